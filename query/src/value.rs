@@ -1,0 +1,59 @@
+//! What an expression evaluates to.
+
+use std::sync::Arc;
+
+use tsdb::{FloatHistogram, Labels, STALE_NAN, Timestamp, is_stale};
+
+/// Marks a step without a value in a row of values: results never hold the stale marker, so it is free for this.
+pub const ABSENT: f64 = STALE_NAN;
+
+/// Whether a step of a row has no value.
+#[must_use]
+#[inline]
+pub const fn is_absent(value: f64) -> bool {
+    is_stale(value)
+}
+
+/// The result of a query.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// A text (instant queries only).
+    String(String),
+    /// A number without labels (instant queries only; a range query makes it a series without labels).
+    Scalar(f64),
+    /// One sample per series, all at the time of the query (instant queries only).
+    Vector(Vec<VectorSample>),
+    /// Samples over time, series sorted by labels.
+    Matrix(Vec<Series>),
+}
+
+/// One sample of an instant vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VectorSample {
+    /// The labels of the series.
+    pub labels: Labels,
+    /// Its value.
+    pub point: Point,
+}
+
+/// A float or a histogram.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Point {
+    /// A float.
+    Float(f64),
+    /// A native histogram.
+    Histogram(Arc<FloatHistogram>),
+}
+
+/// One series of a matrix.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// The labels of the series.
+    pub labels: Labels,
+    /// The moments of `values`, ascending, in milliseconds since the Unix epoch. A range query's series share one.
+    pub timestamps_ms: Arc<[i64]>,
+    /// As long as `timestamps_ms`, [`ABSENT`] where there is no float.
+    pub values: Vec<f64>,
+    /// The steps that hold a native histogram, ascending.
+    pub histograms: Vec<(Timestamp, Arc<FloatHistogram>)>,
+}

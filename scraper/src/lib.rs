@@ -1,0 +1,3 @@
+//! From configuration to appended samples: discovery, relabeling, scraping, parsing.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,5 @@
+//! Flags → run → exit code.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The HTTP API, SVG charts, dashboards and pages.
+
+#![forbid(unsafe_code)]
