@@ -12,7 +12,10 @@ mod sample;
 pub mod testing;
 
 pub use error::Error;
-pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+pub use histogram::{
+    Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram,
+    IncompatibleBuckets, KahanHistogram, Span,
+};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, PatternError};
 pub use querier::{Columns, Querier, Queryable, SeriesSet};
