@@ -119,17 +119,17 @@ impl KahanHistogram {
 
 type Side<'a> = (&'a mut Vec<Span>, &'a mut Vec<f64>);
 
-fn add_side(sum: Side<'_>, lost: Side<'_>, other: (&[Span], &[f64])) {
-    if *sum.0 == other.0 && *lost.0 == other.0 {
-        for ((sum, lost), x) in sum.1.iter_mut().zip(lost.1.iter_mut()).zip(other.1) {
+fn add_side((sum_spans, sums): Side<'_>, (lost_spans, losts): Side<'_>, other: (&[Span], &[f64])) {
+    if *sum_spans == other.0 && *lost_spans == other.0 {
+        for ((sum, lost), x) in sums.iter_mut().zip(losts.iter_mut()).zip(other.1) {
             increase(*x, sum, lost);
         }
         return;
     }
     // Merge the compensation in twice: once to pair it with the sum, once to keep it.
     let mut pairs: Vec<(i32, f64, f64)> = Vec::new();
-    let mut kept = entries(lost.0, lost.1).peekable();
-    let indices = merge(entries(sum.0, sum.1), entries(lost.0, lost.1), |a, _| a);
+    let mut kept = entries(lost_spans, losts).peekable();
+    let indices = merge(entries(sum_spans, sums), entries(lost_spans, losts), |a, _| a);
     for (index, value) in indices {
         let compensation =
             if kept.peek().is_some_and(|(i, _)| *i == index) { kept.next().map_or(0.0, |e| e.1) } else { 0.0 };
@@ -146,8 +146,8 @@ fn add_side(sum: Side<'_>, lost: Side<'_>, other: (&[Span], &[f64])) {
         out.push((index, total, compensation));
     }
     out.extend(own);
-    (*sum.0, *sum.1) = collect(out.iter().map(|p| (p.0, p.1)));
-    (*lost.0, *lost.1) = collect(out.iter().map(|p| (p.0, p.2)));
+    (*sum_spans, *sums) = collect(out.iter().map(|p| (p.0, p.1)));
+    (*lost_spans, *losts) = collect(out.iter().map(|p| (p.0, p.2)));
 }
 
 #[cfg(test)]
