@@ -45,7 +45,8 @@ impl<'q> GroupBy<'q> {
         let mut hash = 0u64;
         for name in &self.names {
             let value = source.label(index, name).unwrap_or_default();
-            hash = hash.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ xxhash_rust::xxh3::xxh3_64(value.as_bytes());
+            hash =
+                hash.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ xxhash_rust::xxh3::xxh3_64(value.as_bytes());
         }
         hash
     }

@@ -46,11 +46,7 @@ pub(crate) struct SelectorSource<'q> {
 ///
 /// # Errors
 /// If the store fails.
-pub(crate) fn open<'q>(
-    eval: Eval<'q>,
-    selector: &'q VectorSelector,
-    take: Take,
-) -> Result<SharedSource<'q>, Error> {
+pub(crate) fn open<'q>(eval: Eval<'q>, selector: &'q VectorSelector, take: Take) -> Result<SharedSource<'q>, Error> {
     let offset_ms = eval.offset_ms(&selector.modifiers)?;
     let extension = selector.extension;
     if extension == Some(Extension::Anchored) {
@@ -134,7 +130,8 @@ impl Source for SelectorSource<'_> {
             }
             if self.smoothed {
                 let name = || self.set.label(index, METRIC_NAME).unwrap_or_default();
-                samples += smoothed::interpolate(self.query, columns, self.grid, self.offset_ms, self.span, &name, rows, row);
+                samples +=
+                    smoothed::interpolate(self.query, columns, self.grid, self.offset_ms, self.span, &name, rows, row);
             } else if columns.histograms.is_empty() && self.take == Take::Value {
                 samples += newest_floats(columns, self.grid, self.offset_ms, self.query.lookback_ms, rows.row_mut(row));
             } else {
@@ -188,10 +185,8 @@ impl SelectorSource<'_> {
             }
             let oldest = at.saturating_sub(self.query.lookback_ms);
             let newest_float = float.checked_sub(1).map(|i| (columns.timestamps_ms[i], i)).filter(|(t, _)| *t > oldest);
-            let newest_histogram = histogram
-                .checked_sub(1)
-                .map(|i| &columns.histograms[i])
-                .filter(|h| h.timestamp.millis() > oldest);
+            let newest_histogram =
+                histogram.checked_sub(1).map(|i| &columns.histograms[i]).filter(|h| h.timestamp.millis() > oldest);
             match (newest_float, newest_histogram) {
                 (Some((time, _)), Some(sample)) if sample.timestamp.millis() >= time => {
                     samples += self.take_histogram(sample, rows, row, step);

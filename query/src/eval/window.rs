@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample, Labels, METRIC_NAME, SeriesSet, TimeRange, Timestamp};
+use tsdb::{
+    Columns, CounterResetHint, FloatHistogram, HistogramSample, Labels, METRIC_NAME, SeriesSet, TimeRange, Timestamp,
+};
 
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
@@ -52,9 +54,7 @@ impl Windows {
         match self.extension {
             None => (start, end),
             Some(Extension::Anchored) => (start.saturating_sub(self.lookback_ms), end),
-            Some(Extension::Smoothed) => {
-                (start.saturating_sub(self.lookback_ms), end.saturating_add(self.lookback_ms))
-            }
+            Some(Extension::Smoothed) => (start.saturating_sub(self.lookback_ms), end.saturating_add(self.lookback_ms)),
         }
     }
 
@@ -161,7 +161,12 @@ impl RowContext<'_, '_> {
 
     /// Slides two indices over the float samples and calls `f(self, step, low, high)` for every window that has some.
     #[inline]
-    pub(crate) fn slide(&mut self, times: &[i64], windows: &Windows, mut f: impl FnMut(&mut Self, usize, usize, usize)) {
+    pub(crate) fn slide(
+        &mut self,
+        times: &[i64],
+        windows: &Windows,
+        mut f: impl FnMut(&mut Self, usize, usize, usize),
+    ) {
         let (mut low, mut high) = (0, 0);
         for step in 0..windows.grid.count {
             let (start, end) = windows.bounds(step);
@@ -183,7 +188,12 @@ impl RowContext<'_, '_> {
     }
 
     /// The same over floats and histograms together; `f` gets every window that has a sample of either kind.
-    pub(crate) fn each_window(&mut self, columns: &Columns, windows: &Windows, mut f: impl FnMut(&mut Self, Window<'_>)) {
+    pub(crate) fn each_window(
+        &mut self,
+        columns: &Columns,
+        windows: &Windows,
+        mut f: impl FnMut(&mut Self, Window<'_>),
+    ) {
         let (mut low, mut high, mut h_low, mut h_high) = (0, 0, 0, 0);
         let (times, histograms) = (&columns.timestamps_ms[..], &columns.histograms[..]);
         for step in 0..windows.grid.count {

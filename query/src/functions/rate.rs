@@ -237,13 +237,7 @@ fn mixed(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, k
 }
 
 /// A window of floats in a series that has histograms elsewhere.
-fn float_window(
-    row: &mut RowContext<'_, '_>,
-    window: &Window<'_>,
-    windows: &Windows,
-    kind: Kind,
-    use_starts: bool,
-) {
+fn float_window(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, kind: Kind, use_starts: bool) {
     let starts: &[i64] = if use_starts && kind.is_counter { window.starts } else { &[] };
     let (times, values) = (window.times, window.values);
     let mut increase = values[values.len() - 1] - values[0];
@@ -440,8 +434,8 @@ pub(super) fn instant<'q>(eval: Eval<'q>, call: &'q Call, is_rate: bool) -> Resu
             let seconds = interval_ms as f64 / 1000.0;
             match (a, b) {
                 (Last::Float(at, before, before_start), Last::Float(now, value, start)) => {
-                    let reset = is_rate
-                        && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
+                    let reset =
+                        is_rate && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
                     let difference = if reset { value } else { value - before };
                     row.set(window.step, number(if is_rate { difference / seconds } else { difference }));
                 }
@@ -475,8 +469,7 @@ fn instant_histogram(
         row.warn_not_a_gauge();
     }
     let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
-    let by_start =
-        use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
+    let by_start = use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
     let mut result = (*b.histogram).clone();
     if !is_rate || !(by_start || b.histogram.is_reset_after(&a.histogram)) {
         match result.sub(&a.histogram) {
@@ -564,7 +557,8 @@ pub(super) fn changes<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
         (Last::Float(_, a, _), Last::Float(_, b, _)) => floats_differ(a, b),
         (Last::Histogram(a), Last::Histogram(b)) => {
-            let bare = |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
+            let bare =
+                |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
             bare(&a.histogram) != bare(&b.histogram)
         }
         _ => true,

@@ -96,10 +96,16 @@ fn call(call: &Call) -> Result<(), ParseError> {
         Arity::Optional(optional) => {
             let least = listed - optional;
             if given < least {
-                return fail(format!("expected at least {least} argument(s) in call to {name}, got {given}"), call.span);
+                return fail(
+                    format!("expected at least {least} argument(s) in call to {name}, got {given}"),
+                    call.span,
+                );
             }
             if given > listed {
-                return fail(format!("expected at most {listed} argument(s) in call to {name}, got {given}"), call.span);
+                return fail(
+                    format!("expected at most {listed} argument(s) in call to {name}, got {given}"),
+                    call.span,
+                );
             }
         }
         Arity::Repeated { least } if given < least => {
@@ -143,7 +149,8 @@ fn binary(e: &Binary) -> Result<(), ParseError> {
         }
     }
     if e.op.is_set() && (left == ValueType::Scalar || right == ValueType::Scalar) {
-        let message = format!("set operator {} not allowed in binary scalar expression", quote(e.op.as_str().as_bytes()));
+        let message =
+            format!("set operator {} not allowed in binary scalar expression", quote(e.op.as_str().as_bytes()));
         return fail(message, e.span);
     }
     e.matching.as_ref().map_or(Ok(()), |m| matching(e.op, m, e.span))

@@ -220,11 +220,8 @@ mod tests {
     #[test]
     fn thirds_of_a_second_are_cut_to_milliseconds() {
         let times = QueryTimes { step: 1.0, range: 0.0 };
-        let third = DurationExpr::Binary(
-            DurationOp::Div,
-            Box::new(DurationExpr::Step),
-            Box::new(DurationExpr::Seconds(3.0)),
-        );
+        let third =
+            DurationExpr::Binary(DurationOp::Div, Box::new(DurationExpr::Step), Box::new(DurationExpr::Seconds(3.0)));
         assert_eq!(third.to_millis(times), Ok(333));
         let zero = DurationExpr::Binary(DurationOp::Div, Box::new(DurationExpr::Step), Box::new(DurationExpr::Range));
         assert_eq!(zero.to_millis(times), Err("division by zero"));

@@ -2,6 +2,7 @@
 
 use tsdb::{METRIC_NAME, MatchOp, Matcher, Timestamp};
 
+use super::ParseError;
 use super::ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Extension, Grouping, Matching,
     MatrixSelector, Modifiers, NumberLiteral, Paren, Span, Subquery, TextLiteral, Unary, VectorSelector,
@@ -9,7 +10,6 @@ use super::ast::{
 use super::check;
 use super::duration::{DurationExpr, DurationOp, QueryTimes, parse_millis};
 use super::lexer::{Kind, Lexer, Token, unquote};
-use super::ParseError;
 use crate::format::quote;
 use crate::functions;
 
@@ -412,8 +412,10 @@ impl<'t> Parser<'t> {
             return Err(ParseError::new("no arguments for aggregate expression provided", span));
         }
         if args.len() != wanted {
-            let message =
-                format!("wrong number of arguments for aggregate expression provided, expected {wanted}, got {}", args.len());
+            let message = format!(
+                "wrong number of arguments for aggregate expression provided, expected {wanted}, got {}",
+                args.len()
+            );
             return Err(ParseError::new(message, span));
         }
         let param = (wanted == 2).then(|| Box::new(args.remove(0)));
@@ -825,8 +827,21 @@ fn parse_number(text: &str) -> Option<f64> {
 }
 
 const KEYWORDS: [&str; 15] = [
-    "by", "without", "on", "ignoring", "group_left", "group_right", "bool", "offset", "anchored", "smoothed", "fill",
-    "fill_left", "fill_right", "start", "end",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "bool",
+    "offset",
+    "anchored",
+    "smoothed",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "start",
+    "end",
 ];
 
 /// How messages call a token.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use tsdb::{
-    Columns, Error, FloatHistogram, HistogramSample, Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange, Timestamp,
+    Columns, Error, FloatHistogram, HistogramSample, Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange,
+    Timestamp,
 };
 
 /// Series that all have samples at the same moments.

@@ -15,8 +15,8 @@ use super::{Eval, Output};
 use crate::error::Error;
 use crate::parser::{Aggregate, AggregateOp};
 use cells::Cells;
-pub(crate) use histograms::HistogramMean;
 use histograms::HistogramCells;
+pub(crate) use histograms::HistogramMean;
 pub(crate) use quantile::quantile;
 
 /// Evaluates an aggregation.
