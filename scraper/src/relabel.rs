@@ -326,7 +326,7 @@ fn group_end(text: &str) -> Option<usize> {
 }
 
 /// Applies `rules` in order to `labels` as they stand; `false` if one of them drops the set, which is then half done.
-fn relabel_in_place(labels: &mut LabelsBuilder, rules: &[Relabel], names: NameScheme) -> bool {
+pub(crate) fn relabel_in_place(labels: &mut LabelsBuilder, rules: &[Relabel], names: NameScheme) -> bool {
     rules.iter().all(|rule| rule.apply(labels, names))
 }
 
