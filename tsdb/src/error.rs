@@ -36,4 +36,18 @@ pub enum Error {
         /// Why, and what ends it.
         reason: String,
     },
+    /// A chunk in memory cannot be read: a defect of this program or of the machine's memory.
+    #[error("chunk in memory is damaged: {what}")]
+    Memory {
+        /// What is wrong with it.
+        what: &'static str,
+    },
+    /// A commit is larger than a frame of the log can be.
+    #[error("commit of {bytes} bytes is over the limit of {limit}")]
+    TooLarge {
+        /// Its size in the log.
+        bytes: usize,
+        /// The most that is possible.
+        limit: usize,
+    },
 }

@@ -136,7 +136,7 @@ impl Labels {
 }
 
 /// Writes `text` with its length before it.
-fn push_text(out: &mut String, text: &str) {
+pub(crate) fn push_text(out: &mut String, text: &str) {
     let mut n = text.len();
     while n >= 64 {
         out.push(char::from((n % 64) as u8 | 64));
@@ -147,7 +147,7 @@ fn push_text(out: &mut String, text: &str) {
 }
 
 /// Splits the first text off; `rest` is one that [`push_text`] wrote.
-fn split_text(rest: &str) -> (&str, &str) {
+pub(crate) fn split_text(rest: &str) -> (&str, &str) {
     let bytes = rest.as_bytes();
     let (mut n, mut shift, mut at) = (0usize, 0, 0);
     loop {

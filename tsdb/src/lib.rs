@@ -2,18 +2,34 @@
 //!
 //! Synchronous and deterministic: no async runtime, no HTTP, no clock; "now" is an argument.
 
+mod chunk;
+mod codec;
+mod db;
 mod error;
+mod fs;
+mod head;
 mod histogram;
+mod index;
 mod labels;
 mod matcher;
+mod metadata;
 mod querier;
 mod sample;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod wal;
 
+pub use chunk::HistogramValue;
+pub use db::{Db, Options};
 pub use error::Error;
+pub use fs::{DiskFs, File, Fs};
+pub use head::{
+    AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
+};
 pub use histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, PatternError};
+pub use metadata::{Metadata, MetricKind};
 pub use querier::{Columns, Querier, Queryable, SeriesSet};
 pub use sample::{HistogramSample, STALE_NAN, Sample, SeriesRef, TimeRange, Timestamp, is_stale};
+pub use wal::SyncPolicy;

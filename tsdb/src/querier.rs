@@ -77,6 +77,9 @@ pub struct Columns {
     pub starts_ms: Vec<i64>,
     /// Native histogram samples, ascending in time.
     pub histograms: Vec<HistogramSample>,
+    /// Working memory of the decoders.
+    pub(crate) times: Vec<i64>,
+    pub(crate) scratch: Vec<i64>,
 }
 
 impl Columns {

@@ -1,5 +1,9 @@
 //! Test doubles and seeded generators (feature `testing`).
 
+mod faults;
+
+pub use faults::FaultFs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -1,0 +1,200 @@
+//! A write in progress.
+
+use super::Head;
+use super::column::SharedColumn;
+use super::series::Refusal;
+use crate::chunk::{HistogramValue, split};
+use crate::error::Error;
+use crate::labels::Labels;
+use crate::metadata::Metadata;
+use crate::sample::{SeriesRef, Timestamp};
+
+/// A write in progress: neither durable nor readable until [`commit`](Self::commit). Dropping it forgets it.
+///
+/// All of it becomes readable at once, also to a query that reads many series, or one series many times.
+#[derive(Debug)]
+pub struct Appender<'h> {
+    head: &'h Head,
+    column: Option<(&'h SharedColumn, Timestamp)>,
+    batch: Batch,
+}
+
+/// What an appender has been given. Kept by the head to be filled again.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Floats at the appender's own time.
+    pub(crate) scraped: Vec<BatchSample>,
+    /// Floats with times of their own.
+    pub(crate) timed: Vec<(BatchSample, i64)>,
+    pub(crate) histograms: Vec<BatchHistogram>,
+    pub(crate) metadata: Vec<(String, Metadata)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BatchSample {
+    pub(crate) series: SeriesRef,
+    /// 0 if unknown.
+    pub(crate) start_ms: i64,
+    pub(crate) value: f64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct BatchHistogram {
+    pub(crate) series: SeriesRef,
+    /// `None` for the appender's own time.
+    pub(crate) at_ms: Option<i64>,
+    pub(crate) start_ms: i64,
+    pub(crate) value: HistogramValue,
+}
+
+impl Batch {
+    pub(crate) fn clear(&mut self) {
+        self.scraped.clear();
+        self.timed.clear();
+        self.histograms.clear();
+        self.metadata.clear();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.scraped.is_empty() && self.timed.is_empty() && self.histograms.is_empty() && self.metadata.is_empty()
+    }
+}
+
+/// Why a sample cannot be taken into a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The store holds as many series as it may; this would be another.
+    #[error("the limit of series in the store is reached")]
+    TooManySeries,
+    /// The spans of a histogram do not fit its buckets, or its numbers make no histogram.
+    #[error("the histogram's spans do not fit its buckets")]
+    InvalidHistogram,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Samples that are now durable and readable.
+    pub appended: usize,
+    /// Samples that were there already, equal bit for bit.
+    pub known: usize,
+    /// Samples older than the last one of their series.
+    pub out_of_order: usize,
+    /// Samples with another value than the one that is there at their time.
+    pub duplicate: usize,
+    /// References that no longer name a series.
+    pub unknown: Vec<SeriesRef>,
+    /// The first sample that was refused, for the message to who sent it.
+    pub first_refused: Option<(SeriesRef, Timestamp, Refusal)>,
+}
+
+impl Committed {
+    /// Samples that were refused, for whatever reason.
+    #[must_use]
+    pub fn refused(&self) -> usize {
+        self.out_of_order + self.duplicate + self.unknown.len()
+    }
+
+    pub(crate) fn count(&mut self, series: SeriesRef, at_ms: i64, refusal: Refusal) {
+        match refusal {
+            Refusal::OutOfOrder => self.out_of_order += 1,
+            Refusal::Duplicate => self.duplicate += 1,
+            Refusal::UnknownRef => self.unknown.push(series),
+        }
+        self.first_refused.get_or_insert((series, Timestamp::from_millis(at_ms), refusal));
+    }
+}
+
+impl<'h> Appender<'h> {
+    pub(crate) fn new(head: &'h Head, column: Option<(&'h SharedColumn, Timestamp)>, batch: Batch) -> Self {
+        Self { head, column, batch }
+    }
+
+    /// The series with these labels; made if it is not there yet.
+    ///
+    /// Cost: about 0.2 µs if it is there. A series that is made stays in memory also if the appender is dropped, and
+    /// is logged with its first sample.
+    ///
+    /// # Errors
+    /// If it would be one series too many.
+    pub fn series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        self.head.index.series(labels)
+    }
+
+    /// Adds a float at the appender's own time. About 2 ns.
+    ///
+    /// # Panics
+    /// If the appender was made without a time.
+    #[inline]
+    pub fn append(&mut self, series: SeriesRef, value: f64) {
+        self.append_started(series, None, value);
+    }
+
+    /// As [`append`](Self::append), for a count that began at `start`.
+    ///
+    /// # Panics
+    /// If the appender was made without a time.
+    #[inline]
+    pub fn append_started(&mut self, series: SeriesRef, start: Option<Timestamp>, value: f64) {
+        assert!(self.column.is_some(), "append needs an appender that has a time");
+        self.batch.scraped.push(BatchSample { series, start_ms: start.map_or(0, Timestamp::millis), value });
+    }
+
+    /// Adds a float at a time of its own; of a count that began at `start`, if that is known.
+    #[inline]
+    pub fn append_at(&mut self, series: SeriesRef, at: Timestamp, start: Option<Timestamp>, value: f64) {
+        let sample = BatchSample { series, start_ms: start.map_or(0, Timestamp::millis), value };
+        self.batch.timed.push((sample, at.millis()));
+    }
+
+    /// Adds a native histogram at `at`, or at the appender's own time.
+    ///
+    /// # Errors
+    /// If its spans and buckets do not fit together.
+    ///
+    /// # Panics
+    /// If `at` is not given and the appender was made without a time.
+    pub fn append_histogram(
+        &mut self,
+        series: SeriesRef,
+        at: Option<Timestamp>,
+        start: Option<Timestamp>,
+        value: HistogramValue,
+    ) -> Result<(), AppendError> {
+        assert!(at.is_some() || self.column.is_some(), "append_histogram needs a time");
+        if split(&value).is_none() {
+            return Err(AppendError::InvalidHistogram);
+        }
+        let (at_ms, start_ms) = (at.map(Timestamp::millis), start.map_or(0, Timestamp::millis));
+        self.batch.histograms.push(BatchHistogram { series, at_ms, start_ms, value });
+        Ok(())
+    }
+
+    /// Adds what is known about a metric family; what was known before is replaced.
+    pub fn metadata(&mut self, family: &str, metadata: Metadata) {
+        self.batch.metadata.push((family.to_owned(), metadata));
+    }
+
+    /// Samples added so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batch.scraped.len() + self.batch.timed.len() + self.batch.histograms.len()
+    }
+
+    /// Whether no sample has been added.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Logs the batch, then makes it readable. Takes `self`, so nothing can follow a commit.
+    ///
+    /// Samples that do not follow the last one of their series are left out and counted; the rest is committed.
+    /// Cost: 60 to 100 ns per sample, the log included.
+    ///
+    /// # Errors
+    /// If the log cannot be written; then nothing of the batch is stored.
+    pub fn commit(self) -> Result<Committed, Error> {
+        self.head.commit(self.column, self.batch)
+    }
+}

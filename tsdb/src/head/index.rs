@@ -1,0 +1,104 @@
+//! Which series the head has, over all shards.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::appender::AppendError;
+use super::series::MemSeries;
+use super::shard::ShardIndex;
+use crate::index::{Symbols, SymbolsView};
+use crate::labels::Labels;
+use crate::sample::SeriesRef;
+
+/// The shards' indexes and the texts that they share. Lock order: one shard, then the symbols. No file is touched while
+/// either is held.
+#[derive(Debug)]
+pub(crate) struct SeriesIndex {
+    shards: Box<[RwLock<ShardIndex>]>,
+    symbols: RwLock<Symbols>,
+    len: AtomicU64,
+    /// 0 for no limit.
+    max_series: u64,
+}
+
+/// Bits of a [`SeriesRef`] that number the slot; those above number the shard.
+const SLOT_BITS: u32 = 32;
+
+/// The shard and slot that a reference names. Any number will do: what it names may not be there.
+#[inline]
+pub(crate) fn place(series: SeriesRef) -> (usize, u32) {
+    ((series.0 >> SLOT_BITS) as usize, series.0 as u32)
+}
+
+impl SeriesIndex {
+    pub(crate) fn new(shards: usize, max_series: u64) -> Self {
+        let shards = (0..shards).map(|_| RwLock::default()).collect();
+        Self { shards, symbols: RwLock::default(), len: AtomicU64::new(0), max_series }
+    }
+
+    pub(crate) fn shards(&self) -> &[RwLock<ShardIndex>] {
+        &self.shards
+    }
+
+    /// How many series there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// The shard of the series whose labels have this hash.
+    pub(crate) fn shard_of(&self, hash: u64) -> usize {
+        hash as usize % self.shards.len()
+    }
+
+    /// The series with these labels; made if it is not there yet.
+    pub(crate) fn series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        let hash = labels.hash();
+        let shard = self.shard_of(hash);
+        {
+            let index = self.shards[shard].read();
+            let symbols = self.symbols.read();
+            if let Some(series) = index.find(labels, hash, |symbol| symbols.text(symbol)) {
+                return Ok(series.series_ref);
+            }
+        }
+        if self.max_series > 0 && self.len() >= self.max_series {
+            return Err(AppendError::TooManySeries);
+        }
+        Ok(self.make_series(labels, hash).series_ref)
+    }
+
+    /// Makes a series, unless it is there already. Knows no limit.
+    #[cold]
+    pub(crate) fn make_series(&self, labels: &Labels, hash: u64) -> Arc<MemSeries> {
+        let shard = self.shard_of(hash);
+        let mut index = self.shards[shard].write();
+        let pairs = {
+            let mut symbols = self.symbols.write();
+            if let Some(series) = index.find(labels, hash, |symbol| symbols.text(symbol)) {
+                return series.clone();
+            }
+            labels.iter().map(|(name, value)| (symbols.intern(name), symbols.intern(value))).collect()
+        };
+        let series_ref = SeriesRef((shard as u64) << SLOT_BITS | index.len() as u64);
+        let series = Arc::new(MemSeries::new(series_ref, pairs));
+        index.insert(series.clone(), hash);
+        self.len.fetch_add(1, Ordering::Relaxed);
+        series
+    }
+
+    /// The texts as they stand, locked against additions.
+    pub(crate) fn symbols(&self) -> RwLockReadGuard<'_, Symbols> {
+        self.symbols.read()
+    }
+
+    /// All texts as of now, to be read without a lock. A view taken while a shard is locked has the texts of every
+    /// series in it.
+    pub(crate) fn symbols_view(&self) -> Arc<SymbolsView> {
+        if let Some(view) = self.symbols.read().last_view() {
+            return view;
+        }
+        self.symbols.write().view()
+    }
+}

@@ -1,0 +1,144 @@
+//! Reading the head.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::Head;
+use super::isolation::ReadTicket;
+use super::series::MemSeries;
+use super::shard::ShardIndex;
+use crate::error::Error;
+use crate::index::{Symbol, SymbolsView};
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+use crate::querier::{Columns, Querier, SeriesSet};
+use crate::sample::TimeRange;
+
+/// A view of the head as of one watermark.
+#[derive(Debug)]
+pub(crate) struct HeadQuerier {
+    head: Arc<Head>,
+    ticket: Arc<ReadTicket>,
+}
+
+impl HeadQuerier {
+    pub(crate) fn new(head: Arc<Head>) -> Self {
+        let ticket = Arc::new(head.isolation.open());
+        Self { head, ticket }
+    }
+
+    /// The series that pass, in no order, and the text of their labels.
+    fn selected(&self, matchers: &[Matcher], range: TimeRange) -> (Vec<Arc<MemSeries>>, Arc<SymbolsView>) {
+        let mut found = Vec::new();
+        for shard in self.head.index.shards() {
+            let index = shard.read();
+            // After the lock: the symbols of every series in this shard are in the view.
+            let symbols = self.head.index.symbols_view();
+            let slots = index.select(matchers, &symbols);
+            found.reserve(slots.len());
+            found.extend(
+                slots.into_iter().filter_map(|slot| index.series(slot)).filter(|s| s.may_overlap(range)).cloned(),
+            );
+        }
+        (found, self.head.index.symbols_view())
+    }
+
+    /// The texts of the symbols that `collect` finds in each shard, sorted, at most `limit`. What the head knows counts
+    /// as within any time range.
+    fn distinct(
+        &self,
+        collect: impl Fn(&ShardIndex, &SymbolsView, &mut BTreeSet<Symbol>),
+        limit: usize,
+    ) -> Vec<String> {
+        let mut found = BTreeSet::new();
+        for shard in self.head.index.shards() {
+            let shard = shard.read();
+            collect(&shard, &self.head.index.symbols_view(), &mut found);
+        }
+        sorted_texts(&found, &self.head.index.symbols_view(), limit)
+    }
+}
+
+/// The texts of `symbols`, sorted, at most `limit`.
+fn sorted_texts(symbols: &BTreeSet<Symbol>, view: &SymbolsView, limit: usize) -> Vec<String> {
+    let mut texts: Vec<&str> = symbols.iter().map(|&symbol| view.text(symbol)).collect();
+    texts.sort_unstable();
+    texts.into_iter().take(limit).map(str::to_owned).collect()
+}
+
+impl Querier for HeadQuerier {
+    fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
+        let (mut series, symbols) = self.selected(matchers, range);
+        series.sort_unstable_by(|a, b| compare(a, b, &symbols));
+        Ok(Arc::new(HeadSeriesSet { head: self.head.clone(), ticket: self.ticket.clone(), symbols, series }))
+    }
+
+    fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {
+        if matchers.is_empty() {
+            return Ok(self.distinct(|shard, _, found| found.extend(shard.names()), limit));
+        }
+        let (series, symbols) = self.selected(matchers, range);
+        let names = series.iter().flat_map(|s| &s.labels).map(|&(name, _)| name).collect();
+        Ok(sorted_texts(&names, &symbols, limit))
+    }
+
+    fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        if matchers.is_empty() {
+            let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut BTreeSet<Symbol>| {
+                found.extend(shard.values(name, symbols));
+            };
+            return Ok(self.distinct(values, limit));
+        }
+        let (series, symbols) = self.selected(matchers, range);
+        let Some(name) = self.head.index.symbols().find(name) else { return Ok(Vec::new()) };
+        let values = series.iter().filter_map(|s| s.label(name)).collect();
+        Ok(sorted_texts(&values, &symbols, limit))
+    }
+}
+
+/// Label order of two series.
+fn compare(a: &MemSeries, b: &MemSeries, symbols: &SymbolsView) -> Ordering {
+    let differing = a.labels.iter().zip(&b.labels).find(|(a, b)| a != b);
+    match differing {
+        None => a.labels.len().cmp(&b.labels.len()),
+        Some(((name, value), (other_name, other_value))) => symbols
+            .text(*name)
+            .cmp(symbols.text(*other_name))
+            .then_with(|| symbols.text(*value).cmp(symbols.text(*other_value))),
+    }
+}
+
+/// Selected series of the head.
+struct HeadSeriesSet {
+    head: Arc<Head>,
+    ticket: Arc<ReadTicket>,
+    symbols: Arc<SymbolsView>,
+    series: Vec<Arc<MemSeries>>,
+}
+
+impl SeriesSet for HeadSeriesSet {
+    fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    fn labels(&self, index: usize) -> Labels {
+        let pairs = self.series[index].labels.iter();
+        Labels::from_sorted(pairs.map(|&(name, value)| (self.symbols.text(name), self.symbols.text(value))))
+    }
+
+    fn label(&self, index: usize, name: &str) -> Option<&str> {
+        let pairs = &self.series[index].labels;
+        pairs.iter().find(|(n, _)| self.symbols.text(*n) == name).map(|(_, value)| self.symbols.text(*value))
+    }
+
+    fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        self.series[index].read(&self.ticket, &self.head.history, range, columns)
+    }
+}

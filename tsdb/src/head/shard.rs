@@ -1,0 +1,152 @@
+//! One shard's index: which series there are, and which have which labels.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashTable};
+use rustc_hash::FxBuildHasher;
+
+use super::series::MemSeries;
+use super::slab::Slab;
+use crate::index::{Postings, Symbol, SymbolsView, intersect, union, without};
+use crate::labels::Labels;
+use crate::matcher::Matcher;
+
+/// The series of a shard by slot, by label set and by label.
+#[derive(Debug, Default)]
+pub(crate) struct ShardIndex {
+    series: Slab<Arc<MemSeries>>,
+    by_labels: HashTable<Entry>,
+    by_name: HashMap<Symbol, Values, FxBuildHasher>,
+}
+
+/// A series in the table of label sets: the upper half of the set's hash, and the slot.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    slot: u32,
+}
+
+/// The values of one label name, with their series.
+type Values = HashMap<Symbol, Postings, FxBuildHasher>;
+
+impl Entry {
+    fn table_hash(self) -> u64 {
+        // The table uses the top bits and the bottom ones.
+        u64::from(self.hash) << 32 | u64::from(self.hash)
+    }
+}
+
+impl ShardIndex {
+    pub(crate) fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    pub(crate) fn series(&self, slot: u32) -> Option<&Arc<MemSeries>> {
+        self.series.get(slot)
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<MemSeries>> {
+        self.series.iter()
+    }
+
+    /// The series with these labels. `text` gives the text of a symbol.
+    pub(crate) fn find<'t>(
+        &self,
+        labels: &Labels,
+        hash: u64,
+        text: impl Fn(Symbol) -> &'t str,
+    ) -> Option<&Arc<MemSeries>> {
+        let wanted = Entry { hash: (hash >> 32) as u32, slot: 0 };
+        let same = |series: &MemSeries| {
+            let mut pairs = labels.iter();
+            series
+                .labels
+                .iter()
+                .all(|&(n, v)| pairs.next().is_some_and(|(name, value)| text(n) == name && text(v) == value))
+                && pairs.next().is_none()
+        };
+        let entry = self.by_labels.find(wanted.table_hash(), |entry| {
+            entry.hash == wanted.hash && self.series.get(entry.slot).is_some_and(|series| same(series))
+        })?;
+        self.series.get(entry.slot)
+    }
+
+    /// Adds a series that is not there yet, in the next slot.
+    pub(crate) fn insert(&mut self, series: Arc<MemSeries>, hash: u64) {
+        let slot = u32::try_from(self.series.len()).expect("a shard holds fewer than 2^32 series");
+        let entry = Entry { hash: (hash >> 32) as u32, slot };
+        self.by_labels.insert_unique(entry.table_hash(), entry, |entry| entry.table_hash());
+        for &(name, value) in &series.labels {
+            self.by_name.entry(name).or_default().entry(value).or_default().push(slot);
+        }
+        self.series.push(series);
+    }
+
+    /// The slots of the series that pass all `matchers`, ascending.
+    pub(crate) fn select(&self, matchers: &[Matcher], symbols: &SymbolsView) -> Vec<u32> {
+        let (absent_passes, absent_fails): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
+        let mut lists: Vec<Vec<&[u32]>> = absent_fails.iter().map(|m| self.lists(m, symbols, true)).collect();
+        // The cheapest first: what it leaves bounds the work of the others.
+        lists.sort_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
+        let mut slots = None;
+        for lists in lists {
+            match &mut slots {
+                None => slots = Some(union(lists.into_iter())),
+                Some(slots) => match *lists {
+                    [list] => intersect(slots, list),
+                    _ => intersect(slots, &union(lists.into_iter())),
+                },
+            }
+        }
+        let mut slots = slots.unwrap_or_else(|| (0..self.series.len() as u32).collect());
+        for matcher in absent_passes {
+            if slots.is_empty() {
+                break;
+            }
+            for list in self.lists(matcher, symbols, false) {
+                without(&mut slots, list);
+            }
+        }
+        slots
+    }
+
+    /// The postings of the values that pass `matcher` (or that fail it).
+    fn lists(&self, matcher: &Matcher, symbols: &SymbolsView, passing: bool) -> Vec<&[u32]> {
+        let Some(values) = self.values_of(matcher.name(), symbols) else { return Vec::new() };
+        values
+            .iter()
+            .filter(|(value, _)| matcher.matches(symbols.text(**value)) == passing)
+            .map(|(_, postings)| postings.as_slice())
+            .collect()
+    }
+
+    fn values_of(&self, name: &str, symbols: &SymbolsView) -> Option<&Values> {
+        // There are few names; a table by text would have to be kept beside this one.
+        self.by_name.iter().find(|(n, _)| symbols.text(**n) == name).map(|(_, values)| values)
+    }
+
+    /// The names of all labels.
+    pub(crate) fn names(&self) -> impl Iterator<Item = Symbol> {
+        self.by_name.keys().copied()
+    }
+
+    /// The values of the label `name`.
+    pub(crate) fn values(&self, name: &str, symbols: &SymbolsView) -> impl Iterator<Item = Symbol> {
+        self.values_of(name, symbols).into_iter().flat_map(Values::keys).copied()
+    }
+
+    /// Every label pair with how many series have it.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (Symbol, Symbol, usize)> {
+        self.by_name.iter().flat_map(|(name, values)| values.iter().map(|(value, p)| (*name, *value, p.len())))
+    }
+
+    /// Bytes that tables and postings take, about.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let lists: usize = self
+            .by_name
+            .values()
+            .map(|values| values.capacity() * 33 + values.values().map(Postings::heap_bytes).sum::<usize>())
+            .sum();
+        lists + self.by_labels.capacity() * 9 + self.series.len() * 8
+    }
+}

@@ -1,0 +1,72 @@
+//! When what is logged is made to survive a power cut, and when commits may be read.
+
+use parking_lot::{Condvar, Mutex};
+
+use super::Head;
+use crate::error::Error;
+use crate::wal::SyncPolicy;
+
+/// Syncs the log, for many commits at once where they wait together.
+#[derive(Debug)]
+pub(crate) struct Syncer {
+    policy: SyncPolicy,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The newest commit that survives a power cut.
+    synced: u64,
+    /// Whether a thread is syncing now.
+    busy: bool,
+    failed: Option<String>,
+}
+
+impl Syncer {
+    pub(crate) fn new(policy: SyncPolicy) -> Self {
+        Self { policy, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Completes `commit`, which is logged and applied: syncs it if the policy says so, and lets it be read.
+    pub(crate) fn finish(&self, head: &Head, commit: u64) -> Result<(), Error> {
+        if self.policy == SyncPolicy::EveryCommit {
+            self.sync(head, commit)?;
+        }
+        head.isolation.publish(commit);
+        Ok(())
+    }
+
+    /// Returns once all commits up to `commit` survive a power cut. One thread syncs; others that come meanwhile wait,
+    /// and are served together by the next sync.
+    pub(crate) fn sync(&self, head: &Head, commit: u64) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(reason) = &state.failed {
+                return Err(Error::Paused { reason: reason.clone() });
+            }
+            if state.synced >= commit {
+                return Ok(());
+            }
+            if state.busy {
+                self.changed.wait(&mut state);
+                continue;
+            }
+            state.busy = true;
+            drop(state);
+            let (files, upto) = head.committer.lock().unsynced();
+            let result = files.iter().try_for_each(|log| log.file.sync().map_err(|e| (log.path.clone(), e)));
+            state = self.state.lock();
+            state.busy = false;
+            match result {
+                Ok(()) => state.synced = upto,
+                Err((path, e)) => {
+                    let reason = format!("{}: cannot be synced: {e}; restart once the disk is sound", path.display());
+                    head.committer.lock().fail(reason.clone());
+                    state.failed = Some(reason);
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+}

@@ -1,0 +1,399 @@
+//! What the log says, and how it is written down. Bytes: `docs/format/wal.md`.
+
+use crate::chunk::HistogramValue;
+use crate::codec::{Decoder, Encoder, Malformed};
+use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
+use crate::metadata::{Metadata, MetricKind};
+
+const SERIES: u8 = 1;
+const SAMPLES: u8 = 2;
+const HISTOGRAM: u8 = 3;
+const METADATA: u8 = 4;
+
+/// Flag of a samples record: the samples are on the column that follows.
+const ON_COLUMN: u8 = 1;
+/// Flag: every sample says its time, as the difference to the one before.
+const TIMED: u8 = 2;
+/// Flag: every sample says its start, as the difference to the one before.
+const STARTED: u8 = 4;
+
+/// Names a series in the log, for as long as the log names it; never given to another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SeriesId(pub(crate) u64);
+
+/// Names a column of times in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ColumnId(pub(crate) u64);
+
+/// A float sample as the log has it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LoggedSample {
+    pub(crate) series: SeriesId,
+    pub(crate) timestamp_ms: i64,
+    /// 0 if unknown.
+    pub(crate) start_ms: i64,
+    pub(crate) value: f64,
+}
+
+/// One thing that the log says. What is many borrows from the frame and is decoded as it is walked.
+#[derive(Debug)]
+pub(crate) enum Record<'a> {
+    /// The series `id` has these labels.
+    Series { id: SeriesId, labels: LoggedLabels<'a> },
+    /// Floats of one scrape (then on a column of times) or one pushed request.
+    Samples { column: Option<ColumnId>, timestamp_ms: i64, samples: LoggedSamples<'a> },
+    /// A native histogram.
+    Histogram { series: SeriesId, timestamp_ms: i64, start_ms: i64, value: Box<HistogramValue> },
+    /// What a metric family is.
+    Metadata { family: &'a str, metadata: Metadata },
+}
+
+/// Labels of a series record, sorted by name.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedLabels<'a> {
+    input: Decoder<'a>,
+    left: usize,
+}
+
+impl<'a> Iterator for LoggedLabels<'a> {
+    type Item = (&'a str, &'a str);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some((self.input.text().ok()?, self.input.text().ok()?))
+    }
+}
+
+/// Samples of a samples record.
+#[derive(Clone, Debug)]
+pub(crate) struct LoggedSamples<'a> {
+    input: Decoder<'a>,
+    left: u32,
+    flags: u8,
+    last: LoggedSample,
+}
+
+impl Iterator for LoggedSamples<'_> {
+    type Item = Result<LoggedSample, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        Some(self.read())
+    }
+}
+
+impl LoggedSamples<'_> {
+    fn read(&mut self) -> Result<LoggedSample, Malformed> {
+        let head = self.input.u8()?;
+        let step = match head >> 4 {
+            0 => self.input.varint()?,
+            step => i64::from(step),
+        };
+        self.last.series.0 = self.last.series.0.wrapping_add_signed(step);
+        if self.flags & TIMED != 0 {
+            self.last.timestamp_ms = self.last.timestamp_ms.wrapping_add(self.input.varint()?);
+        }
+        if self.flags & STARTED != 0 {
+            self.last.start_ms = self.last.start_ms.wrapping_add(self.input.varint()?);
+        }
+        let len = usize::from(head & 15);
+        if len > 8 {
+            return Err(self.input.malformed("value of more than 8 bytes"));
+        }
+        let mut bytes = [0; 8];
+        bytes[..len].copy_from_slice(self.input.take(len)?);
+        self.last.value = f64::from_bits(u64::from_be_bytes(bytes));
+        Ok(self.last)
+    }
+}
+
+/// Writes that series `id` has `labels`, which are sorted by name.
+pub(crate) fn put_series<'a>(
+    out: &mut Vec<u8>,
+    id: SeriesId,
+    labels: impl ExactSizeIterator<Item = (&'a str, &'a str)>,
+) {
+    out.put_u8(SERIES);
+    out.put_uvarint(id.0);
+    out.put_uvarint(labels.len() as u64);
+    for (name, value) in labels {
+        out.put_bytes(name.as_bytes());
+        out.put_bytes(value.as_bytes());
+    }
+}
+
+/// Writes what metric family `family` is.
+pub(crate) fn put_metadata(out: &mut Vec<u8>, family: &str, metadata: &Metadata) {
+    out.put_u8(METADATA);
+    out.put_bytes(family.as_bytes());
+    out.put_u8(metadata.kind as u8);
+    out.put_bytes(metadata.help.as_bytes());
+    out.put_bytes(metadata.unit.as_bytes());
+}
+
+/// Writes a samples record, sample by sample. About 5 bytes and 5 ns per sample of a scrape.
+#[derive(Debug)]
+pub(crate) struct SamplesWriter {
+    /// Where in the output the count stands.
+    count_at: usize,
+    count: u32,
+    flags: u8,
+    last: LoggedSample,
+}
+
+impl SamplesWriter {
+    /// Begins a record of samples that all have `timestamp_ms`, or, with `timed`, each its own.
+    pub(crate) fn begin(
+        out: &mut Vec<u8>,
+        column: Option<ColumnId>,
+        timestamp_ms: i64,
+        timed: bool,
+        started: bool,
+    ) -> Self {
+        let flags = if column.is_some() { ON_COLUMN } else { 0 }
+            | if timed { TIMED } else { 0 }
+            | if started { STARTED } else { 0 };
+        out.put_u8(SAMPLES);
+        out.put_u8(flags);
+        out.put_varint(timestamp_ms);
+        if let Some(column) = column {
+            out.put_uvarint(column.0);
+        }
+        let count_at = out.len();
+        out.put_u32(0);
+        Self {
+            count_at,
+            count: 0,
+            flags,
+            last: LoggedSample { series: SeriesId(0), timestamp_ms, start_ms: 0, value: 0.0 },
+        }
+    }
+
+    #[inline]
+    pub(crate) fn put(&mut self, out: &mut Vec<u8>, sample: LoggedSample) {
+        let step = sample.series.0.wrapping_sub(self.last.series.0) as i64;
+        let bits = sample.value.to_bits();
+        let len = 8 - bits.trailing_zeros().min(64) as usize / 8;
+        if (1..16).contains(&step) {
+            out.put_u8((step as u8) << 4 | len as u8);
+        } else {
+            out.put_u8(len as u8);
+            out.put_varint(step);
+        }
+        if self.flags & TIMED != 0 {
+            out.put_varint(sample.timestamp_ms.wrapping_sub(self.last.timestamp_ms));
+        }
+        if self.flags & STARTED != 0 {
+            out.put_varint(sample.start_ms.wrapping_sub(self.last.start_ms));
+        }
+        out.extend_from_slice(&bits.to_be_bytes()[..len]);
+        self.last = sample;
+        self.count += 1;
+    }
+
+    /// Ends the record.
+    pub(crate) fn finish(self, out: &mut [u8]) {
+        out[self.count_at..self.count_at + 4].copy_from_slice(&self.count.to_le_bytes());
+    }
+}
+
+/// Writes a native histogram.
+pub(crate) fn put_histogram(
+    out: &mut Vec<u8>,
+    series: SeriesId,
+    timestamp_ms: i64,
+    start_ms: i64,
+    value: &HistogramValue,
+) {
+    out.put_u8(HISTOGRAM);
+    out.put_uvarint(series.0);
+    out.put_varint(timestamp_ms);
+    out.put_varint(start_ms);
+    match value {
+        HistogramValue::Integer(h) => {
+            out.put_u8(hint_code(h.counter_reset_hint));
+            out.put_varint(i64::from(h.schema));
+            out.put_f64(h.zero_threshold);
+            out.put_f64(h.sum);
+            out.put_uvarint(h.count);
+            out.put_uvarint(h.zero_count);
+            for (spans, buckets) in [(&h.positive_spans, &h.positive_buckets), (&h.negative_spans, &h.negative_buckets)]
+            {
+                put_spans(out, spans);
+                out.put_uvarint(buckets.len() as u64);
+                buckets.iter().for_each(|&b| out.put_varint(b));
+            }
+            put_floats(out, &h.custom_values);
+        }
+        HistogramValue::Float(h) => {
+            out.put_u8(FLOAT_COUNTS | hint_code(h.counter_reset_hint));
+            out.put_varint(i64::from(h.schema));
+            out.put_f64(h.zero_threshold);
+            out.put_f64(h.sum);
+            out.put_f64(h.count);
+            out.put_f64(h.zero_count);
+            for (spans, buckets) in [(&h.positive_spans, &h.positive_buckets), (&h.negative_spans, &h.negative_buckets)]
+            {
+                put_spans(out, spans);
+                put_floats(out, buckets);
+            }
+            put_floats(out, &h.custom_values);
+        }
+    }
+}
+
+/// Bit of a histogram's first byte: its counts are floats. The bits below are the counter reset hint.
+const FLOAT_COUNTS: u8 = 4;
+
+fn hint_code(hint: CounterResetHint) -> u8 {
+    match hint {
+        CounterResetHint::Unknown => 0,
+        CounterResetHint::Reset => 1,
+        CounterResetHint::NotReset => 2,
+        CounterResetHint::Gauge => 3,
+    }
+}
+
+fn put_spans(out: &mut Vec<u8>, spans: &[Span]) {
+    out.put_uvarint(spans.len() as u64);
+    for span in spans {
+        out.put_varint(i64::from(span.offset));
+        out.put_uvarint(u64::from(span.length));
+    }
+}
+
+fn put_floats(out: &mut Vec<u8>, values: &[f64]) {
+    out.put_uvarint(values.len() as u64);
+    values.iter().for_each(|&v| out.put_f64(v));
+}
+
+fn take_floats(input: &mut Decoder<'_>) -> Result<Vec<f64>, Malformed> {
+    (0..input.count(8)?).map(|_| input.f64()).collect()
+}
+
+fn take_spans(input: &mut Decoder<'_>) -> Result<Vec<Span>, Malformed> {
+    (0..input.count(2)?)
+        .map(|_| {
+            let offset = input.varint()?.try_into().map_err(|_| input.malformed("bucket offset"))?;
+            Ok(Span { offset, length: input.uvarint_as()? })
+        })
+        .collect()
+}
+
+fn take_histogram(input: &mut Decoder<'_>) -> Result<HistogramValue, Malformed> {
+    let flags = input.u8()?;
+    let counter_reset_hint = match flags & 3 {
+        0 => CounterResetHint::Unknown,
+        1 => CounterResetHint::Reset,
+        2 => CounterResetHint::NotReset,
+        _ => CounterResetHint::Gauge,
+    };
+    let schema = input.varint()?.try_into().map_err(|_| input.malformed("histogram schema"))?;
+    let (zero_threshold, sum) = (input.f64()?, input.f64()?);
+    if flags & FLOAT_COUNTS != 0 {
+        let (count, zero_count) = (input.f64()?, input.f64()?);
+        let (positive_spans, positive_buckets) = (take_spans(input)?, take_floats(input)?);
+        let (negative_spans, negative_buckets) = (take_spans(input)?, take_floats(input)?);
+        Ok(HistogramValue::Float(FloatHistogram {
+            counter_reset_hint,
+            schema,
+            zero_threshold,
+            zero_count,
+            count,
+            sum,
+            positive_spans,
+            negative_spans,
+            positive_buckets,
+            negative_buckets,
+            custom_values: take_floats(input)?,
+        }))
+    } else {
+        let (count, zero_count) = (input.uvarint()?, input.uvarint()?);
+        let mut side = || -> Result<_, Malformed> {
+            let spans = take_spans(input)?;
+            Ok((spans, (0..input.count(1)?).map(|_| input.varint()).collect::<Result<Vec<_>, _>>()?))
+        };
+        let ((positive_spans, positive_buckets), (negative_spans, negative_buckets)) = (side()?, side()?);
+        Ok(HistogramValue::Integer(Histogram {
+            counter_reset_hint,
+            schema,
+            zero_threshold,
+            zero_count,
+            count,
+            sum,
+            positive_spans,
+            negative_spans,
+            positive_buckets,
+            negative_buckets,
+            custom_values: take_floats(input)?,
+        }))
+    }
+}
+
+/// The records of a frame, one after the other.
+#[derive(Debug)]
+pub(crate) struct Records<'a>(Decoder<'a>);
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(frame: &'a [u8]) -> Self {
+        Self(Decoder::new(frame))
+    }
+
+    fn read(&mut self) -> Result<Record<'a>, Malformed> {
+        let input = &mut self.0;
+        let at = *input;
+        match input.u8()? {
+            SERIES => {
+                let id = SeriesId(input.uvarint()?);
+                let left = input.count(2)?;
+                let labels = LoggedLabels { input: *input, left };
+                for _ in 0..left {
+                    input.text()?;
+                    input.text()?;
+                }
+                Ok(Record::Series { id, labels })
+            }
+            SAMPLES => {
+                let flags = input.u8()?;
+                let timestamp_ms = input.varint()?;
+                let column = if flags & ON_COLUMN != 0 { Some(ColumnId(input.uvarint()?)) } else { None };
+                let left = input.u32()?;
+                let last = LoggedSample { series: SeriesId(0), timestamp_ms, start_ms: 0, value: 0.0 };
+                let samples = LoggedSamples { input: *input, left, flags, last };
+                let mut walk = samples.clone();
+                walk.by_ref().try_for_each(|sample| sample.map(drop))?;
+                *input = walk.input;
+                Ok(Record::Samples { column, timestamp_ms, samples })
+            }
+            HISTOGRAM => {
+                let series = SeriesId(input.uvarint()?);
+                let (timestamp_ms, start_ms) = (input.varint()?, input.varint()?);
+                Ok(Record::Histogram { series, timestamp_ms, start_ms, value: Box::new(take_histogram(input)?) })
+            }
+            METADATA => {
+                let family = input.text()?;
+                let kind = MetricKind::from_code(input.u8()?);
+                let (help, unit) = (input.text()?.to_owned(), input.text()?.to_owned());
+                Ok(Record::Metadata { family, metadata: Metadata { kind, help, unit } })
+            }
+            _ => Err(at.malformed("unknown kind of record")),
+        }
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let record = self.read();
+        if record.is_err() {
+            // What follows a record that cannot be read has no meaning.
+            self.0 = Decoder::new(&[]);
+        }
+        Some(record)
+    }
+}

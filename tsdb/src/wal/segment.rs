@@ -1,0 +1,232 @@
+//! One file of the log: frames, each with its checksum. Bytes: `docs/format/wal.md`.
+
+use std::path::Path;
+
+use crate::codec::{Decoder, Encoder, crc32c};
+use crate::error::Error;
+use crate::fs::{AtPath, File};
+
+/// Begins a segment.
+const SEGMENT_MAGIC: [u8; 4] = *b"SBwl";
+const VERSION: u32 = 1;
+/// Magic, version, number, checksum of these.
+pub(crate) const SEGMENT_HEADER_BYTES: u64 = 4 + 4 + 8 + 4;
+
+/// Begins a frame. No frame begins with zeros, which is what a reserved file is filled with.
+const FRAME_MAGIC: [u8; 4] = *b"SBfr";
+/// Magic, length of the payload, CRC-32C of length and payload.
+pub(crate) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4;
+
+/// Bytes that a frame may hold; a larger claim is damage.
+pub(crate) const MAX_FRAME_BYTES: usize = 1 << 30;
+
+/// Bytes read from the file at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// The bytes that begin segment `number`.
+pub(crate) fn segment_header(number: u64) -> Vec<u8> {
+    let mut out = SEGMENT_MAGIC.to_vec();
+    out.put_u32(VERSION);
+    out.put_u64(number);
+    let crc = crc32c(&out);
+    out.put_u32(crc);
+    out
+}
+
+/// Leaves room for a frame's header at the end of `out`; [`finish_frame`] fills it in.
+pub(crate) fn begin_frame(out: &mut Vec<u8>) {
+    out.extend_from_slice(&FRAME_MAGIC);
+    out.extend_from_slice(&[0; 8]);
+}
+
+/// Completes the frame that fills `out`.
+pub(crate) fn finish_frame(out: &mut [u8]) {
+    let len = u32::try_from(out.len() - FRAME_HEADER_BYTES).expect("a commit's size is checked before it is logged");
+    out[4..8].copy_from_slice(&len.to_le_bytes());
+    let crc = frame_crc(&out[4..8], &out[FRAME_HEADER_BYTES..]);
+    out[8..12].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Of the payload, with the length mixed in so that it is covered too.
+fn frame_crc(len: &[u8], payload: &[u8]) -> u32 {
+    crc32c(payload) ^ crc32c(len).rotate_left(16)
+}
+
+/// What is wrong with a stretch of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Damage {
+    /// Where it begins.
+    pub(crate) offset: u64,
+    /// Bytes up to the next good frame; up to the end of the file if there is none.
+    pub(crate) bytes: u64,
+    /// Whether nothing good follows: what a crash leaves.
+    pub(crate) at_end: bool,
+}
+
+/// Hands out the frames of a segment in order, in bounded memory: one frame and a read buffer.
+#[derive(Debug)]
+pub(crate) struct SegmentReader<'a> {
+    file: &'a dyn File,
+    path: &'a Path,
+    len: u64,
+    /// Bytes of the file from `start` on.
+    buffer: Vec<u8>,
+    start: u64,
+    /// The next byte to look at, in the buffer.
+    at: usize,
+    damage: Vec<Damage>,
+    /// Where the last good frame ends.
+    good_until: u64,
+}
+
+impl<'a> SegmentReader<'a> {
+    /// Checks the header of segment `number`.
+    pub(crate) fn open(file: &'a dyn File, path: &'a Path, number: u64) -> Result<Self, Error> {
+        let len = file.size().at(path)?;
+        let mut reader =
+            Self { file, path, len, buffer: Vec::new(), start: 0, at: 0, damage: Vec::new(), good_until: 0 };
+        let header = reader.peek(SEGMENT_HEADER_BYTES as usize)?;
+        let corrupt = |offset, what| Error::Corrupt { path: path.to_owned(), offset, what };
+        if header.len() < SEGMENT_HEADER_BYTES as usize {
+            // A crash right after the file was made: nothing was acknowledged from it.
+            if header.iter().all(|&b| b == 0) {
+                return Ok(reader);
+            }
+            reader.good_until = 1;
+            return Ok(reader);
+        }
+        let mut input = Decoder::new(header);
+        let magic = input.take(4).expect("the header is there");
+        let (version, found) = (input.u32().expect("the header is there"), input.u64().expect("the header is there"));
+        let crc = crc32c(&header[..16]);
+        let stored = input.u32().expect("the header is there");
+        if header.iter().all(|&b| b == 0) {
+            return Ok(reader);
+        }
+        if magic != SEGMENT_MAGIC || crc != stored {
+            // The frames may be sound; finding the first one tells of what was skipped.
+            reader.good_until = 1;
+            return Ok(reader);
+        }
+        if version != VERSION {
+            return Err(corrupt(4, "log segment of an unknown version"));
+        }
+        if found != number {
+            return Err(corrupt(8, "log segment under another's name"));
+        }
+        reader.at = SEGMENT_HEADER_BYTES as usize;
+        reader.good_until = SEGMENT_HEADER_BYTES;
+        Ok(reader)
+    }
+
+    /// The payload of the next good frame and its offset in the file; `None` at the end.
+    pub(crate) fn next_frame(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
+        if self.good_until == 0 {
+            return Ok(None);
+        }
+        let mut bad_from = None;
+        loop {
+            let offset = self.start + self.at as u64;
+            if let Some(len) = self.frame_here()? {
+                if let Some(from) = bad_from {
+                    self.damage.push(Damage { offset: from, bytes: offset - from, at_end: false });
+                }
+                let from = self.at + FRAME_HEADER_BYTES;
+                self.at = from + len;
+                self.good_until = self.start + self.at as u64;
+                return Ok(Some((offset + FRAME_HEADER_BYTES as u64, &self.buffer[from..from + len])));
+            }
+            if bad_from.is_none() && self.only_zeros_follow()? {
+                return Ok(None);
+            }
+            bad_from.get_or_insert(offset);
+            if !self.skip_to_magic()? {
+                let offset = bad_from.unwrap_or(offset);
+                self.damage.push(Damage { offset, bytes: self.len - offset, at_end: true });
+                self.good_until = self.good_until.min(offset);
+                self.at = self.buffer.len();
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The length of the payload if a good frame begins at `at`.
+    fn frame_here(&mut self) -> Result<Option<usize>, Error> {
+        let header = self.peek(FRAME_HEADER_BYTES)?;
+        if header.len() < FRAME_HEADER_BYTES || header[..4] != FRAME_MAGIC {
+            return Ok(None);
+        }
+        let mut input = Decoder::new(&header[4..]);
+        let (len, crc) = (input.u32().expect("the header is there"), input.u32().expect("the header is there"));
+        let len_bytes = len.to_le_bytes();
+        let len = len as usize;
+        let left = self.len - (self.start + self.at as u64) - FRAME_HEADER_BYTES as u64;
+        if len > MAX_FRAME_BYTES || len as u64 > left {
+            return Ok(None);
+        }
+        let frame = self.peek(FRAME_HEADER_BYTES + len)?;
+        Ok((frame.len() == FRAME_HEADER_BYTES + len && frame_crc(&len_bytes, &frame[FRAME_HEADER_BYTES..]) == crc)
+            .then_some(len))
+    }
+
+    /// The next `n` bytes from `at` on, or as many as the file has.
+    fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
+        if self.buffer.len() - self.at < n {
+            self.buffer.drain(..self.at);
+            self.start += self.at as u64;
+            self.at = 0;
+            let have = self.buffer.len();
+            self.buffer.resize(n.max(READ_BYTES), 0);
+            let read = self.file.read_at(self.start + have as u64, &mut self.buffer[have..]).at(self.path)?;
+            self.buffer.truncate(have + read);
+        }
+        let end = self.buffer.len().min(self.at + n);
+        Ok(&self.buffer[self.at..end])
+    }
+
+    /// Whether the rest of the file is reserved space. Reads all of it: zeros may also be damage with frames behind.
+    fn only_zeros_follow(&self) -> Result<bool, Error> {
+        if self.buffer[self.at..].iter().any(|&b| b != 0) {
+            return Ok(false);
+        }
+        let mut offset = self.start + self.buffer.len() as u64;
+        let mut bytes = vec![0; READ_BYTES];
+        while offset < self.len {
+            let read = self.file.read_at(offset, &mut bytes).at(self.path)?;
+            if read == 0 {
+                break;
+            }
+            if bytes[..read].iter().any(|&b| b != 0) {
+                return Ok(false);
+            }
+            offset += read as u64;
+        }
+        Ok(true)
+    }
+
+    /// Moves on to the next place where a frame may begin.
+    fn skip_to_magic(&mut self) -> Result<bool, Error> {
+        self.at = (self.at + 1).min(self.buffer.len());
+        loop {
+            let bytes = self.peek(READ_BYTES)?;
+            if bytes.len() < FRAME_MAGIC.len() {
+                return Ok(false);
+            }
+            if let Some(found) = bytes.windows(FRAME_MAGIC.len()).position(|w| w == FRAME_MAGIC) {
+                self.at += found;
+                return Ok(true);
+            }
+            self.at += bytes.len() - (FRAME_MAGIC.len() - 1);
+        }
+    }
+
+    /// What was skipped, once the end has been reached.
+    pub(crate) fn damage(&self) -> &[Damage] {
+        &self.damage
+    }
+
+    /// Where the last good frame ends; 0 if the segment has no header.
+    pub(crate) fn good_until(&self) -> u64 {
+        self.good_until
+    }
+}
