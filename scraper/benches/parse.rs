@@ -15,9 +15,9 @@ use std::time::Duration;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use scraper::cache::{Scratch, SeriesCache};
 use scraper::parse::{Entry, Format, Parser};
-use scraper::store::{Batch, Committed, Metadata, Refusal};
+use scraper::store::Batch;
 use scraper::{FamilyTable, SampleRules};
-use tsdb::{Labels, SeriesRef, Timestamp};
+use tsdb::{AppendError, Committed, Labels, Metadata, SeriesRef, Timestamp};
 
 const PAGES: [&str; 2] = [include_str!("node_exporter.txt"), include_str!("node_exporter_next.txt")];
 
@@ -29,20 +29,19 @@ struct Sum {
 }
 
 impl Batch for Sum {
-    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
         black_box(labels);
         self.series += 1;
         Ok(SeriesRef(self.series))
     }
 
-    fn append(&mut self, series: SeriesRef, value: f64) -> Result<(), Refusal> {
+    fn append(&mut self, series: SeriesRef, value: f64) {
         black_box(series);
         self.total += value;
-        Ok(())
     }
 
-    fn append_at(&mut self, series: SeriesRef, _: Timestamp, value: f64) -> Result<(), Refusal> {
-        self.append(series, value)
+    fn append_at(&mut self, series: SeriesRef, _: Timestamp, value: f64) {
+        self.append(series, value);
     }
 
     fn metadata(&mut self, _: &str, _: &Metadata) {}

@@ -14,14 +14,14 @@
 mod ingest;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashTable;
-use tsdb::{STALE_NAN, SeriesRef, Timestamp};
+use hashbrown::{HashSet, HashTable};
+use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use self::ingest::Ingest;
 use crate::metadata::FamilyTable;
 use crate::parse::{Entry, Format, MetricKind, ParseError, Parser};
 use crate::sample_rules::{LabelError, SampleRules};
-use crate::store::{Batch, Refusal};
+use crate::store::Batch;
 
 /// A body larger than this is refused whatever the configuration says.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 30;
@@ -58,7 +58,7 @@ pub enum IngestError {
     BodySize,
     /// The store refused.
     #[error(transparent)]
-    Store(#[from] Refusal),
+    Store(#[from] AppendError),
 }
 
 /// The last good body of a target and the series that its lines stand for. About 32 bytes per line beside the body.
@@ -203,19 +203,46 @@ impl SeriesCache {
 
     /// Appends stale markers for all series of the last body, if they have not got them yet: the target cannot be
     /// scraped, or goes away.
-    ///
-    /// # Errors
-    /// If the store refuses for another reason than having let go of a series.
-    pub fn mark_stale(&mut self, batch: &mut impl Batch) -> Result<(), Refusal> {
+    pub fn mark_stale(&mut self, batch: &mut impl Batch) {
         self.scrapes += 1;
         if !std::mem::take(&mut self.live) {
-            return Ok(());
+            return;
         }
         let mut series: Vec<SeriesRef> =
             self.lines.iter().filter(|line| line.fate.is_tracked()).map(|line| line.series).collect();
         series.sort_unstable();
         series.dedup();
-        series.into_iter().try_for_each(|series| append_stale(batch, series))
+        for series in series {
+            batch.append(series, STALE_NAN);
+        }
+    }
+
+    /// Appends once more what the store has not taken from the last body because it had let go of the series
+    /// `unknown`, which are found anew. A stale marker is not missed.
+    ///
+    /// # Errors
+    /// If the store refuses to make a series again.
+    pub fn append_again(
+        &mut self,
+        unknown: &[SeriesRef],
+        rules: &SampleRules,
+        batch: &mut impl Batch,
+    ) -> Result<(), IngestError> {
+        let Some(format) = self.format.filter(|_| self.live && !unknown.is_empty()) else { return Ok(()) };
+        let unknown: HashSet<SeriesRef> = unknown.iter().copied().collect();
+        let mut parser = Parser::new(&self.body, format);
+        for line in self.lines.iter_mut().filter(|line| unknown.contains(&line.series) && line.fate != Fate::Dropped) {
+            parser.seek(line.text as usize, line.kind);
+            let Some(Entry::Sample(sample)) = parser.entry()? else { continue };
+            let Some(labels) = rules.resolve(parser.labels())? else { continue };
+            line.series = batch.series(&labels)?;
+            match sample.timestamp.filter(|_| rules.honor_timestamps) {
+                Some(ms) => batch.append_at(line.series, Timestamp::from_millis(ms), sample.value),
+                None if line.fate.is_repeated() => {}
+                None => batch.append(line.series, sample.value),
+            }
+        }
+        Ok(())
     }
 
     /// Forgets what the lines of the last body mean, because the rules have changed. Which series were there is kept,
@@ -269,14 +296,6 @@ impl SeriesCache {
             }
         });
         self.families.update(self.scrapes, entries, |name, metadata| batch.metadata(name, metadata));
-    }
-}
-
-/// A store that has let go of a series needs no marker for it.
-fn append_stale(batch: &mut impl Batch, series: SeriesRef) -> Result<(), Refusal> {
-    match batch.append(series, STALE_NAN) {
-        Ok(()) | Err(Refusal::UnknownRef) => Ok(()),
-        Err(refusal) => Err(refusal),
     }
 }
 

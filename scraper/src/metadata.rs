@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tsdb::Metadata;
+
 use crate::parse::Entry;
-use crate::store::Metadata;
 
 /// Families kept per target; what comes after is forgotten.
 const MAX_FAMILIES: usize = 20_000;

@@ -56,7 +56,7 @@ pub enum LabelError {
     Limit(String),
 }
 
-const EXPORTED: &str = "exported_";
+pub(crate) const EXPORTED: &str = "exported_";
 
 impl SampleRules {
     /// The labels to store for a sample that the target writes with `labels`; `None` if relabeling drops it.

@@ -1,8 +1,8 @@
 //! What the scraper asks of a store.
 
-use tsdb::{Labels, SeriesRef, Timestamp};
+use std::sync::Arc;
 
-use crate::parse::MetricKind;
+use tsdb::{AppendError, Appender, Committed, Db, Labels, Metadata, SeriesRef, SharedColumn, Timestamp};
 
 /// Where samples go.
 pub trait Store: Clone + Send + Sync + 'static {
@@ -26,64 +26,58 @@ pub trait Batch {
     ///
     /// # Errors
     /// If the store takes no new series.
-    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal>;
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError>;
 
     /// Adds a value at the moment of the scrape.
-    ///
-    /// # Errors
-    /// [`Refusal::UnknownRef`] if the store has let go of the series: find it anew.
-    fn append(&mut self, series: SeriesRef, value: f64) -> Result<(), Refusal>;
+    fn append(&mut self, series: SeriesRef, value: f64);
 
     /// Adds a value at a moment that the target has named.
-    ///
-    /// # Errors
-    /// As [`append`](Self::append).
-    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64) -> Result<(), Refusal>;
+    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64);
 
     /// Keeps what a target says about a metric family.
     fn metadata(&mut self, family: &str, metadata: &Metadata);
 
-    /// Makes the batch durable, then readable.
+    /// Makes the batch durable, then readable. Says which series the store no longer knows; their samples are not
+    /// stored.
     ///
     /// # Errors
     /// If the store cannot write; nothing of the batch is then stored.
     fn commit(self) -> Result<Committed, tsdb::Error>;
 }
 
-/// Why a store does not take a sample or a series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
-    /// The series is not, or no longer, known by this reference.
-    #[error("unknown series reference")]
-    UnknownRef,
-    /// The limit of series is reached.
-    #[error("the store takes no more series")]
-    TooManySeries,
-    /// The series has too many labels, or too long ones, for the store.
-    #[error("the labels are too large for the store")]
-    LabelsTooLarge,
+impl Store for Arc<Db> {
+    type Column = SharedColumn;
+    type Batch<'s> = Appender<'s>;
+
+    fn column(&self) -> SharedColumn {
+        Db::column(self)
+    }
+
+    fn batch<'s>(&'s self, column: &'s SharedColumn, at: Timestamp) -> Appender<'s> {
+        self.scrape_appender(column, at)
+    }
 }
 
-/// What became of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Committed {
-    /// Samples stored.
-    pub appended: u64,
-    /// Samples refused: older than the last of their series.
-    pub out_of_order: u64,
-    /// Samples refused: another value at the same moment.
-    pub duplicate: u64,
-    /// Samples refused: too old, or too far ahead of now.
-    pub out_of_bounds: u64,
-}
+impl Batch for Appender<'_> {
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        Appender::series(self, labels)
+    }
 
-/// What a target says about a metric family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// From `TYPE`.
-    pub kind: MetricKind,
-    /// From `HELP`, unescaped.
-    pub help: String,
-    /// From `UNIT`.
-    pub unit: String,
+    #[inline]
+    fn append(&mut self, series: SeriesRef, value: f64) {
+        Appender::append(self, series, value);
+    }
+
+    #[inline]
+    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64) {
+        Appender::append_at(self, series, at, None, value);
+    }
+
+    fn metadata(&mut self, family: &str, metadata: &Metadata) {
+        Appender::metadata(self, family, metadata.clone());
+    }
+
+    fn commit(self) -> Result<Committed, tsdb::Error> {
+        Appender::commit(self)
+    }
 }

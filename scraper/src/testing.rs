@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tsdb::{Labels, SeriesRef, Timestamp, is_stale};
+use tsdb::{AppendError, Committed, Labels, Metadata, SeriesRef, Timestamp, is_stale};
 
 use crate::parse::{Entry, Format, Parser};
-use crate::store::{Batch, Committed, Metadata, Refusal, Store};
+use crate::store::{Batch, Store};
 
 /// A store in memory. Clones share what they hold.
 #[derive(Clone, Debug, Default)]
@@ -72,13 +72,13 @@ impl Store for Recorder {
 }
 
 impl Batch for RecorderBatch<'_> {
-    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, Refusal> {
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
         let mut recorded = self.store.recorded();
         if let Some(series) = recorded.refs.get(labels) {
             return Ok(*series);
         }
         if recorded.max_series > 0 && recorded.refs.len() >= recorded.max_series {
-            return Err(Refusal::TooManySeries);
+            return Err(AppendError::TooManySeries);
         }
         recorded.last_ref += 1;
         let series = SeriesRef(recorded.last_ref);
@@ -87,16 +87,12 @@ impl Batch for RecorderBatch<'_> {
         Ok(series)
     }
 
-    fn append(&mut self, series: SeriesRef, value: f64) -> Result<(), Refusal> {
-        self.append_at(series, Timestamp::from_millis(self.at), value)
+    fn append(&mut self, series: SeriesRef, value: f64) {
+        self.samples.push((series, self.at, value));
     }
 
-    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64) -> Result<(), Refusal> {
-        if !self.store.recorded().labels.contains_key(&series) {
-            return Err(Refusal::UnknownRef);
-        }
+    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64) {
         self.samples.push((series, at.millis(), value));
-        Ok(())
     }
 
     fn metadata(&mut self, family: &str, metadata: &Metadata) {
@@ -107,7 +103,10 @@ impl Batch for RecorderBatch<'_> {
         let mut recorded = self.store.recorded();
         let mut committed = Committed::default();
         for (series, at, value) in self.samples {
-            let Some(labels) = recorded.labels.get(&series).cloned() else { continue };
+            let Some(labels) = recorded.labels.get(&series).cloned() else {
+                committed.unknown.push(series);
+                continue;
+            };
             let samples = recorded.samples.entry(labels).or_default();
             match samples.get(&at) {
                 Some(old) if old.to_bits() != value.to_bits() => committed.duplicate += 1,

@@ -3,12 +3,12 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashSet;
-use tsdb::{Labels, SeriesRef, Timestamp};
+use tsdb::{STALE_NAN, SeriesRef, Timestamp};
 
-use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache, append_stale};
+use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
 use crate::parse::{Entry, Format, MetricKind, Parser, whole_number};
 use crate::sample_rules::SampleRules;
-use crate::store::{Batch, Refusal};
+use crate::store::Batch;
 
 /// How far ahead of now a timestamp that the target writes may be.
 pub(super) const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -98,7 +98,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     pub(super) fn run(&mut self) -> Result<(), IngestError> {
         let mut next = 0;
         loop {
-            next = self.same_layout(next)?;
+            next = self.same_layout(next);
             if !self.parser.skip_comments()? {
                 break;
             }
@@ -109,12 +109,13 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         if self.rules.limits.samples > 0 && self.appended > self.rules.limits.samples {
             return Err(IngestError::SampleLimit);
         }
-        Ok(self.mark_vanished()?)
+        self.mark_vanished();
+        Ok(())
     }
 
     /// Reads lines while they are those of the last body from `next` on, and returns the one that was not there. The
     /// parser stands where they end.
-    fn same_layout(&mut self, mut next: usize) -> Result<usize, IngestError> {
+    fn same_layout(&mut self, mut next: usize) -> usize {
         let (old, old_body, body) = (self.old, self.cache.body.as_slice(), self.body);
         let (mut at, mut kind) = (self.parser.at(), self.parser.kind());
         let mut start = if next == 0 { 0 } else { self.cache.lines[next - 1].end as usize };
@@ -139,7 +140,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             } else {
                 break;
             };
-            self.known(next, line, kind, line.kind, reading)?;
+            self.known(next, line, kind, line.kind, reading);
             // A value of another length puts the bodies out of step: compare from the next line on.
             if reading.end != moved(line.end) || agreed < end {
                 agreed = end;
@@ -148,7 +149,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             next += 1;
         }
         self.parser.seek(at, kind);
-        Ok(next)
+        next
     }
 
     /// Reads the sample line at which the parser stands. Returns the line of the last body that should come next, if
@@ -159,7 +160,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         self.fill_index();
         if let Some(reading) = self.split(text)
             && let Some(old) = self.find_old(&self.body[text..reading.value - 1])
-            && let Some(next) = self.again(old, kind, reading)?
+            && let Some(next) = self.again(old, kind, reading)
         {
             self.parser.seek(reading.end, kind);
             self.comments_changed |= gap != self.old_gap(old);
@@ -176,7 +177,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             timestamp: sample.timestamp,
         };
         if let Some(old) = self.find_old(sample.series)
-            && let Some(next) = self.again(old, kind, reading)?
+            && let Some(next) = self.again(old, kind, reading)
         {
             self.comments_changed |= gap != self.old_gap(old);
             return Ok(Some(next));
@@ -237,55 +238,41 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
 
     /// A line whose text is that of line `at` of the last body: returns the next one, or `None` if the text means
     /// another series now.
-    fn again(&mut self, at: usize, kind: MetricKind, reading: Reading) -> Result<Option<usize>, IngestError> {
+    fn again(&mut self, at: usize, kind: MetricKind, reading: Reading) -> Option<usize> {
         let line = self.old[at];
         if line.fate != Fate::Dropped && self.scratch.matched[at] != Matched::No {
-            self.repeated(line.series, kind, reading)?;
-            return Ok(Some(at + 1));
+            self.repeated(line.series, kind, reading);
+            return Some(at + 1);
         }
         if bound(line.kind) != bound(kind) {
             self.scratch.matched[at] = Matched::Seen;
             self.forget_old(at);
-            return Ok(None);
+            return None;
         }
         let kind_before = self.kind_before();
-        self.known(at, line, kind_before, kind, reading)?;
-        Ok(Some(at + 1))
+        self.known(at, line, kind_before, kind, reading);
+        Some(at + 1)
     }
 
     /// A line whose text is that of line `at` of the last body, for the first time in this one.
     #[inline]
-    fn known(
-        &mut self,
-        at: usize,
-        line: Line,
-        kind_before: MetricKind,
-        kind: MetricKind,
-        reading: Reading,
-    ) -> Result<(), IngestError> {
+    fn known(&mut self, at: usize, line: Line, kind_before: MetricKind, kind: MetricKind, reading: Reading) {
         if line.fate == Fate::Dropped {
             self.counts.scraped += 1;
             self.push(reading, kind_before, kind, Fate::Dropped, line.series);
-            return Ok(());
+            return;
         }
-        let (mut series, mut appended) = (line.series, self.append(line.series, reading));
-        if appended == Err(Refusal::UnknownRef) {
-            series = self.find_again(reading.text, kind)?;
-            appended = self.append(series, reading);
-        }
-        let fate = appended?;
+        let fate = self.append(line.series, reading);
         self.count_kept();
-        self.scratch.matched[at] =
-            if fate == Fate::Tracked && series == line.series { Matched::Tracked } else { Matched::Seen };
-        self.push(reading, kind_before, kind, fate, series);
-        Ok(())
+        self.scratch.matched[at] = if fate == Fate::Tracked { Matched::Tracked } else { Matched::Seen };
+        self.push(reading, kind_before, kind, fate, line.series);
     }
 
     /// A text that this body already had.
-    fn repeated(&mut self, series: SeriesRef, kind: MetricKind, reading: Reading) -> Result<(), IngestError> {
+    fn repeated(&mut self, series: SeriesRef, kind: MetricKind, reading: Reading) {
         let mut fate = Fate::Repeated;
         if reading.timestamp.is_some() && self.rules.honor_timestamps {
-            if self.append(series, reading)? == Fate::Tracked {
+            if self.append(series, reading) == Fate::Tracked {
                 fate = Fate::RepeatedTracked;
             }
         } else {
@@ -294,7 +281,6 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         self.count_kept();
         let kind_before = self.kind_before();
         self.push(reading, kind_before, kind, fate, series);
-        Ok(())
     }
 
     /// A text that the last body did not have, or that means another series now. The parser has just read it.
@@ -305,7 +291,8 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         if let Some(&at) = fresh.find(hash, |at| lines[*at as usize].series_text(body) == text) {
             let Line { fate, series, .. } = lines[at as usize];
             if fate != Fate::Dropped {
-                return self.repeated(series, kind, reading);
+                self.repeated(series, kind, reading);
+                return Ok(());
             }
         }
         let kind_before = self.kind_before();
@@ -318,7 +305,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             Some(labels) => {
                 let over = self.rules.limits.samples > 0 && self.appended >= self.rules.limits.samples;
                 let series = if over { SeriesRef(0) } else { self.batch.series(&labels)? };
-                let fate = self.append(series, reading)?;
+                let fate = self.append(series, reading);
                 self.count_kept();
                 self.counts.added += usize::from(!over);
                 self.push(reading, kind_before, kind, fate, series);
@@ -329,41 +316,26 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         Ok(())
     }
 
-    /// The series of the text at `text`, looked up in the store once more.
-    #[cold]
-    fn find_again(&mut self, text: usize, kind: MetricKind) -> Result<SeriesRef, IngestError> {
-        let (at, parser_kind) = (self.parser.at(), self.parser.kind());
-        self.parser.seek(text, kind);
-        self.parser.entry()?;
-        let labels = self.rules.resolve(self.parser.labels())?;
-        self.parser.seek(at, parser_kind);
-        // The same text under the same rules was not dropped before, so it is not now.
-        Ok(self.batch.series(&labels.unwrap_or_else(Labels::empty))?)
-    }
-
     /// Hands a sample to the batch. Above the sample limit nothing is handed over, only counted.
     #[inline]
-    fn append(&mut self, series: SeriesRef, reading: Reading) -> Result<Fate, Refusal> {
+    fn append(&mut self, series: SeriesRef, reading: Reading) -> Fate {
         let limit = self.rules.limits.samples;
-        if limit > 0 && self.appended >= limit {
-            self.appended += 1;
-            return Ok(Fate::Untracked);
+        self.appended += 1;
+        if limit > 0 && self.appended > limit {
+            return Fate::Untracked;
         }
         match reading.timestamp.filter(|_| self.rules.honor_timestamps) {
             None => {
-                self.batch.append(series, reading.number)?;
-                self.appended += 1;
-                Ok(Fate::Tracked)
+                self.batch.append(series, reading.number);
+                Fate::Tracked
+            }
+            Some(ms) if ms > self.latest => {
+                self.counts.out_of_bounds += 1;
+                Fate::Untracked
             }
             Some(ms) => {
-                if ms > self.latest {
-                    self.counts.out_of_bounds += 1;
-                    self.appended += 1;
-                    return Ok(Fate::Untracked);
-                }
-                self.batch.append_at(series, Timestamp::from_millis(ms), reading.number)?;
-                self.appended += 1;
-                Ok(if self.rules.track_timestamps_staleness { Fate::Tracked } else { Fate::Untracked })
+                self.batch.append_at(series, Timestamp::from_millis(ms), reading.number);
+                if self.rules.track_timestamps_staleness { Fate::Tracked } else { Fate::Untracked }
             }
         }
     }
@@ -395,15 +367,15 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     }
 
     /// Appends stale markers for the series that the last body had and this one has not.
-    fn mark_vanished(&mut self) -> Result<(), Refusal> {
+    fn mark_vanished(&mut self) {
         if !self.cache.live {
-            return Ok(());
+            return;
         }
         let old = self.cache.lines.iter().zip(&self.scratch.matched);
         let gone = old.filter(|(line, matched)| line.fate.is_tracked() && **matched != Matched::Tracked);
         let mut gone: HashSet<SeriesRef> = gone.map(|(line, _)| line.series).collect();
         if gone.is_empty() {
-            return Ok(());
+            return;
         }
         // Another text may stand for the same series.
         for line in self.scratch.lines.iter().filter(|line| line.fate.is_tracked()) {
@@ -411,6 +383,8 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         }
         let mut gone: Vec<SeriesRef> = gone.into_iter().collect();
         gone.sort_unstable();
-        gone.into_iter().try_for_each(|series| append_stale(self.batch, series))
+        for series in gone {
+            self.batch.append(series, STALE_NAN);
+        }
     }
 }

@@ -1,14 +1,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tsdb::{Labels, is_stale};
+use tsdb::{AppendError, Labels, Metadata, MetricKind, is_stale};
 
 use super::ingest::{MAX_AHEAD_MS, bound};
 use super::*;
 use crate::parse::Parser;
 use crate::relabel::{Action, Pattern, Relabel};
 use crate::sample_rules::SampleLimits;
-use crate::store::{Metadata, Store as _};
+use crate::store::Store as _;
 use crate::testing::Recorder;
 
 /// A target scraped by hand.
@@ -34,6 +34,9 @@ impl Target {
         let mut body = body.as_bytes().to_vec();
         let (counts, result) = self.cache.ingest(&mut body, format, &self.rules, now, &mut self.scratch, &mut batch);
         if result.is_ok() {
+            let unknown = batch.commit().unwrap().unknown;
+            let mut batch = self.store.batch(&(), now);
+            self.cache.append_again(&unknown, &self.rules, &mut batch).unwrap();
             batch.commit().unwrap();
         } else {
             self.fail_at(now);
@@ -43,7 +46,7 @@ impl Target {
 
     fn fail_at(&mut self, now: Timestamp) {
         let mut batch = self.store.batch(&(), now);
-        self.cache.mark_stale(&mut batch).unwrap();
+        self.cache.mark_stale(&mut batch);
         batch.commit().unwrap();
     }
 
@@ -209,7 +212,7 @@ fn families_reach_the_store_when_they_change() {
 fn the_store_may_refuse_new_series() {
     let mut target = Target::new(honoring());
     target.store.recorded().max_series = 1;
-    assert_eq!(target.scrape(Format::Text, "a 1\nb 1\n").1, Err(IngestError::Store(Refusal::TooManySeries)));
+    assert_eq!(target.scrape(Format::Text, "a 1\nb 1\n").1, Err(IngestError::Store(AppendError::TooManySeries)));
     assert_eq!(target.samples("a"), []);
 }
 

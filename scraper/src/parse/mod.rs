@@ -9,10 +9,10 @@ mod openmetrics;
 mod text;
 
 use std::borrow::Cow;
-use std::fmt;
 
 pub use labels::SampleLabels;
 pub(crate) use number::{number, whole_number};
+pub use tsdb::MetricKind;
 
 use labels::Spans;
 
@@ -61,45 +61,6 @@ impl Format {
             None | Some(b' ') => true,
             Some(b'\t') => self == Self::Text,
             Some(_) => false,
-        }
-    }
-}
-
-/// What a `TYPE` line says of a metric family.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum MetricKind {
-    /// Only goes up, or starts again.
-    Counter,
-    /// Goes up and down.
-    Gauge,
-    /// Buckets of counts, cumulative.
-    Histogram,
-    /// Buckets of counts that may go down.
-    GaugeHistogram,
-    /// Quantiles.
-    Summary,
-    /// Facts as labels, value 1.
-    Info,
-    /// One series per state, 0 or 1.
-    StateSet,
-    /// Nothing was said.
-    #[default]
-    Unknown,
-}
-
-impl MetricKind {
-    /// As the API of Prometheus names it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Counter => "counter",
-            Self::Gauge => "gauge",
-            Self::Histogram => "histogram",
-            Self::GaugeHistogram => "gaugehistogram",
-            Self::Summary => "summary",
-            Self::Info => "info",
-            Self::StateSet => "stateset",
-            Self::Unknown => "unknown",
         }
     }
 }
@@ -402,12 +363,6 @@ fn is_name_byte(b: u8) -> bool {
 
 fn is_name_start(b: u8) -> bool {
     b.is_ascii_alphabetic() || b == b'_' || b == b':'
-}
-
-impl fmt::Display for MetricKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 #[cfg(test)]
