@@ -6,7 +6,7 @@ use scraper::parse_duration;
 
 use super::schema::{Section, Type};
 use super::tree::{Fault, Node, Scalar, Tag, Value};
-use super::values::parse_size;
+use super::values::{parse_size, whole_number};
 
 /// How alike a key must be to one that is known to be suggested.
 const ALIKE: f64 = 0.6;
@@ -72,11 +72,11 @@ fn scalar_fault(holds: Type, scalar: &Scalar) -> Option<String> {
     let text = scalar.text.as_str();
     match holds {
         Type::Bool if !matches!(scalar.tag, Tag::Bool(_)) => Some(format!("must be true or false, not {text:?}")),
-        Type::Int if text.parse::<i64>().is_err() => Some(format!("must be a whole number, not {text:?}")),
-        Type::Uint if text.parse::<u64>().is_err() => {
+        Type::Int if whole_number(scalar).is_none() => Some(format!("must be a whole number, not {text:?}")),
+        Type::Uint if whole_number(scalar).is_none_or(|number| number < 0) => {
             Some(format!("must be a whole number that is not negative, not {text:?}"))
         }
-        Type::Float if text.parse::<f64>().is_err() => Some(format!("must be a number, not {text:?}")),
+        Type::Float if scalar.tag != Tag::Number => Some(format!("must be a number, not {text:?}")),
         Type::Duration => parse_duration(text).err(),
         Type::Size => parse_size(text).err(),
         _ => None,

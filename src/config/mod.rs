@@ -103,6 +103,7 @@ impl Config {
         let mut root = Node::parse(text).map_err(wrong)?;
         check_section(&root, &ROOT, "", &mut idle).map_err(wrong)?;
         let global = Global::read(root.get("global"), &mut idle).map_err(wrong)?;
+        root.items_of("rule_files").iter().try_for_each(|file| check_pattern(file, "rule")).map_err(wrong)?;
         let mut jobs = Jobs::default();
         for node in root.items_of("scrape_configs") {
             let config = scrape_config(node, &global, folder, &mut idle).map_err(wrong)?;
@@ -188,12 +189,19 @@ impl Jobs {
     }
 }
 
+/// Only the last part of a path may have stars.
+fn check_pattern(pattern: &Node, what: &str) -> Result<(), Fault> {
+    let text = pattern.text();
+    match text.find('*') {
+        Some(star) if text[star..].contains('/') => Err(pattern.fault(format!("invalid {what} file path {text:?}"))),
+        _ => Ok(()),
+    }
+}
+
 /// The files that `pattern` names, sorted.
 fn files(pattern: &Node, folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    check_pattern(pattern, "scrape config")?;
     let text = pattern.text();
-    if text.find('*').is_some_and(|star| text[star..].contains('/')) {
-        return Err(pattern.fault(format!("invalid scrape config file path {text:?}")));
-    }
     let paths = glob::glob(&within(folder, text).to_string_lossy());
     let paths = paths.map_err(|e| pattern.fault(format!("invalid scrape config file path {text:?}: {e}")))?;
     Ok(paths.filter_map(Result::ok).collect())

@@ -32,6 +32,28 @@ pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     Ok(total as u64)
 }
 
+/// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text.
+pub(super) fn whole_number(scalar: &Scalar) -> Option<i64> {
+    if scalar.tag != Tag::Number {
+        return None;
+    }
+    let text = scalar.text.replace('_', "");
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find(|(prefix, _)| digits.starts_with(prefix));
+    let magnitude = match radix {
+        Some((_, radix)) => i64::from_str_radix(&digits[2..], radix).ok()?,
+        None => match digits.parse() {
+            Ok(number) => number,
+            // Beyond this not every whole number is a double.
+            Err(_) => digits.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)? as i64,
+        },
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
 /// Typed reading of a map that has been checked against the schema. What is not there is `None`.
 impl Node {
     pub(super) fn text_of(&self, key: &str) -> Option<&str> {
@@ -65,8 +87,13 @@ impl Node {
 
     /// A zero is nothing: it stands for the default.
     pub(super) fn count_of(&self, key: &str) -> Result<Option<usize>, Fault> {
-        let parse = |text: &str| text.parse().map_err(|_| format!("{text:?} is too large"));
-        self.parsed(key, parse).map(|found| found.filter(|count| *count > 0))
+        let Some(node) = self.get(key) else { return Ok(None) };
+        let number = match &node.value {
+            Value::Scalar(scalar) => whole_number(scalar).and_then(|number| usize::try_from(number).ok()),
+            _ => None,
+        };
+        let count = number.ok_or_else(|| node.fault(format!("{:?} is not a usable number", node.text())))?;
+        Ok(Some(count).filter(|count| *count > 0))
     }
 
     fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Fault> {
@@ -103,6 +130,16 @@ pub(super) fn within(folder: &Path, path: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_come_in_all_forms_of_yaml() {
+        let number = |text: &str| whole_number(&Scalar { text: text.to_owned(), tag: Tag::Number });
+        for (text, value) in [("10", 10), ("-3", -3), ("0x1F", 31), ("1_000", 1000), ("5.0", 5), ("1e3", 1000)] {
+            assert_eq!(number(text), Some(value), "{text}");
+        }
+        assert_eq!(number("5.5"), None);
+        assert_eq!(whole_number(&Scalar { text: "5".to_owned(), tag: Tag::Text }), None);
+    }
 
     #[test]
     fn sizes_count_in_powers_of_1024() {
