@@ -1,5 +1,7 @@
 //! Targets from files and servers.
 
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
 mod common;
 
 use std::time::Duration;
