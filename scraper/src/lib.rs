@@ -1,3 +1,40 @@
 //! From configuration to appended samples: discovery, relabeling, scraping, parsing.
 
 #![forbid(unsafe_code)]
+
+mod buffers;
+pub mod cache;
+mod clock;
+mod discovery;
+mod duration;
+pub mod fetch;
+pub mod host;
+mod manager;
+mod metadata;
+mod metrics;
+mod options;
+pub mod parse;
+mod pool;
+mod relabel;
+mod report;
+mod sample_rules;
+mod scrape_loop;
+mod secret;
+pub mod store;
+mod target;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod tls;
+
+pub use clock::Clock;
+pub use duration::{format_duration, parse_duration};
+pub use manager::{ApplyError, ScrapeManager, Targets};
+pub use metadata::FamilyTable;
+pub use options::{
+    Auth, ClientCertificate, Discovery, Escaping, FileDiscovery, Header, HttpDiscovery, HttpOptions, Protocol,
+    ScrapeConfig, TargetGroup, TlsOptions, TlsVersion,
+};
+pub use relabel::{Action, NameScheme, Pattern, Relabel, relabel};
+pub use sample_rules::{LabelError, SampleLimits, SampleRules};
+pub use secret::{Secret, SecretSource};
+pub use target::{ActiveTarget, LastScrape, TargetHealth, TargetSpec, TargetState};

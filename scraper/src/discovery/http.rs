@@ -1,0 +1,81 @@
+//! Targets listed by a server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use hyper::header::{ACCEPT, HeaderName, HeaderValue};
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::{Found, WrittenGroup, groups};
+use crate::fetch::{Client, decompress};
+use crate::metrics::Metrics;
+use crate::options::{HttpDiscovery, TargetGroup};
+
+/// Larger lists are refused.
+const MAX_LIST_BYTES: u64 = 256 << 20;
+
+/// Asks now and at each refresh interval. When the server does not answer well, what it said before stays.
+pub(super) async fn run(options: HttpDiscovery, metrics: Arc<Metrics>, found: Found) {
+    let mut client = Client::new(options.http.clone());
+    let mut ticks = interval(options.refresh_interval.max(Duration::from_millis(1)));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match ask(&mut client, &options).await {
+            Ok(groups) => found(groups),
+            Err(error) => {
+                Metrics::add(&metrics.http_failures);
+                tracing::error!(url = %options.url, %error, "unable to refresh target groups");
+            }
+        }
+    }
+}
+
+async fn ask(client: &mut Client, options: &HttpDiscovery) -> Result<Vec<TargetGroup>, String> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    let seconds =
+        HeaderValue::try_from(options.refresh_interval.as_secs_f64().to_string()).map_err(|e| e.to_string())?;
+    headers.insert(HeaderName::from_static("x-prometheus-refresh-interval-seconds"), seconds);
+    let mut body = Vec::new();
+    let fetched = client.get(&options.url, &headers, options.refresh_interval, MAX_LIST_BYTES, &mut body).await;
+    let fetched = fetched.map_err(|e| e.to_string())?;
+    if fetched.gzip {
+        let compressed = std::mem::take(&mut body);
+        decompress(&compressed, MAX_LIST_BYTES, &mut body).map_err(|e| e.to_string())?;
+    }
+    let content_type = fetched.content_type.unwrap_or_default();
+    if !is_json(&content_type) {
+        return Err(format!("unsupported content type {content_type:?}"));
+    }
+    let written: Option<Vec<Option<WrittenGroup>>> = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
+    groups(written.unwrap_or_default(), &options.url, "__meta_url")
+}
+
+/// `application/json`, if with a charset then UTF-8.
+fn is_json(content_type: &str) -> bool {
+    let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
+    let charset = parameters.trim().to_ascii_lowercase();
+    media_type.trim().eq_ignore_ascii_case("application/json")
+        && matches!(charset.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_json_in_utf_8_is_read() {
+        for (content_type, good) in [
+            ("application/json", true),
+            ("Application/JSON; charset=UTF-8", true),
+            ("application/json;charset=\"utf-8\"", true),
+            ("application/json; charset=latin1", false),
+            ("text/plain", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(content_type), good, "{content_type}");
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! HTTP requests: one connection, kept alive, that belongs to whoever asks.
+
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, HeaderValue, LOCATION, USER_AGENT,
+};
+use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsConnector;
+
+use crate::cache::MAX_BODY_BYTES;
+use crate::options::{Auth, Escaping, HttpOptions, Protocol};
+use crate::tls;
+
+/// How we name ourselves.
+const AGENT: &str = concat!("Silverback/", env!("CARGO_PKG_VERSION"));
+
+/// Redirects followed before giving up.
+const MAX_REDIRECTS: usize = 10;
+
+/// Bytes reserved for a body before any of it has come, whatever the server announces.
+const MAX_RESERVED_BYTES: usize = 16 << 20;
+
+/// Why there is no body.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// No answer, or half of one.
+    #[error("Get {url:?}: {what}")]
+    Get {
+        /// What was asked for.
+        url: String,
+        /// What went wrong.
+        what: String,
+    },
+    /// No whole answer in time.
+    #[error("Get {url:?}: context deadline exceeded")]
+    Timeout {
+        /// What was asked for.
+        url: String,
+    },
+    /// An answer other than 200.
+    #[error("server returned HTTP status {0}")]
+    Status(StatusCode),
+    /// The body is larger than allowed.
+    #[error("body size limit exceeded")]
+    BodySize,
+    /// The body is not what its `Content-Encoding` says.
+    #[error("gzip: {0}")]
+    Gzip(String),
+}
+
+/// What came with a body.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// The `Content-Type` header.
+    pub content_type: Option<String>,
+    /// Whether the body is compressed.
+    pub gzip: bool,
+}
+
+/// Makes requests, one at a time.
+#[derive(Debug)]
+pub struct Client {
+    options: HttpOptions,
+    connection: Option<Connection>,
+}
+
+/// An open connection.
+#[derive(Debug)]
+struct Connection {
+    /// Scheme, host and port.
+    origin: String,
+    sender: SendRequest<Empty<Bytes>>,
+    /// Moves the bytes; ends with the connection.
+    driver: JoinHandle<()>,
+    /// Whether a request has been answered on it.
+    used: bool,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// The headers of a scrape.
+#[must_use]
+pub fn scrape_headers(protocols: &[Protocol], escaping: Escaping, compression: bool, timeout: Duration) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let accept = HeaderValue::try_from(accept(protocols, escaping)).expect("media types are ASCII");
+    headers.insert(ACCEPT, accept);
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(if compression { "gzip" } else { "identity" }));
+    let timeout = HeaderValue::try_from(timeout.as_secs_f64().to_string()).expect("numbers are ASCII");
+    headers.insert(HeaderName::from_static("x-prometheus-scrape-timeout-seconds"), timeout);
+    headers
+}
+
+/// The `Accept` header, with the weights that Prometheus gives.
+fn accept(protocols: &[Protocol], escaping: Escaping) -> String {
+    // Prometheus counts down from the number of formats it knows, plus one.
+    let mut weight = 6;
+    let mut accept = String::new();
+    for protocol in protocols {
+        accept += protocol.media_type();
+        if protocol.has_escaping() {
+            accept += &format!(";escaping={}", escaping.as_str());
+        }
+        accept += &format!(";q=0.{weight},");
+        weight -= 1;
+    }
+    accept + &format!("*/*;q=0.{weight}")
+}
+
+impl Client {
+    /// A client without a connection yet.
+    #[must_use]
+    pub fn new(options: HttpOptions) -> Self {
+        Self { options, connection: None }
+    }
+
+    /// Gets `url` into `body`, which is cleared first. At most `limit` bytes are taken (0: as many as can be).
+    ///
+    /// # Errors
+    /// If there is no whole answer of status 200 within `timeout`, or too large a one.
+    pub async fn get(
+        &mut self,
+        url: &str,
+        headers: &HeaderMap,
+        timeout: Duration,
+        limit: u64,
+        body: &mut Vec<u8>,
+    ) -> Result<Fetched, FetchError> {
+        body.clear();
+        let result = tokio::time::timeout(timeout, self.get_now(url, headers, limit, body)).await;
+        let result = result.unwrap_or_else(|_| Err(FetchError::Timeout { url: url.to_owned() }));
+        if result.is_err() {
+            self.connection = None;
+        }
+        result
+    }
+
+    async fn get_now(
+        &mut self,
+        url: &str,
+        headers: &HeaderMap,
+        limit: u64,
+        body: &mut Vec<u8>,
+    ) -> Result<Fetched, FetchError> {
+        let failed = |what: String| FetchError::Get { url: url.to_owned(), what };
+        let mut uri: Uri = url.parse().map_err(|e| failed(format!("invalid URL: {e}")))?;
+        let first_host = uri.host().map(str::to_owned);
+        for _ in 0..=MAX_REDIRECTS {
+            let same_host = uri.host().map(str::to_owned) == first_host;
+            let request = self.request(&uri, headers, same_host).await.map_err(failed)?;
+            let response = self.send(&uri, request).await.map_err(failed)?;
+            if let Some(next) = self.redirect(&uri, &response).map_err(failed)? {
+                // Nobody reads the body of a redirect, so the connection cannot go on.
+                self.connection = None;
+                uri = next;
+                continue;
+            }
+            if response.status() != StatusCode::OK {
+                return Err(FetchError::Status(response.status()));
+            }
+            let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+            let fetched = Fetched {
+                content_type: header(CONTENT_TYPE).map(str::to_owned),
+                gzip: header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip")),
+            };
+            read_body(response, effective_limit(limit), body, failed).await?;
+            return Ok(fetched);
+        }
+        Err(failed(format!("stopped after {MAX_REDIRECTS} redirects")))
+    }
+
+    /// Credentials stay with the host that they are meant for.
+    async fn request(&self, uri: &Uri, headers: &HeaderMap, same_host: bool) -> Result<Request<Empty<Bytes>>, String> {
+        let authority = uri.authority().ok_or("no Host in request URL")?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut request = Request::builder().method(Method::GET).uri(path);
+        request = request.header(HOST, authority.as_str()).header(USER_AGENT, AGENT);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        if same_host {
+            for header in &self.options.headers {
+                for value in &header.values {
+                    request = request.header(&header.name, secret_value(value.read().await?.expose())?);
+                }
+            }
+            if let Some(auth) = &self.options.auth {
+                request = request.header(AUTHORIZATION, authorization(auth).await?);
+            }
+        }
+        request.body(Empty::new()).map_err(|e| e.to_string())
+    }
+
+    /// Sends over the connection that is open, or over a new one if there is none or it turns out to be dead.
+    async fn send(&mut self, uri: &Uri, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, String> {
+        let origin = origin(uri)?;
+        if let Some(mut connection) = self.connection.take().filter(|c| c.origin == origin && !c.sender.is_closed())
+            && connection.used
+            && connection.sender.ready().await.is_ok()
+            // The other side may have closed the connection since the last answer.
+            && let Ok(response) = connection.sender.send_request(request.clone()).await
+        {
+            self.connection = Some(connection);
+            return Ok(response);
+        }
+        let mut connection = self.connect(uri, origin).await?;
+        let response = connection.sender.send_request(request).await.map_err(|e| deep(&e))?;
+        connection.used = true;
+        self.connection = Some(connection);
+        Ok(response)
+    }
+
+    async fn connect(&self, uri: &Uri, origin: String) -> Result<Connection, String> {
+        let https = uri.scheme_str() == Some("https");
+        let host = uri.host().ok_or("no Host in request URL")?;
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
+        let (sender, driver) = if https {
+            let config = tls::client_config(&self.options.tls).await?;
+            let name = self.options.tls.server_name.as_deref().unwrap_or(host).to_owned();
+            let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
+            let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
+            let stream = stream.map_err(|e| format!("tls: {e}"))?;
+            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+            (sender, tokio::spawn(async { drop(connection.await) }))
+        } else {
+            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+            (sender, tokio::spawn(async { drop(connection.await) }))
+        };
+        Ok(Connection { origin, sender, driver, used: false })
+    }
+
+    /// Where `response` sends us, if it does and we go.
+    fn redirect(&self, from: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, String> {
+        let follows =
+            matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) && self.options.follow_redirects;
+        let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else { return Ok(None) };
+        let location = location.to_str().map_err(|_| "invalid Location header")?;
+        resolve(from, location).map(Some).ok_or_else(|| format!("invalid Location header: {location:?}"))
+    }
+}
+
+/// Reads the whole body, giving up above `limit` bytes.
+async fn read_body(
+    mut response: Response<Incoming>,
+    limit: usize,
+    body: &mut Vec<u8>,
+    failed: impl Fn(String) -> FetchError,
+) -> Result<(), FetchError> {
+    let announced = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    body.reserve(announced.unwrap_or(0).min(MAX_RESERVED_BYTES));
+    while let Some(frame) = response.body_mut().frame().await {
+        let frame = frame.map_err(|e| failed(deep(&e)))?;
+        if let Some(data) = frame.data_ref() {
+            if body.len() + data.len() >= limit {
+                return Err(FetchError::BodySize);
+            }
+            body.extend_from_slice(data);
+        }
+    }
+    Ok(())
+}
+
+/// Bytes from which on a body is too large.
+fn effective_limit(limit: u64) -> usize {
+    match usize::try_from(limit) {
+        Ok(0) | Err(_) => MAX_BODY_BYTES,
+        Ok(limit) => limit.min(MAX_BODY_BYTES),
+    }
+}
+
+/// Decompresses `compressed` into `body`, which is cleared first.
+///
+/// # Errors
+/// If it is no gzip, or reaches `limit` bytes (0: as many as can be).
+pub fn decompress(compressed: &[u8], limit: u64, body: &mut Vec<u8>) -> Result<(), FetchError> {
+    body.clear();
+    let limit = effective_limit(limit);
+    let decoder = flate2::read::MultiGzDecoder::new(compressed);
+    let read = decoder.take(limit as u64).read_to_end(body).map_err(|e| FetchError::Gzip(e.to_string()))?;
+    if read >= limit { Err(FetchError::BodySize) } else { Ok(()) }
+}
+
+async fn authorization(auth: &Auth) -> Result<HeaderValue, String> {
+    match auth {
+        Auth::Basic { username, password } => {
+            let username = username.read().await?;
+            let password = match password {
+                Some(password) => password.read().await?,
+                None => crate::secret::Secret::default(),
+            };
+            let pair = format!("{}:{}", username.expose(), password.expose());
+            secret_value(&format!("Basic {}", STANDARD.encode(pair)))
+        }
+        Auth::Other { scheme, credentials } => match credentials {
+            Some(credentials) => secret_value(&format!("{scheme} {}", credentials.read().await?.expose())),
+            None => secret_value(scheme),
+        },
+    }
+}
+
+/// A header value that does not print.
+fn secret_value(text: &str) -> Result<HeaderValue, String> {
+    let mut value = HeaderValue::try_from(text).map_err(|_| "invalid characters in a header value")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn origin(uri: &Uri) -> Result<String, String> {
+    let scheme = uri.scheme_str().ok_or("unsupported protocol scheme \"\"")?;
+    if scheme != "http" && scheme != "https" {
+        return Err(format!("unsupported protocol scheme {scheme:?}"));
+    }
+    Ok(format!("{scheme}://{}", uri.authority().ok_or("no Host in request URL")?))
+}
+
+/// `location` as seen from `base`.
+fn resolve(base: &Uri, location: &str) -> Option<Uri> {
+    let location = location.split('#').next()?;
+    let (scheme, authority) = (base.scheme_str()?, base.authority()?);
+    if location.starts_with("http://") || location.starts_with("https://") {
+        return location.parse().ok();
+    }
+    if location.starts_with("//") {
+        return format!("{scheme}:{location}").parse().ok();
+    }
+    let path = if location.starts_with('/') {
+        location.to_owned()
+    } else if location.starts_with('?') {
+        format!("{}{location}", base.path())
+    } else {
+        let folder = base.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+        format!("{folder}/{location}")
+    };
+    format!("{scheme}://{authority}{path}").parse().ok()
+}
+
+/// An error with what caused it.
+fn deep(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text += &format!(": {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_accept_header_is_that_of_prometheus() {
+        assert_eq!(
+            accept(&Protocol::DEFAULT, Escaping::AllowUtf8),
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+             application/openmetrics-text;version=0.0.1;q=0.5,\
+             text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+        );
+        assert_eq!(accept(&[Protocol::Text004], Escaping::Underscores), "text/plain;version=0.0.4;q=0.6,*/*;q=0.5");
+    }
+
+    #[test]
+    fn redirects_resolve_against_the_page() {
+        let base: Uri = "http://h:1/a/b?c=d".parse().unwrap();
+        for (location, resolved) in [
+            ("https://x/y", "https://x/y"),
+            ("//x/y", "http://x/y"),
+            ("/y?z#f", "http://h:1/y?z"),
+            ("y", "http://h:1/a/y"),
+            ("?q=1", "http://h:1/a/b?q=1"),
+        ] {
+            assert_eq!(resolve(&base, location).unwrap().to_string(), resolved);
+        }
+    }
+
+    #[test]
+    fn compressed_bodies_are_bounded() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(&vec![b'a'; 100_000]).unwrap();
+        let compressed = encoder.finish().unwrap();
+        let mut body = Vec::new();
+        assert_eq!(decompress(&compressed, 0, &mut body), Ok(()));
+        assert_eq!(body.len(), 100_000);
+        assert_eq!(decompress(&compressed, 100_000, &mut body), Err(FetchError::BodySize));
+        assert!(matches!(decompress(b"no gzip", 0, &mut body), Err(FetchError::Gzip(_))));
+        assert!(matches!(decompress(&compressed[..50], 0, &mut body), Err(FetchError::Gzip(_))));
+    }
+
+    #[test]
+    fn secrets_do_not_print_with_their_header() {
+        assert_eq!(format!("{:?}", secret_value("Bearer hunter2").unwrap()), "Sensitive");
+    }
+}

@@ -1,0 +1,422 @@
+//! The loop of one target: tick → fetch → parse → append → report.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::HeaderMap;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tsdb::{AppendError, Committed, Timestamp};
+
+use crate::buffers::Buffers;
+use crate::cache::{Counts, IngestError, SeriesCache};
+use crate::clock::Clock;
+use crate::fetch::{Client, FetchError, Fetched, decompress};
+use crate::host;
+use crate::metrics::Metrics;
+use crate::options::HttpOptions;
+use crate::parse::Format;
+use crate::report::{Report, ReportSeries};
+use crate::sample_rules::{LabelError, SampleRules};
+use crate::store::{Batch, Store};
+use crate::target::{LastScrape, TargetHealth, TargetSpec, TargetState};
+
+/// A scrape that comes this close to its place on the grid is given the timestamp of that place…
+const TOLERANCE: Duration = Duration::from_millis(2);
+/// …but never further off than this part of the interval.
+const TOLERANCE_PART: u32 = 100;
+
+/// What all loops share.
+#[derive(Debug)]
+pub(crate) struct Shared<S> {
+    pub(crate) store: S,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) buffers: Buffers,
+    /// Moves all targets within their intervals.
+    pub(crate) seed: u64,
+}
+
+/// How a target is scraped.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LoopOptions {
+    pub(crate) spec: Arc<TargetSpec>,
+    pub(crate) rules: SampleRules,
+    pub(crate) headers: HeaderMap,
+    pub(crate) http: HttpOptions,
+    pub(crate) fallback: Option<Format>,
+    pub(crate) body_size_limit: u64,
+    pub(crate) extra_metrics: bool,
+    /// Why the target is not scraped at all.
+    pub(crate) forced_error: Option<String>,
+}
+
+/// What a loop is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Scrape.
+    Run(Arc<LoopOptions>),
+    /// The target is gone: write stale markers unless it comes back soon, then end.
+    End,
+    /// End now, write nothing more.
+    Halt,
+}
+
+/// One target being scraped.
+pub(crate) struct ScrapeLoop<S: Store> {
+    shared: Arc<Shared<S>>,
+    commands: watch::Receiver<Command>,
+    options: Arc<LoopOptions>,
+    state: Arc<TargetState>,
+    client: Client,
+    /// The place on the grid of the last scrape, and when that really began.
+    last: Option<(i64, Instant)>,
+    /// Away while a scrape is being stored.
+    work: Option<Work<S>>,
+}
+
+/// What is needed to store a scrape; goes to the blocking pool and comes back.
+struct Work<S: Store> {
+    cache: SeriesCache,
+    reports: ReportSeries,
+    column: S::Column,
+}
+
+impl<S: Store> ScrapeLoop<S> {
+    pub(crate) fn new(
+        shared: Arc<Shared<S>>,
+        options: Arc<LoopOptions>,
+        state: Arc<TargetState>,
+        commands: watch::Receiver<Command>,
+    ) -> Self {
+        let work = Work {
+            cache: SeriesCache::new(state.families.clone()),
+            reports: ReportSeries::new(&options.rules, options.extra_metrics),
+            column: shared.store.column(),
+        };
+        let client = Client::new(options.http.clone());
+        Self { shared, commands, options, state, client, last: None, work: Some(work) }
+    }
+
+    /// Scrapes until told to end.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let command = self.commands.borrow_and_update().clone();
+            match command {
+                Command::Halt => return,
+                Command::Run(options) => self.configure(options),
+                Command::End => match self.wait_for_return().await {
+                    true => continue,
+                    false => return,
+                },
+            }
+            let slot = self.next_slot();
+            let due = sleep_until(self.shared.clock.clone(), slot, self.tolerance() / 4);
+            tokio::select! {
+                biased;
+                changed = self.commands.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                () = due => {
+                    if self.scrape(slot).await.is_none() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn configure(&mut self, options: Arc<LoopOptions>) {
+        if Arc::ptr_eq(&self.options, &options) {
+            return;
+        }
+        let old = std::mem::replace(&mut self.options, options);
+        let new = &self.options;
+        if old.http != new.http {
+            self.client = Client::new(new.http.clone());
+        }
+        let Some(work) = &mut self.work else { return };
+        if old.rules != new.rules {
+            work.cache.invalidate();
+        }
+        if old.rules.target != new.rules.target || old.extra_metrics != new.extra_metrics {
+            work.reports = ReportSeries::new(&new.rules, new.extra_metrics);
+        }
+    }
+
+    fn tolerance(&self) -> Duration {
+        TOLERANCE.min(self.options.spec.interval / TOLERANCE_PART)
+    }
+
+    fn interval_ms(&self) -> i64 {
+        (self.options.spec.interval.as_millis() as i64).max(1)
+    }
+
+    /// The next place on the target's grid, in milliseconds: the same on every run, spread over the targets. Places
+    /// that have passed are left out.
+    fn next_slot(&self) -> i64 {
+        let (interval, offset) = (self.interval_ms(), self.options.spec.offset_ms(self.shared.seed) as i64);
+        let now = self.shared.clock.now().millis();
+        let slot = now + (offset - now).rem_euclid(interval);
+        match self.last {
+            Some((last, _)) if slot <= last => slot + interval,
+            _ => slot,
+        }
+    }
+
+    /// Fetches and stores. `None` if told to stop meanwhile.
+    async fn scrape(&mut self, slot: i64) -> Option<()> {
+        let started = Instant::now();
+        let now = self.shared.clock.now();
+        let off = Duration::from_millis(now.millis().abs_diff(slot));
+        let at = if off <= self.tolerance() { Timestamp::from_millis(slot) } else { now };
+        if let Some((_, last)) = self.last {
+            self.shared.metrics.observe_interval(self.options.spec.interval, started - last);
+        }
+        self.last = Some((slot, started));
+        let size = self.work.as_ref().map_or(0, |work| work.cache.body_bytes());
+        let mut body = self.shared.buffers.body(size + size / 16);
+        let fetched = self.fetch(&mut body).await?;
+        let (shared, options) = (Arc::clone(&self.shared), Arc::clone(&self.options));
+        let mut work = self.work.take()?;
+        let stored = tokio::task::spawn_blocking(move || {
+            let outcome = work.store(&shared, &options, at, started, fetched, &mut body);
+            shared.buffers.return_body(body);
+            (work, outcome)
+        });
+        let (work, outcome) = stored.await.ok()?;
+        self.work = Some(work);
+        self.report(at, started, outcome);
+        Some(())
+    }
+
+    /// Gets the body. `None` if told to stop meanwhile.
+    async fn fetch(&mut self, body: &mut Vec<u8>) -> Option<Result<Fetched, ScrapeError>> {
+        let options = &self.options;
+        if let Some(error) = &options.forced_error {
+            return Some(Err(ScrapeError::Forced(error.clone())));
+        }
+        if options.spec.url.starts_with(host::SCHEME) {
+            body.clear();
+            let mut own = std::mem::take(body);
+            let timeout = options.spec.timeout;
+            let collected = tokio::task::spawn_blocking(move || {
+                host::collect(timeout, &mut own);
+                own
+            });
+            *body = collected.await.ok()?;
+            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false }));
+        }
+        let spec = &options.spec;
+        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, body);
+        tokio::select! {
+            biased;
+            fetched = fetch => Some(fetched.map_err(ScrapeError::Fetch)),
+            () = halted(&mut self.commands) => None,
+        }
+    }
+
+    fn report(&self, at: Timestamp, started: Instant, outcome: Outcome) {
+        let metrics = &self.shared.metrics;
+        metrics.add_samples(&outcome.counts, &outcome.committed);
+        let target = &self.options.spec.url;
+        let Counts { duplicates, out_of_bounds, .. } = outcome.counts;
+        let Committed { duplicate, out_of_order, .. } = outcome.committed;
+        for (dropped, what) in [
+            (out_of_order, "out-of-order samples left out"),
+            (duplicates + duplicate, "samples with another value at the same timestamp left out"),
+            (out_of_bounds, "samples that are too far in the future left out"),
+        ] {
+            if dropped > 0 {
+                tracing::warn!(%target, num_dropped = dropped, "{what}");
+            }
+        }
+        match &outcome.error {
+            Some(ScrapeError::Ingest(IngestError::SampleLimit)) => Metrics::add(&metrics.exceeded_sample_limit),
+            Some(ScrapeError::Ingest(IngestError::Labels(LabelError::Limit(_)))) => {
+                Metrics::add(&metrics.exceeded_label_limits);
+            }
+            Some(error) if error.is_body_size() => Metrics::add(&metrics.exceeded_body_size_limit),
+            _ => {}
+        }
+        if let Some(error) = &outcome.error {
+            tracing::debug!(%target, %error, "scrape failed");
+        }
+        self.state.report(LastScrape {
+            health: if outcome.error.is_some() { TargetHealth::Down } else { TargetHealth::Up },
+            error: outcome.error.map(|error| error.to_string()).unwrap_or_default(),
+            at: Some(at),
+            duration: started.elapsed(),
+        });
+    }
+
+    /// The target is gone. It may come back: `true` if it does, within a little more than two intervals. Else its
+    /// series get stale markers, of the moment at which the next scrape would have been.
+    async fn wait_for_return(&mut self) -> bool {
+        let Some((last, _)) = self.last else { return false };
+        let interval = self.interval_ms();
+        let stale_at = Timestamp::from_millis(last + interval);
+        let patience = last + 2 * interval + interval / 10;
+        let due = sleep_until(self.shared.clock.clone(), patience, Duration::ZERO);
+        tokio::select! {
+            biased;
+            changed = self.commands.changed() => return changed.is_ok(),
+            () = due => {}
+        }
+        let Some(mut work) = self.work.take() else { return false };
+        let (shared, options) = (Arc::clone(&self.shared), Arc::clone(&self.options));
+        let marked = tokio::task::spawn_blocking(move || work.end(&shared.store, stale_at)).await;
+        if let Ok(Err(error)) = marked {
+            tracing::warn!(target = %options.spec.url, %error, "stale markers not written");
+        }
+        false
+    }
+}
+
+/// What came of a scrape.
+struct Outcome {
+    error: Option<ScrapeError>,
+    counts: Counts,
+    committed: Committed,
+}
+
+/// Why a scrape failed.
+#[derive(Debug, thiserror::Error)]
+enum ScrapeError {
+    #[error("{0}")]
+    Forced(String),
+    #[error(transparent)]
+    Fetch(FetchError),
+    #[error("{0}")]
+    Format(String),
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+}
+
+/// Why the store has not taken a scrape.
+#[derive(Debug, thiserror::Error)]
+enum StoreError {
+    #[error(transparent)]
+    Series(#[from] AppendError),
+    #[error(transparent)]
+    Ingest(#[from] IngestError),
+    #[error(transparent)]
+    Store(#[from] tsdb::Error),
+}
+
+impl ScrapeError {
+    fn is_body_size(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::BodySize) | Self::Ingest(IngestError::BodySize))
+    }
+}
+
+impl<S: Store> Work<S> {
+    /// Stores what was fetched, or that nothing was, and the report about it.
+    fn store(
+        &mut self,
+        shared: &Shared<S>,
+        options: &LoopOptions,
+        at: Timestamp,
+        started: Instant,
+        fetched: Result<Fetched, ScrapeError>,
+        body: &mut Vec<u8>,
+    ) -> Outcome {
+        let Self { cache, reports, column } = self;
+        let format = fetched.and_then(|fetched| unpack(shared, options, &fetched, body));
+        let body_bytes = body.len() as i64;
+        let mut counts = Counts::default();
+        let mut batch = shared.store.batch(column, at);
+        let result = match format {
+            Err(error) => Err(error),
+            // An empty body is a good one.
+            Ok(None) => {
+                cache.mark_stale(&mut batch);
+                Ok(())
+            }
+            Ok(Some(format)) => {
+                let mut scratch = shared.buffers.scratch();
+                let result;
+                (counts, result) = cache.ingest(body, format, &options.rules, at, &mut scratch, &mut batch);
+                shared.buffers.return_scratch(scratch);
+                result.map_err(ScrapeError::Ingest)
+            }
+        };
+        let error = result.err();
+        if error.is_some() {
+            batch = shared.store.batch(column, at);
+            cache.mark_stale(&mut batch);
+        }
+        let report = Report {
+            healthy: error.is_none(),
+            duration: started.elapsed(),
+            counts,
+            timeout: options.spec.timeout,
+            sample_limit: options.rules.limits.samples,
+            body_bytes: match &error {
+                Some(error) if error.is_body_size() => -1,
+                Some(ScrapeError::Ingest(_)) | None => body_bytes,
+                Some(_) => 0,
+            },
+        };
+        let mut commit = |mut batch: S::Batch<'_>| -> Result<Committed, StoreError> {
+            reports.append(&report, &mut batch)?;
+            let committed = batch.commit()?;
+            if !committed.unknown.is_empty() {
+                // The store has let go of these series since the last scrape.
+                let mut batch = shared.store.batch(column, at);
+                cache.append_again(&committed.unknown, &options.rules, &mut batch)?;
+                reports.append_again(&report, &committed.unknown, &mut batch)?;
+                batch.commit()?;
+            }
+            Ok(committed)
+        };
+        let committed = commit(batch).unwrap_or_else(|error| {
+            tracing::error!(target = %options.spec.url, %error, "scrape not stored");
+            Committed::default()
+        });
+        Outcome { error, counts, committed }
+    }
+
+    /// Ends all series of the target.
+    fn end(&mut self, store: &S, at: Timestamp) -> Result<(), StoreError> {
+        let mut batch = store.batch(&self.column, at);
+        self.cache.mark_stale(&mut batch);
+        self.reports.mark_stale(&mut batch)?;
+        batch.commit()?;
+        Ok(())
+    }
+}
+
+/// Decompresses the body and finds its grammar; `None` if it is empty.
+fn unpack<S>(
+    shared: &Shared<S>,
+    options: &LoopOptions,
+    fetched: &Fetched,
+    body: &mut Vec<u8>,
+) -> Result<Option<Format>, ScrapeError> {
+    if fetched.gzip {
+        let compressed = std::mem::replace(body, shared.buffers.body(body.len() * 8));
+        let result = decompress(&compressed, options.body_size_limit, body);
+        shared.buffers.return_body(compressed);
+        result.map_err(ScrapeError::Fetch)?;
+    }
+    if body.is_empty() {
+        return Ok(None);
+    }
+    let format = Format::of_content_type(fetched.content_type.as_deref(), options.fallback);
+    format.map(Some).map_err(ScrapeError::Format)
+}
+
+/// Waits until the clock shows `ms`, or `early` before that.
+async fn sleep_until(clock: Clock, ms: i64, early: Duration) {
+    let wait = Duration::from_millis(ms.saturating_sub(clock.now().millis()).max(0) as u64);
+    tokio::time::sleep(wait.saturating_sub(early)).await;
+}
+
+/// Waits until the loop is told to stop.
+async fn halted(commands: &mut watch::Receiver<Command>) {
+    // The sender goes when the pool does.
+    let _ = commands.wait_for(|command| matches!(command, Command::Halt)).await;
+}

@@ -1,0 +1,83 @@
+//! What the scraper asks of a store.
+
+use std::sync::Arc;
+
+use tsdb::{AppendError, Appender, Committed, Db, Labels, Metadata, SeriesRef, SharedColumn, Timestamp};
+
+/// Where samples go.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// The timestamps that all series of one target share. One per target, for as long as it is scraped.
+    type Column: Send + Sync + 'static;
+    /// A write in progress.
+    type Batch<'s>: Batch
+    where
+        Self: 's;
+
+    /// A column for a new target.
+    fn column(&self) -> Self::Column;
+
+    /// Begins the write of one scrape, whose samples are of the moment `at` unless they say otherwise.
+    fn batch<'s>(&'s self, column: &'s Self::Column, at: Timestamp) -> Self::Batch<'s>;
+}
+
+/// A write in progress. Dropping it forgets it.
+pub trait Batch {
+    /// Finds or makes the series of `labels`.
+    ///
+    /// # Errors
+    /// If the store takes no new series.
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError>;
+
+    /// Adds a value at the moment of the scrape.
+    fn append(&mut self, series: SeriesRef, value: f64);
+
+    /// Adds a value at a moment that the target has named.
+    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64);
+
+    /// Keeps what a target says about a metric family.
+    fn metadata(&mut self, family: &str, metadata: &Metadata);
+
+    /// Makes the batch durable, then readable. Says which series the store no longer knows; their samples are not
+    /// stored.
+    ///
+    /// # Errors
+    /// If the store cannot write; nothing of the batch is then stored.
+    fn commit(self) -> Result<Committed, tsdb::Error>;
+}
+
+impl Store for Arc<Db> {
+    type Column = SharedColumn;
+    type Batch<'s> = Appender<'s>;
+
+    fn column(&self) -> SharedColumn {
+        Db::column(self)
+    }
+
+    fn batch<'s>(&'s self, column: &'s SharedColumn, at: Timestamp) -> Appender<'s> {
+        self.scrape_appender(column, at)
+    }
+}
+
+impl Batch for Appender<'_> {
+    fn series(&mut self, labels: &Labels) -> Result<SeriesRef, AppendError> {
+        Appender::series(self, labels)
+    }
+
+    #[inline]
+    fn append(&mut self, series: SeriesRef, value: f64) {
+        Appender::append(self, series, value);
+    }
+
+    #[inline]
+    fn append_at(&mut self, series: SeriesRef, at: Timestamp, value: f64) {
+        Appender::append_at(self, series, at, None, value);
+    }
+
+    fn metadata(&mut self, family: &str, metadata: &Metadata) {
+        Appender::metadata(self, family, metadata.clone());
+    }
+
+    fn commit(self) -> Result<Committed, tsdb::Error> {
+        Appender::commit(self)
+    }
+}

@@ -1,0 +1,131 @@
+//! TLS for requests: rustls with the `ring` provider.
+
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+
+use crate::options::{TlsOptions, TlsVersion};
+use crate::secret::SecretSource;
+
+/// Makes the configuration of a connection. Reads the files that `options` names.
+///
+/// # Errors
+/// If a file cannot be read or does not hold what it should.
+pub(crate) async fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&versions(options))
+        .map_err(|e| format!("tls: {e}"))?;
+    let builder = if options.insecure_skip_verify {
+        let verifier = AnyCertificate(provider.signature_verification_algorithms);
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else {
+        builder.with_root_certificates(roots(options).await?)
+    };
+    let config = match &options.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            let pem = client.certificate.read().await?;
+            let certificates = certificates(pem.expose(), "cert")?;
+            let key = client.key.read().await?;
+            let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes()).map_err(|e| format!("tls: key: {e}"))?;
+            builder.with_client_auth_cert(certificates, key).map_err(|e| format!("tls: {e}"))?
+        }
+    };
+    Ok(Arc::new(config))
+}
+
+/// The versions between the oldest and the newest that are allowed.
+fn versions(options: &TlsOptions) -> Vec<&'static SupportedProtocolVersion> {
+    let oldest = options.min_version.unwrap_or(TlsVersion::Tls12);
+    let newest = options.max_version.unwrap_or(TlsVersion::Tls13);
+    let all = [(TlsVersion::Tls12, &rustls::version::TLS12), (TlsVersion::Tls13, &rustls::version::TLS13)];
+    all.into_iter().filter(|(version, _)| (oldest..=newest).contains(version)).map(|(_, version)| version).collect()
+}
+
+async fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, String> {
+    let Some(ca) = &options.ca else { return Ok(system_roots()) };
+    let pem = ca.read().await?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(pem.expose(), "ca")? {
+        roots.add(certificate).map_err(|e| format!("tls: ca: {e}"))?;
+    }
+    Ok(Arc::new(roots))
+}
+
+/// The certificates that the system trusts, read once. Those that cannot be used are left out.
+fn system_roots() -> Arc<RootCertStore> {
+    static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
+    ROOTS
+        .get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            Arc::new(roots)
+        })
+        .clone()
+}
+
+fn certificates(pem: &str, what: &str) -> Result<Vec<CertificateDer<'static>>, String> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err(format!("tls: {what}: no certificate in it")),
+        Ok(all) => Ok(all),
+        Err(e) => Err(format!("tls: {what}: {e}")),
+    }
+}
+
+/// For `insecure_skip_verify`.
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
+
+impl SecretSource {
+    /// The secret, read from its file if it has one, without white space at its ends.
+    pub(crate) async fn read(&self) -> Result<crate::secret::Secret, String> {
+        match self {
+            Self::Value(secret) => Ok(secret.clone()),
+            Self::File(path) => match tokio::fs::read_to_string(path).await {
+                Ok(text) => Ok(crate::secret::Secret::new(text.trim())),
+                Err(e) => Err(format!("unable to read file {}: {e}", path.display())),
+            },
+        }
+    }
+}

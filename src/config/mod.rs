@@ -1,0 +1,282 @@
+//! `prometheus.yml` → each crate's options.
+//!
+//! A document is read into a tree whose nodes know their place, held against the schema of Prometheus, and turned into
+//! options. What is wrong is said with file, line and column; a key that Prometheus knows and that does nothing here is
+//! named, not refused.
+
+mod check;
+mod http;
+mod render;
+mod schema;
+mod scrape;
+mod tree;
+mod values;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use scraper::{ScrapeConfig, format_duration};
+
+use check::check_section;
+use schema::{ROOT, SCRAPE, SCRAPE_FILE};
+use scrape::{Global, scrape_config, written_out};
+use tree::{Fault, Key, Node, Place, Value};
+use values::within;
+
+/// A configuration, checked and complete.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    /// All jobs, those of `scrape_config_files` after those of the file itself.
+    pub(crate) scrape: Vec<ScrapeConfig>,
+    /// What to add to series and alerts that go elsewhere. `${VAR}` is expanded.
+    pub(crate) external_labels: BTreeMap<String, String>,
+    /// How often rules would be evaluated; the default step of subqueries.
+    pub(crate) evaluation_interval: Duration,
+    ignored: Vec<String>,
+    notices: Vec<&'static str>,
+    yaml: String,
+    job_yaml: BTreeMap<String, String>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub(crate) struct ConfigError {
+    path: PathBuf,
+    place: Place,
+    what: String,
+    source: Option<io::Error>,
+}
+
+/// `file:line:column: what is wrong`
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.path.display())?;
+        if self.place.line > 0 {
+            write!(f, "{}:{}:", self.place.line, self.place.column)?;
+        }
+        write!(f, " {}", self.what)
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_ref().map(|e| e as _)
+    }
+}
+
+impl ConfigError {
+    fn at(path: &Path, fault: Fault) -> Self {
+        Self { path: path.to_owned(), place: fault.place, what: fault.what, source: None }
+    }
+
+    fn unreadable(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), place: Place::default(), what: source.to_string(), source: Some(source) }
+    }
+}
+
+/// Sections of which nothing comes that one would miss, and what to tell people.
+const NOTICES: [(&str, &str); 4] = [
+    ("rule_files", "rule_files are not evaluated yet: no recording rule is computed, no alert will fire"),
+    ("alerting", "alerting is not acted on yet: nothing is sent to an Alertmanager"),
+    ("remote_write", "remote_write is not acted on yet: no sample leaves this server"),
+    ("remote_read", "remote_read is not acted on yet: queries see what is stored here only"),
+];
+
+impl Config {
+    /// Reads and checks the file at `path`, and the files that it names.
+    ///
+    /// # Errors
+    /// If anything is wrong anywhere; the error says where.
+    pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::unreadable(path, e))?;
+        Self::read(&text, path, |name| std::env::var(name).ok())
+    }
+
+    /// As [`load`](Self::load), of `text` that stands in `path`. `variable` gives the values of environment variables.
+    fn read(text: &str, path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let wrong = |fault| ConfigError::at(path, fault);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut idle = BTreeSet::new();
+        let mut root = Node::parse(text).map_err(wrong)?;
+        check_section(&root, &ROOT, "", &mut idle).map_err(wrong)?;
+        let global = Global::read(root.get("global"), &mut idle).map_err(wrong)?;
+        root.items_of("rule_files").iter().try_for_each(|file| check_pattern(file, "rule")).map_err(wrong)?;
+        let mut jobs = Jobs::default();
+        for node in root.items_of("scrape_configs") {
+            let config = scrape_config(node, &global, folder, &mut idle).map_err(wrong)?;
+            jobs.add(config, node, "main config file").map_err(wrong)?;
+        }
+        for pattern in root.items_of("scrape_config_files") {
+            for file in files(pattern, folder).map_err(wrong)? {
+                jobs.add_file(&file, &global, &mut idle)?;
+            }
+        }
+        let set = |key: &str| idle.contains(key);
+        let notices = NOTICES.into_iter().filter(|(key, _)| set(key)).map(|(_, notice)| notice).collect();
+        let expanded: BTreeMap<String, String> =
+            global.external_labels.iter().map(|(name, value)| (name.clone(), expand(value, &variable))).collect();
+        fill_in(&mut root, &global, &jobs.configs);
+        Ok(Self {
+            external_labels: expanded,
+            evaluation_interval: global.evaluation_interval,
+            ignored: idle.into_iter().collect(),
+            notices,
+            yaml: render::render(&root, &ROOT),
+            job_yaml: jobs.yaml,
+            scrape: jobs.configs,
+        })
+    }
+
+    /// Keys that are set and do nothing, for one warning: `remote_write`, `scrape_configs.proxy_url`, …
+    pub(crate) fn ignored(&self) -> &[String] {
+        &self.ignored
+    }
+
+    /// What people should know about this configuration, for every page.
+    pub(crate) fn notices(&self) -> &[&'static str] {
+        &self.notices
+    }
+
+    /// The file with the defaults that matter written out, and `<secret>` for every secret.
+    pub(crate) fn yaml(&self) -> &str {
+        &self.yaml
+    }
+
+    /// The same of one job.
+    pub(crate) fn job_yaml(&self, job: &str) -> Option<&str> {
+        self.job_yaml.get(job).map(String::as_str)
+    }
+}
+
+/// The jobs read so far, and where they came from.
+#[derive(Default)]
+struct Jobs {
+    configs: Vec<ScrapeConfig>,
+    origins: BTreeMap<String, String>,
+    yaml: BTreeMap<String, String>,
+}
+
+impl Jobs {
+    fn add(&mut self, config: ScrapeConfig, node: &Node, origin: &str) -> Result<(), Fault> {
+        let job = config.job_name.clone();
+        if let Some(first) = self.origins.insert(job.clone(), origin.to_owned()) {
+            let at = node.get("job_name").unwrap_or(node);
+            return Err(
+                at.fault(format!("found multiple scrape configs with job name {job:?}, first found in {first}"))
+            );
+        }
+        let mut node = node.clone();
+        set_missing(&mut node, written_out(&config));
+        self.yaml.insert(job, render::render(&node, &SCRAPE));
+        self.configs.push(config);
+        Ok(())
+    }
+
+    fn add_file(&mut self, path: &Path, global: &Global, idle: &mut BTreeSet<String>) -> Result<(), ConfigError> {
+        let wrong = |fault| ConfigError::at(path, fault);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::unreadable(path, e))?;
+        let root = Node::parse(&text).map_err(wrong)?;
+        check_section(&root, &SCRAPE_FILE, "", idle).map_err(wrong)?;
+        for node in root.items_of("scrape_configs") {
+            let config = scrape_config(node, global, folder, idle).map_err(wrong)?;
+            self.add(config, node, &format!("{:?}", path.display().to_string())).map_err(wrong)?;
+        }
+        Ok(())
+    }
+}
+
+/// Only the last part of a path may have stars.
+fn check_pattern(pattern: &Node, what: &str) -> Result<(), Fault> {
+    let text = pattern.text();
+    match text.find('*') {
+        Some(star) if text[star..].contains('/') => Err(pattern.fault(format!("invalid {what} file path {text:?}"))),
+        _ => Ok(()),
+    }
+}
+
+/// The files that `pattern` names, sorted.
+fn files(pattern: &Node, folder: &Path) -> Result<Vec<PathBuf>, Fault> {
+    check_pattern(pattern, "scrape config")?;
+    let text = pattern.text();
+    let paths = glob::glob(&within(folder, text).to_string_lossy());
+    let paths = paths.map_err(|e| pattern.fault(format!("invalid scrape config file path {text:?}: {e}")))?;
+    Ok(paths.filter_map(Result::ok).collect())
+}
+
+/// `$name`, `${name}` → the value of the variable, `$$` → `$`; what is not set becomes nothing.
+fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let (name, after) = if let Some(braced) = rest.strip_prefix('{') {
+            match braced.find('}') {
+                Some(end) => (&braced[..end], &braced[end + 1..]),
+                None => ("", rest),
+            }
+        } else if let Some(after) = rest.strip_prefix('$') {
+            ("$", after)
+        } else {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            rest.split_at(end)
+        };
+        match name {
+            "" => {}
+            "$" => out.push('$'),
+            name => out.push_str(&variable(name).unwrap_or_default()),
+        }
+        rest = after;
+    }
+    out + rest
+}
+
+/// Writes the defaults that matter into the document.
+fn fill_in(root: &mut Node, global: &Global, configs: &[ScrapeConfig]) {
+    if root.value == Value::Null {
+        root.value = Value::Map(Vec::new());
+    }
+    let defaults = vec![
+        ("scrape_interval", Node::text_node(format_duration(global.interval))),
+        ("scrape_timeout", Node::text_node(format_duration(global.timeout))),
+        ("evaluation_interval", Node::text_node(format_duration(global.evaluation_interval))),
+    ];
+    let Value::Map(entries) = &mut root.value else { return };
+    if !entries.iter().any(|(key, _)| key.name == "global") {
+        let node = Node { place: Place::default(), value: Value::Map(Vec::new()) };
+        entries.insert(0, (Key { place: Place::default(), name: "global".to_owned() }, node));
+    }
+    for (key, node) in entries {
+        match (key.name.as_str(), &mut node.value) {
+            ("global", _) => set_missing(node, defaults.clone()),
+            ("scrape_configs", Value::List(items)) => {
+                for (item, config) in items.iter_mut().zip(configs) {
+                    set_missing(item, written_out(config));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Adds those of `defaults` that `node`, a map, does not have.
+fn set_missing(node: &mut Node, defaults: Vec<(&'static str, Node)>) {
+    if node.value == Value::Null {
+        node.value = Value::Map(Vec::new());
+    }
+    for (name, value) in defaults {
+        if node.get(name).is_none()
+            && let Value::Map(entries) = &mut node.value
+        {
+            entries.retain(|(key, _)| key.name != name);
+            entries.push((Key { place: Place::default(), name: name.to_owned() }, value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

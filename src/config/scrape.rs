@@ -1,0 +1,388 @@
+//! `global` and `scrape_configs`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use scraper::{
+    Action, Discovery, Escaping, FileDiscovery, HttpDiscovery, NameScheme, Pattern, Protocol, Relabel, SampleLimits,
+    ScrapeConfig, TargetGroup, format_duration,
+};
+
+use super::http::http_options;
+use super::tree::{Fault, Node, Value};
+use super::values::within;
+
+/// What holds for jobs that do not say otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Global {
+    pub(super) interval: Duration,
+    pub(super) timeout: Duration,
+    pub(super) evaluation_interval: Duration,
+    pub(super) external_labels: BTreeMap<String, String>,
+    protocols: Option<Vec<Protocol>>,
+    body_size_limit: u64,
+    limits: SampleLimits,
+    target_limit: usize,
+    keep_dropped_targets: usize,
+    names: NameScheme,
+    escaping: Escaping,
+    extra_scrape_metrics: bool,
+}
+
+impl Global {
+    /// Reads `node`. `None` stands for an empty section.
+    pub(super) fn read(node: Option<&Node>, unsupported: &mut Unsupported) -> Result<Self, Fault> {
+        let empty = Node { place: super::tree::Place::default(), value: Value::Null };
+        let node = node.unwrap_or(&empty);
+        let interval = node.duration_of("scrape_interval")?.unwrap_or(Duration::from_secs(60));
+        let timeout = node.duration_of("scrape_timeout")?;
+        if timeout.is_some_and(|timeout| timeout > interval) {
+            let at = node.get("scrape_timeout").unwrap_or(node);
+            return Err(at.fault("global scrape timeout greater than scrape interval"));
+        }
+        let names = names(node)?.unwrap_or_default();
+        let defaults = Limits::default();
+        let limits = Limits::read(node, &defaults)?;
+        Ok(Self {
+            interval,
+            timeout: timeout.unwrap_or(Duration::from_secs(10).min(interval)),
+            evaluation_interval: node.duration_of("evaluation_interval")?.unwrap_or(Duration::from_secs(60)),
+            external_labels: external_labels(node, names)?,
+            protocols: protocols(node, "for global config", unsupported)?,
+            body_size_limit: limits.body_size,
+            limits: limits.samples,
+            target_limit: limits.targets,
+            keep_dropped_targets: limits.dropped,
+            names,
+            escaping: escaping(node)?.unwrap_or(default_escaping(names)),
+            extra_scrape_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(false),
+        })
+    }
+}
+
+/// Values that Prometheus knows and that are passed over here.
+pub(super) type Unsupported = std::collections::BTreeSet<String>;
+
+/// The limits that both the whole and a job may set.
+#[derive(Default)]
+struct Limits {
+    body_size: u64,
+    samples: SampleLimits,
+    targets: usize,
+    dropped: usize,
+}
+
+impl Limits {
+    /// What `node` says; where it says nothing, what `defaults` say.
+    fn read(node: &Node, defaults: &Self) -> Result<Self, Fault> {
+        let count = |key, default| node.count_of(key).map(|count| count.unwrap_or(default));
+        let body_size = node.size_of("body_size_limit")?.filter(|bytes| *bytes > 0);
+        Ok(Self {
+            body_size: body_size.unwrap_or(defaults.body_size),
+            samples: SampleLimits {
+                samples: count("sample_limit", defaults.samples.samples)?,
+                labels: count("label_limit", defaults.samples.labels)?,
+                name_bytes: count("label_name_length_limit", defaults.samples.name_bytes)?,
+                value_bytes: count("label_value_length_limit", defaults.samples.value_bytes)?,
+            },
+            targets: count("target_limit", defaults.targets)?,
+            dropped: count("keep_dropped_targets", defaults.dropped)?,
+        })
+    }
+}
+
+/// Reads one job; files are looked for from `folder`.
+pub(super) fn scrape_config(
+    node: &Node,
+    global: &Global,
+    folder: &Path,
+    unsupported: &mut Unsupported,
+) -> Result<ScrapeConfig, Fault> {
+    let Some(job_name) = node.some_string_of("job_name") else { return Err(node.fault("job_name is empty")) };
+    let interval = node.duration_of("scrape_interval")?.unwrap_or(global.interval);
+    let timeout = node.duration_of("scrape_timeout")?;
+    if timeout.is_some_and(|timeout| timeout > interval) {
+        let at = node.get("scrape_timeout").unwrap_or(node);
+        return Err(at.fault(format!(
+            "scrape timeout greater than scrape interval for scrape config with job name {job_name:?}"
+        )));
+    }
+    let (names, escaping) = naming(node, global)?;
+    let defaults = Limits {
+        body_size: global.body_size_limit,
+        samples: global.limits,
+        targets: global.target_limit,
+        dropped: global.keep_dropped_targets,
+    };
+    let limits = Limits::read(node, &defaults)?;
+    let whose = format!("for scrape config with job name {job_name:?}");
+    let protocols = protocols(node, &whose, unsupported)?.or_else(|| global.protocols.clone());
+    let scheme = node.some_string_of("scheme").unwrap_or_else(|| "http".to_owned());
+    if scheme != "http" && scheme != "https" {
+        let at = node.get("scheme").unwrap_or(node);
+        return Err(at.fault(format!("scheme must be \"http\" or \"https\", not {scheme:?}")));
+    }
+    let relabel = relabels(node, "relabel_configs", names)?;
+    Ok(ScrapeConfig {
+        interval,
+        timeout: timeout.unwrap_or(global.timeout.min(interval)),
+        metrics_path: node.some_string_of("metrics_path").unwrap_or_else(|| "/metrics".to_owned()),
+        scheme,
+        params: params(node),
+        honor_labels: node.bool_of("honor_labels").unwrap_or(false),
+        honor_timestamps: node.bool_of("honor_timestamps").unwrap_or(true),
+        track_timestamps_staleness: node.bool_of("track_timestamps_staleness").unwrap_or(false),
+        protocols: protocols.unwrap_or_else(|| Protocol::DEFAULT.to_vec()),
+        fallback_protocol: fallback(node, &job_name)?,
+        names,
+        escaping,
+        compression: node.bool_of("enable_compression").unwrap_or(true),
+        body_size_limit: limits.body_size,
+        limits: limits.samples,
+        target_limit: limits.targets,
+        keep_dropped_targets: limits.dropped,
+        extra_scrape_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(global.extra_scrape_metrics),
+        http: http_options(node, folder)?,
+        discovery: discovery(node, folder, names, relabel.is_empty())?,
+        metric_relabel: relabels(node, "metric_relabel_configs", names)?,
+        relabel,
+        job_name,
+    })
+}
+
+/// What a job says with its defaults written out, for those who want to see them.
+pub(super) fn written_out(config: &ScrapeConfig) -> Vec<(&'static str, Node)> {
+    vec![
+        ("honor_timestamps", Node::bool_node(config.honor_timestamps)),
+        ("track_timestamps_staleness", Node::bool_node(config.track_timestamps_staleness)),
+        ("scrape_interval", Node::text_node(format_duration(config.interval))),
+        ("scrape_timeout", Node::text_node(format_duration(config.timeout))),
+        ("metrics_path", Node::text_node(config.metrics_path.as_str())),
+        ("scheme", Node::text_node(config.scheme.as_str())),
+        ("enable_compression", Node::bool_node(config.compression)),
+        ("follow_redirects", Node::bool_node(config.http.follow_redirects)),
+    ]
+}
+
+fn external_labels(node: &Node, names: NameScheme) -> Result<BTreeMap<String, String>, Fault> {
+    for (key, _) in node.get("external_labels").map(Node::entries).unwrap_or_default() {
+        if !names.allows_label(&key.name) {
+            return Err(Fault { place: key.place, what: format!("{:?} is not a valid label name", key.name) });
+        }
+    }
+    Ok(node.text_map_of("external_labels"))
+}
+
+fn names(node: &Node) -> Result<Option<NameScheme>, Fault> {
+    let Some(scheme) = node.get("metric_name_validation_scheme") else { return Ok(None) };
+    match scheme.text() {
+        "" => Ok(None),
+        "utf8" => Ok(Some(NameScheme::Utf8)),
+        "legacy" => Ok(Some(NameScheme::Legacy)),
+        other => Err(scheme.fault(format!(
+            "unknown name validation method specified, must be either '', 'legacy' or 'utf8', got {other}"
+        ))),
+    }
+}
+
+fn escaping(node: &Node) -> Result<Option<Escaping>, Fault> {
+    let Some(scheme) = node.get("metric_name_escaping_scheme").filter(|node| !node.text().is_empty()) else {
+        return Ok(None);
+    };
+    let all = [Escaping::AllowUtf8, Escaping::Underscores, Escaping::Dots, Escaping::Values];
+    let found = all.into_iter().find(|escaping| escaping.as_str() == scheme.text());
+    found.map(Some).ok_or_else(|| {
+        scheme.fault(format!(
+            "unknown name escaping method specified, must be one of 'allow-utf-8', 'underscores', 'dots', or \
+             'values', got {:?}",
+            scheme.text()
+        ))
+    })
+}
+
+const fn default_escaping(names: NameScheme) -> Escaping {
+    match names {
+        NameScheme::Utf8 => Escaping::AllowUtf8,
+        NameScheme::Legacy => Escaping::Underscores,
+    }
+}
+
+/// A job that says how names must look, and not how to ask for them, does not ask as the others do.
+fn naming(node: &Node, global: &Global) -> Result<(NameScheme, Escaping), Fault> {
+    let own = names(node)?;
+    let names = own.unwrap_or(global.names);
+    let inherited = if own.is_some() { default_escaping(names) } else { global.escaping };
+    let escaping = escaping(node)?.unwrap_or(inherited);
+    if escaping == Escaping::AllowUtf8 && names == NameScheme::Legacy {
+        return Err(node.fault("utf8 metric names requested but validation scheme is not set to UTF8"));
+    }
+    Ok((names, escaping))
+}
+
+const PROTOCOLS: [Protocol; 4] = Protocol::DEFAULT;
+const PROTOBUF: &str = "PrometheusProto";
+
+fn unknown_protocol(name: &str) -> String {
+    format!(
+        "unknown scrape protocol {name}, supported: [OpenMetricsText0.0.1 OpenMetricsText1.0.0 PrometheusProto \
+         PrometheusText0.0.4 PrometheusText1.0.0]"
+    )
+}
+
+/// The formats to ask for. The one in protocol buffers is known but never asked for.
+fn protocols(node: &Node, whose: &str, unsupported: &mut Unsupported) -> Result<Option<Vec<Protocol>>, Fault> {
+    let Some(list) = node.get("scrape_protocols") else { return Ok(None) };
+    if list.items().is_empty() {
+        return Err(list.fault(format!("scrape_protocols cannot be empty {whose}")));
+    }
+    let (mut protocols, mut seen) = (Vec::new(), Vec::new());
+    for item in list.items() {
+        let name = item.text();
+        if seen.contains(&name) {
+            return Err(item.fault(format!("duplicated protocol in scrape_protocols, got {name} {whose}")));
+        }
+        seen.push(name);
+        match PROTOCOLS.into_iter().find(|protocol| protocol.as_str() == name) {
+            Some(protocol) => protocols.push(protocol),
+            None if name == PROTOBUF => {
+                unsupported.insert(format!("scrape_protocols: {PROTOBUF}"));
+            }
+            None => return Err(item.fault(format!("scrape_protocols: {} {whose}", unknown_protocol(name)))),
+        }
+    }
+    if protocols.is_empty() {
+        return Err(list.fault(format!("scrape_protocols names no format that is supported here {whose}")));
+    }
+    Ok(Some(protocols))
+}
+
+fn fallback(node: &Node, job: &str) -> Result<Option<Protocol>, Fault> {
+    let Some(fallback) = node.get("fallback_scrape_protocol").filter(|node| !node.text().is_empty()) else {
+        return Ok(None);
+    };
+    let found = PROTOCOLS.into_iter().find(|protocol| protocol.as_str() == fallback.text());
+    found.map(Some).ok_or_else(|| {
+        let why = if fallback.text() == PROTOBUF {
+            format!("{PROTOBUF} is not supported here")
+        } else {
+            unknown_protocol(fallback.text())
+        };
+        fallback.fault(format!("invalid fallback_scrape_protocol for scrape config with job name {job:?}: {why}"))
+    })
+}
+
+fn params(node: &Node) -> BTreeMap<String, Vec<String>> {
+    let entries = node.get("params").map(Node::entries).unwrap_or_default();
+    entries.iter().map(|(key, values)| (key.name.clone(), values.texts())).collect()
+}
+
+/// Reads a list of rules.
+fn relabels(node: &Node, key: &str, names: NameScheme) -> Result<Vec<Relabel>, Fault> {
+    node.items_of(key).iter().map(|rule| relabel(rule, names)).collect()
+}
+
+fn relabel(node: &Node, names: NameScheme) -> Result<Relabel, Fault> {
+    let default = Relabel::default();
+    let action = match node.get("action") {
+        None => default.action,
+        Some(action) => Action::ALL
+            .into_iter()
+            .find(|known| known.as_str() == action.text().to_lowercase())
+            .ok_or_else(|| action.fault(format!("unknown relabel action {:?}", action.text())))?,
+    };
+    let regex = match node.get("regex") {
+        None => default.regex,
+        Some(regex) => Pattern::new(regex.text()).map_err(|what| regex.fault(what))?,
+    };
+    for label in node.items_of("source_labels") {
+        if !names.allows_label(label.text()) {
+            return Err(label.fault(format!("{:?} is not a valid label name", label.text())));
+        }
+    }
+    let rule = Relabel {
+        action,
+        source_labels: node.texts_of("source_labels"),
+        separator: node.string_of("separator").unwrap_or(default.separator),
+        regex,
+        modulus: node.count_of("modulus")?.unwrap_or(0) as u64,
+        target_label: node.string_of("target_label").unwrap_or_default(),
+        replacement: node.string_of("replacement").unwrap_or(default.replacement),
+    };
+    rule.validate(names).map_err(|what| node.fault(what))?;
+    Ok(rule)
+}
+
+fn discovery(node: &Node, folder: &Path, names: NameScheme, plain: bool) -> Result<Vec<Discovery>, Fault> {
+    let mut all = Vec::new();
+    let groups: Result<Vec<TargetGroup>, Fault> = node
+        .items_of("static_configs")
+        .iter()
+        .enumerate()
+        .map(|(at, group)| static_group(group, at, names, plain))
+        .collect();
+    let groups = groups?;
+    if !groups.is_empty() {
+        all.push(Discovery::Static(groups));
+    }
+    for file in node.items_of("file_sd_configs") {
+        all.push(Discovery::File(file_discovery(file, folder)?));
+    }
+    for http in node.items_of("http_sd_configs") {
+        all.push(Discovery::Http(Box::new(http_discovery(http, folder)?)));
+    }
+    Ok(all)
+}
+
+/// Without relabeling, a URL where an address should be is certainly a mistake.
+fn static_group(node: &Node, at: usize, names: NameScheme, plain: bool) -> Result<TargetGroup, Fault> {
+    for target in node.items_of("targets").iter().filter(|_| plain) {
+        if target.text().contains('/') {
+            return Err(target.fault(format!("{:?} is not a valid hostname", target.text())));
+        }
+    }
+    for (key, _) in node.get("labels").map(Node::entries).unwrap_or_default() {
+        if !names.allows_label(&key.name) {
+            return Err(Fault { place: key.place, what: format!("{:?} is not a valid label name", key.name) });
+        }
+    }
+    Ok(TargetGroup { source: at.to_string(), targets: node.texts_of("targets"), labels: node.text_map_of("labels") })
+}
+
+fn file_discovery(node: &Node, folder: &Path) -> Result<FileDiscovery, Fault> {
+    if node.items_of("files").is_empty() {
+        return Err(node.fault("file service discovery config must contain at least one path name"));
+    }
+    for file in node.items_of("files") {
+        if !is_file_pattern(file.text()) {
+            return Err(file.fault(format!("path name {:?} is not valid for file discovery", file.text())));
+        }
+    }
+    Ok(FileDiscovery {
+        files: node.texts_of("files").iter().map(|file| within(folder, file)).collect(),
+        refresh_interval: node.duration_of("refresh_interval")?.unwrap_or(Duration::from_secs(300)),
+    })
+}
+
+/// A path to JSON or YAML, with stars in its last part at most.
+fn is_file_pattern(path: &str) -> bool {
+    let known = [".json", ".yml", ".yaml", ".JSON", ".YML", ".YAML"].iter().any(|ending| path.ends_with(ending));
+    let starred_folder = path.find('*').is_some_and(|star| path[star..].contains('/'));
+    known && !starred_folder
+}
+
+fn http_discovery(node: &Node, folder: &Path) -> Result<HttpDiscovery, Fault> {
+    let Some(url) = node.some_string_of("url") else { return Err(node.fault("URL is missing")) };
+    let at = node.get("url").unwrap_or(node);
+    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
+        return Err(at.fault("URL scheme must be 'http' or 'https'"));
+    };
+    if rest.is_empty() || rest.starts_with('/') {
+        return Err(at.fault("host is missing in URL"));
+    }
+    Ok(HttpDiscovery {
+        url,
+        refresh_interval: node.duration_of("refresh_interval")?.unwrap_or(Duration::from_secs(60)),
+        http: http_options(node, folder)?,
+    })
+}

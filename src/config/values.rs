@@ -1,0 +1,162 @@
+//! Values in the form that the configuration writes them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use scraper::parse_duration;
+
+use super::tree::{Fault, Node, Scalar, Tag, Value};
+
+/// Reads a size: numbers with units in powers of 1024, such as `10MB` or `1GiB512KB`; `0` needs no unit.
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
+    if text == "0" {
+        return Ok(0);
+    }
+    let invalid = || format!("not a valid size: {text:?}");
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
+        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
+        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
+        let unit = &rest[digits..digits + letters];
+        let unit = unit.strip_suffix('B').ok_or_else(invalid)?;
+        let prefix = unit.strip_suffix('i').filter(|prefix| !prefix.is_empty()).unwrap_or(unit);
+        let power = ["", "K", "M", "G", "T", "P", "E"].iter().position(|p| *p == prefix).ok_or_else(invalid)?;
+        total += number * 1024f64.powi(power as i32);
+        rest = &rest[digits + letters..];
+    }
+    if text.is_empty() || total >= 9.2e18 {
+        return Err(invalid());
+    }
+    Ok(total as u64)
+}
+
+/// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text.
+pub(super) fn whole_number(scalar: &Scalar) -> Option<i64> {
+    if scalar.tag != Tag::Number {
+        return None;
+    }
+    let text = scalar.text.replace('_', "");
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text.strip_prefix('+').unwrap_or(&text)),
+    };
+    let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find(|(prefix, _)| digits.starts_with(prefix));
+    let magnitude = match radix {
+        Some((_, radix)) => i64::from_str_radix(&digits[2..], radix).ok()?,
+        None => match digits.parse() {
+            Ok(number) => number,
+            // Beyond this not every whole number is a double.
+            Err(_) => digits.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)? as i64,
+        },
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+/// Typed reading of a map that has been checked against the schema. What is not there is `None`.
+impl Node {
+    pub(super) fn text_of(&self, key: &str) -> Option<&str> {
+        self.get(key).map(Node::text)
+    }
+
+    pub(super) fn string_of(&self, key: &str) -> Option<String> {
+        self.text_of(key).map(str::to_owned)
+    }
+
+    /// As [`string_of`](Self::string_of), an empty text being nothing.
+    pub(super) fn some_string_of(&self, key: &str) -> Option<String> {
+        self.string_of(key).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn bool_of(&self, key: &str) -> Option<bool> {
+        match &self.get(key)?.value {
+            Value::Scalar(Scalar { tag: Tag::Bool(value), .. }) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A zero is nothing: it stands for the default.
+    pub(super) fn duration_of(&self, key: &str) -> Result<Option<Duration>, Fault> {
+        self.parsed(key, parse_duration).map(|found| found.filter(|duration| !duration.is_zero()))
+    }
+
+    pub(super) fn size_of(&self, key: &str) -> Result<Option<u64>, Fault> {
+        self.parsed(key, parse_size)
+    }
+
+    /// A zero is nothing: it stands for the default.
+    pub(super) fn count_of(&self, key: &str) -> Result<Option<usize>, Fault> {
+        let Some(node) = self.get(key) else { return Ok(None) };
+        let number = match &node.value {
+            Value::Scalar(scalar) => whole_number(scalar).and_then(|number| usize::try_from(number).ok()),
+            _ => None,
+        };
+        let count = number.ok_or_else(|| node.fault(format!("{:?} is not a usable number", node.text())))?;
+        Ok(Some(count).filter(|count| *count > 0))
+    }
+
+    fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Fault> {
+        let Some(node) = self.get(key) else { return Ok(None) };
+        parse(node.text()).map(Some).map_err(|what| node.fault(what))
+    }
+
+    /// The texts of a list.
+    pub(super) fn texts_of(&self, key: &str) -> Vec<String> {
+        self.get(key).map(Node::texts).unwrap_or_default()
+    }
+
+    pub(super) fn texts(&self) -> Vec<String> {
+        self.items().iter().map(|item| item.text().to_owned()).collect()
+    }
+
+    /// Texts by name.
+    pub(super) fn text_map_of(&self, key: &str) -> BTreeMap<String, String> {
+        let entries = self.get(key).map(Node::entries).unwrap_or_default();
+        entries.iter().map(|(key, node)| (key.name.clone(), node.text().to_owned())).collect()
+    }
+
+    /// The nodes of a list.
+    pub(super) fn items_of(&self, key: &str) -> &[Node] {
+        self.get(key).map(Node::items).unwrap_or_default()
+    }
+}
+
+/// `path` as seen from `folder`.
+pub(super) fn within(folder: &Path, path: &str) -> PathBuf {
+    folder.join(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_numbers_come_in_all_forms_of_yaml() {
+        let number = |text: &str| whole_number(&Scalar { text: text.to_owned(), tag: Tag::Number });
+        for (text, value) in [("10", 10), ("-3", -3), ("0x1F", 31), ("1_000", 1000), ("5.0", 5), ("1e3", 1000)] {
+            assert_eq!(number(text), Some(value), "{text}");
+        }
+        assert_eq!(number("5.5"), None);
+        assert_eq!(whole_number(&Scalar { text: "5".to_owned(), tag: Tag::Text }), None);
+    }
+
+    #[test]
+    fn sizes_count_in_powers_of_1024() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("0B", 0),
+            ("10B", 10),
+            ("1KB", 1024),
+            ("1KiB", 1024),
+            ("1.5MB", 3 << 19),
+            ("1GB512MB", 3 << 29),
+            ("7EB", 7 << 60),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "10", "MB", "10mb", "10M", "-1MB", "1..5MB", "1XB", "iB", "1iB", "9EB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+}
