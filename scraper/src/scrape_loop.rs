@@ -69,6 +69,8 @@ pub(crate) struct ScrapeLoop<S: Store> {
     options: Arc<LoopOptions>,
     state: Arc<TargetState>,
     client: Client,
+    /// Reads the host, if that is the target.
+    host: Option<Box<host::Collector>>,
     /// The place on the grid of the last scrape, and when that really began.
     last: Option<(i64, Instant)>,
     /// Away while a scrape is being stored.
@@ -95,7 +97,7 @@ impl<S: Store> ScrapeLoop<S> {
             column: shared.store.column(),
         };
         let client = Client::new(options.http.clone());
-        Self { shared, commands, options, state, client, last: None, work: Some(work) }
+        Self { shared, commands, options, state, client, host: None, last: None, work: Some(work) }
     }
 
     /// Scrapes until told to end.
@@ -200,13 +202,15 @@ impl<S: Store> ScrapeLoop<S> {
         }
         if options.spec.url.starts_with(host::SCHEME) {
             body.clear();
-            let mut own = std::mem::take(body);
-            let timeout = options.spec.timeout;
+            let (mut own, mut collector) = (std::mem::take(body), self.host.take().unwrap_or_default());
+            let (seconds, patience) = (self.shared.clock.now().millis() as f64 / 1000.0, options.spec.timeout / 2);
             let collected = tokio::task::spawn_blocking(move || {
-                host::collect(timeout, &mut own);
-                own
+                collector.collect(seconds, patience, &mut own);
+                (collector, own)
             });
-            *body = collected.await.ok()?;
+            let (collector, own) = collected.await.ok()?;
+            self.host = Some(collector);
+            *body = own;
             return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false }));
         }
         let spec = &options.spec;
