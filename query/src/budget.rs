@@ -49,14 +49,22 @@ pub struct Budget {
     peak_bytes: AtomicU64,
     max_bytes: u64,
     samples: AtomicU64,
+    peak_samples: AtomicU64,
     max_samples: u64,
 }
 
 impl Budget {
-    /// A budget of `max_bytes` held at once and `max_samples` read in all.
+    /// A budget of `max_bytes` and `max_samples`, both held at once.
     #[must_use]
     pub fn new(max_bytes: u64, max_samples: u64) -> Self {
-        Self { bytes: 0.into(), peak_bytes: 0.into(), max_bytes, samples: 0.into(), max_samples }
+        Self {
+            bytes: 0.into(),
+            peak_bytes: 0.into(),
+            max_bytes,
+            samples: 0.into(),
+            peak_samples: 0.into(),
+            max_samples,
+        }
     }
 
     /// Accounts for `bytes` before they are allocated.
@@ -80,12 +88,14 @@ impl Budget {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Accounts for `samples` that were read from the store.
+    /// Accounts for `samples` that the query holds in memory.
     ///
     /// # Errors
-    /// If the query has then read more than it may.
+    /// If the query then holds more than it may.
     pub fn take_samples(&self, samples: u64) -> Result<(), Error> {
-        if self.samples.fetch_add(samples, Ordering::Relaxed) + samples > self.max_samples {
+        let held = self.samples.fetch_add(samples, Ordering::Relaxed) + samples;
+        self.peak_samples.fetch_max(held, Ordering::Relaxed);
+        if held > self.max_samples {
             return Err(Error::Execution(
                 "query processing would load too many samples into memory in query execution".into(),
             ));
@@ -93,15 +103,47 @@ impl Budget {
         Ok(())
     }
 
-    /// Samples read so far.
+    /// Gives `samples` back.
+    pub fn return_samples(&self, samples: u64) {
+        self.samples.fetch_sub(samples, Ordering::Relaxed);
+    }
+
+    /// The most samples that were held at once.
     #[must_use]
-    pub fn samples(&self) -> u64 {
-        self.samples.load(Ordering::Relaxed)
+    pub fn peak_samples(&self) -> u64 {
+        self.peak_samples.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were held at once.
     #[must_use]
     pub fn peak_bytes(&self) -> u64 {
         self.peak_bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_refuses_what_passes_it_and_remembers_the_peak() {
+        let budget = Budget::new(100, 10);
+        budget.take_bytes(80).unwrap();
+        budget.return_bytes(50);
+        assert!(budget.take_bytes(71).is_err());
+        assert_eq!(budget.peak_bytes(), 101);
+        assert!(budget.take_samples(10).is_ok() && budget.take_samples(1).is_err());
+    }
+
+    #[test]
+    fn the_first_reason_to_stop_stays() {
+        let flag = StopFlag::default();
+        assert!(flag.check("x").is_ok());
+        flag.clone().time_out();
+        flag.cancel();
+        assert_eq!(
+            flag.check("expression evaluation").unwrap_err().to_string(),
+            "query timed out in expression evaluation"
+        );
     }
 }

@@ -4,12 +4,24 @@
 
 mod annotations;
 mod budget;
+mod engine;
 mod error;
+mod eval;
+mod format;
+mod functions;
 mod parser;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod value;
 
 pub use annotations::{Annotations, Level};
 pub use budget::{Budget, StopFlag};
+pub use engine::{Answer, Engine, Features, Options, Request, Stats, Steps};
 pub use error::Error;
-pub use parser::ParseError;
+pub use functions::{Arity, FUNCTIONS, Function};
+pub use parser::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp, Expr, Extension, Fill,
+    Grouping, Matching, MatrixSelector, Modifiers, NumberLiteral, Paren, ParseError, SelectorUse, Span, Subquery,
+    TextLiteral, Unary, ValueType, VectorSelector, parse, parse_millis, parse_selector,
+};
 pub use value::{ABSENT, Point, Series, Value, VectorSample, is_absent};

@@ -49,6 +49,7 @@ const LOCK_FILE: &str = "lock";
 pub struct Db {
     head: Arc<Head>,
     dir: PathBuf,
+    recovery: Recovery,
     sync: Option<SyncThread>,
     /// Given back last.
     _lock: Lock,
@@ -68,13 +69,13 @@ impl Db {
     ///
     /// # Errors
     /// If the directory cannot be used, is in use, or was written by a version that this one does not know. A damaged
-    /// log is no error: what can be is recovered, the rest is told of in the [`Recovery`].
+    /// log is no error: what can be is recovered, the rest is told of in [`recovery`](Self::recovery).
     pub fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         options: &Options,
         progress: impl FnMut(u64, u64),
-    ) -> Result<(Self, Recovery), Error> {
+    ) -> Result<Self, Error> {
         fs.create_dir_all(dir).at(dir)?;
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
@@ -84,7 +85,19 @@ impl Db {
             SyncPolicy::Interval(every) => Some(SyncThread::start(head.clone(), every)),
             SyncPolicy::EveryCommit | SyncPolicy::Never => None,
         };
-        Ok((Self { head, dir: dir.to_owned(), sync, _lock: Lock(lock) }, recovery))
+        Ok(Self { head, dir: dir.to_owned(), recovery, sync, _lock: Lock(lock) })
+    }
+
+    /// What was found when the store was opened.
+    #[must_use]
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Series in the head.
+    #[must_use]
+    pub fn series_count(&self) -> u64 {
+        self.head.series_count()
     }
 
     /// Where the store is.

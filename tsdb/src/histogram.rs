@@ -3,6 +3,16 @@
 //! Exponential schemas -4 to 8: bucket `i` holds observations in `(base^(i-1), base^i]` with `base = 2^(2^-schema)`.
 //! Schema -53: the bounds are listed in `custom_values`. Source: the Prometheus native histogram specification.
 
+mod arithmetic;
+mod buckets;
+mod kahan;
+mod layout;
+mod reset;
+
+pub use arithmetic::{Combined, IncompatibleBuckets};
+pub use buckets::{Bucket, BucketSide};
+pub use kahan::KahanHistogram;
+
 /// The schema of histograms whose bounds are listed.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
 
@@ -100,6 +110,28 @@ impl Histogram {
             negative_buckets: absolute(&self.negative_buckets),
             custom_values: self.custom_values.clone(),
         }
+    }
+}
+
+impl FloatHistogram {
+    /// Whether the bounds are listed in `custom_values`.
+    #[must_use]
+    pub const fn has_custom_buckets(&self) -> bool {
+        self.schema == CUSTOM_BUCKETS_SCHEMA
+    }
+
+    /// Whether it is a stale marker.
+    #[must_use]
+    pub const fn is_stale(&self) -> bool {
+        crate::is_stale(self.sum)
+    }
+
+    /// Bytes that it takes in memory, buckets included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+            + (self.positive_spans.len() + self.negative_spans.len()) * size_of::<Span>()
+            + (self.positive_buckets.len() + self.negative_buckets.len() + self.custom_values.len()) * size_of::<f64>()
     }
 }
 

@@ -96,6 +96,16 @@ impl TimeRange {
     /// All of time.
     pub const ALL: Self = Self { start: Timestamp::MIN, end: Timestamp::MAX };
 
+    /// No time at all; [`extend`](Self::extend) makes it the span of what it is given.
+    pub const NONE: Self = Self { start: Timestamp::MAX, end: Timestamp::MIN };
+
+    /// Makes it as long as it takes to hold a moment.
+    #[inline]
+    pub(crate) fn extend(&mut self, ms: i64) {
+        self.start.0 = self.start.0.min(ms);
+        self.end.0 = self.end.0.max(ms);
+    }
+
     /// From `start` to `end`, both in it, in milliseconds since the Unix epoch.
     #[must_use]
     pub const fn from_millis(start: i64, end: i64) -> Self {

@@ -1,5 +1,6 @@
 //! Test doubles and seeded generators (feature `testing`).
 
+pub mod chunks;
 mod faults;
 
 pub use faults::FaultFs;
@@ -8,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Error;
-use crate::histogram::FloatHistogram;
+use crate::histogram::{CounterResetHint, FloatHistogram};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::querier::{Columns, Querier, Queryable, SeriesSet};
@@ -41,9 +42,17 @@ struct ModelSample {
 
 impl ModelStore {
     /// Stores a sample; the first of two at the same time stays. `start_ms` is 0 if unknown.
-    pub fn append(&self, labels: &Labels, timestamp: Timestamp, value: ModelValue, start_ms: i64) {
+    ///
+    /// The counter reset hint of a histogram becomes what a store that keeps histograms in chunks can tell: within a
+    /// chunk there is no reset; what begins a chunk is unknown; gauges stay gauges.
+    pub fn append(&self, labels: &Labels, timestamp: Timestamp, mut value: ModelValue, start_ms: i64) {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         let samples = Arc::make_mut(&mut series).entry(labels.clone()).or_default();
+        if let ModelValue::Histogram(histogram) = &mut value {
+            let before = samples.range(..timestamp.millis()).next_back().map(|(_, sample)| &sample.value);
+            let hint = stored_hint(histogram, before);
+            Arc::make_mut(histogram).counter_reset_hint = hint;
+        }
         samples.entry(timestamp.millis()).or_insert(ModelSample { value, start_ms });
     }
 
@@ -51,6 +60,22 @@ impl ModelStore {
     pub fn clear(&self) {
         *self.series.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
     }
+}
+
+/// The hint that a histogram gets after what is stored before it.
+fn stored_hint(histogram: &FloatHistogram, before: Option<&ModelValue>) -> CounterResetHint {
+    if histogram.counter_reset_hint == CounterResetHint::Gauge {
+        return CounterResetHint::Gauge;
+    }
+    let Some(ModelValue::Histogram(before)) = before else { return CounterResetHint::Unknown };
+    let same_chunk = histogram.counter_reset_hint != CounterResetHint::Reset
+        && before.counter_reset_hint != CounterResetHint::Gauge
+        && !before.is_stale()
+        && before.schema == histogram.schema
+        && before.zero_threshold == histogram.zero_threshold
+        && before.custom_values == histogram.custom_values
+        && !histogram.lost_observations_since(before);
+    if same_chunk { CounterResetHint::NotReset } else { CounterResetHint::Unknown }
 }
 
 impl Queryable for ModelStore {

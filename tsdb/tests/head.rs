@@ -24,7 +24,9 @@ fn options(shards: usize) -> Options {
 
 fn open(fs: &FaultFs, options: &Options) -> (Db, Recovery) {
     let fs: Arc<dyn Fs> = Arc::new(fs.clone());
-    Db::open(&fs, Path::new("/data"), options, |_, _| {}).unwrap()
+    let db = Db::open(&fs, Path::new("/data"), options, |_, _| {}).unwrap();
+    let recovery = db.recovery().clone();
+    (db, recovery)
 }
 
 fn series(name: &str, instance: usize) -> Labels {
@@ -370,7 +372,7 @@ fn with_a_sync_per_commit_a_power_cut_at_any_operation_loses_nothing_acknowledge
         fs.fail_from(n);
         let shared: Arc<dyn Fs> = Arc::new(fs.clone());
         let acknowledged = match Db::open(&shared, Path::new("/data"), &synced, |_, _| {}) {
-            Ok((db, _)) => push_commits(&db, 40, 3),
+            Ok(db) => push_commits(&db, 40, 3),
             Err(_) => 0,
         };
         for after in [fs.after_power_cut(), fs.after_kill()] {
@@ -438,10 +440,11 @@ fn a_damaged_middle_of_the_log_is_reported_with_its_place_and_the_rest_recovered
         changed[place] ^= 0x40;
         damaged.set_bytes(&path, changed);
         let opened: Arc<dyn Fs> = Arc::new(damaged);
-        let Ok((db, recovery)) = Db::open(&opened, Path::new("/data"), &options(1), |_, _| {}) else {
+        let Ok(db) = Db::open(&opened, Path::new("/data"), &options(1), |_, _| {}) else {
             assert!((4..8).contains(&place), "only an unknown version keeps a store from opening: byte {place}");
             continue;
         };
+        let recovery = db.recovery();
         assert_eq!(recovery.damage.len(), 1, "byte {place}: {:?}", recovery.damage);
         assert!(recovery.damage[0].starts_with("/data/wal/00000001: "), "{:?}", recovery.damage);
         let found = read_all(&db, &[], TimeRange::ALL);

@@ -1,3 +1,20 @@
 //! The HTTP API, SVG charts, dashboards and pages.
+//!
+//! A handler parses, calls and renders; nothing is computed in one.
 
 #![forbid(unsafe_code)]
+
+mod api;
+pub mod chart;
+mod cors;
+mod dashboard;
+mod metrics;
+mod picture;
+mod router;
+mod state;
+mod status;
+mod ui;
+
+pub use router::router;
+pub use state::{AppState, Options};
+pub use status::{ActiveTarget, DroppedTarget, Health, Server, TargetMetadata, Targets};

@@ -1,5 +1,26 @@
 //! PromQL text → expression.
 
+mod ast;
+mod check;
+mod duration;
+mod lexer;
+mod parse;
+mod print;
+mod walk;
+
+pub use ast::{
+    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Extension, Fill, Grouping, Matching,
+    MatrixSelector, Modifiers, NumberLiteral, Paren, Span, Subquery, TextLiteral, Unary, ValueType, VectorSelector,
+};
+pub(crate) use duration::QueryTimes;
+pub use duration::{DurationExpr, DurationOp, parse_millis};
+#[cfg(feature = "testing")]
+pub(crate) use lexer::unquote;
+#[cfg(feature = "testing")]
+pub(crate) use parse::parse_series;
+pub use parse::{parse, parse_selector};
+pub use walk::SelectorUse;
+
 /// Why a text is not PromQL, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{line}:{column}: parse error: {message}")]
@@ -12,4 +33,15 @@ pub struct ParseError {
     pub column: usize,
     /// Bytes of the text that are concerned.
     pub span: std::ops::Range<usize>,
+}
+
+impl ParseError {
+    fn new(message: impl Into<String>, span: Span) -> Self {
+        Self {
+            message: message.into(),
+            line: span.line as usize,
+            column: span.column as usize,
+            span: span.start as usize..span.end as usize,
+        }
+    }
 }

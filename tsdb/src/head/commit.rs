@@ -8,7 +8,7 @@ use super::series::{ApplyContext, Closed, Last, PlacedFloat, Placement, Refusal,
 use super::slab::Slab;
 use crate::chunk::Sealer;
 use crate::error::Error;
-use crate::sample::{SeriesRef, Timestamp};
+use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::wal::{
     FRAME_HEADER_BYTES, LogFile, LoggedSample, MAX_FRAME_BYTES, SamplesWriter, SeriesId, Wal, begin_frame,
     finish_frame, put_histogram, put_metadata, put_series,
@@ -22,6 +22,8 @@ pub(crate) struct Committer {
     pub(super) shards: Vec<Slab<SeriesWriter>>,
     last_commit: u64,
     last_id: u64,
+    /// From the oldest sample to the newest; empty if there is none.
+    span: TimeRange,
     /// Why nothing can be committed any more.
     failed: Option<String>,
     /// Working memory: the frame, its samples before they are put behind the series, what to take back.
@@ -37,12 +39,13 @@ pub(crate) struct Committer {
 const LEFT_OUT: SeriesRef = SeriesRef(u64::MAX);
 
 impl Committer {
-    pub(crate) fn new(wal: Wal, shards: Vec<Slab<SeriesWriter>>, last_id: u64) -> Self {
+    pub(crate) fn new(wal: Wal, shards: Vec<Slab<SeriesWriter>>, last_id: u64, span: TimeRange) -> Self {
         Self {
             wal,
             shards,
             last_commit: 0,
             last_id,
+            span,
             failed: None,
             frame: Vec::new(),
             body: Vec::new(),
@@ -65,6 +68,11 @@ impl Committer {
     /// Lets nothing be committed any more.
     pub(crate) fn fail(&mut self, reason: String) {
         self.failed.get_or_insert(reason);
+    }
+
+    /// From the oldest sample to the newest; empty if there is none.
+    pub(crate) fn span(&self) -> TimeRange {
+        self.span
     }
 
     pub(crate) fn last_commit(&self) -> u64 {
@@ -225,6 +233,7 @@ impl Committer {
             Verdict::Append => {
                 committed.appended += 1;
                 self.undo.push((series, before));
+                self.span.extend(at_ms);
                 Some(if id == SeriesId(0) { self.name(head, series) } else { id })
             }
             Verdict::Known => {

@@ -81,11 +81,11 @@ impl Head {
         };
         let index = SeriesIndex::new(shards.clamp(1, MAX_SHARDS), options.max_series);
         let history = History::default();
-        let Recovered { writers, metadata, last_id, last_column, next_segment, found } =
+        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found } =
             recover(&**fs, &dir, &index, &history, progress)?;
         let wal = Wal::begin(fs.clone(), dir, next_segment, options.wal_segment_bytes, found.wal_bytes)?;
         let head = Self {
-            committer: Mutex::new(Committer::new(wal, writers, last_id)),
+            committer: Mutex::new(Committer::new(wal, writers, last_id, span)),
             index,
             isolation: Arc::default(),
             history,
@@ -114,6 +114,10 @@ impl Head {
 
     pub(crate) fn column(&self) -> SharedColumn {
         SharedColumn::new(ColumnId(self.last_column.fetch_add(1, Ordering::Relaxed) + 1))
+    }
+
+    pub(crate) fn series_count(&self) -> u64 {
+        self.index.len()
     }
 
     /// What is known about the metric families.

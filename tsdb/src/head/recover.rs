@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::labels::Labels;
 use crate::metadata::Metadata;
-use crate::sample::Timestamp;
+use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{ColumnId, Frame, LogFound, LoggedLabels, Record, Records, SeriesId, replay};
 
 /// Steps handed to a shard at once.
@@ -75,6 +75,8 @@ pub(crate) struct Recovered {
     pub(crate) last_id: u64,
     pub(crate) last_column: u64,
     pub(crate) next_segment: u64,
+    /// From the oldest sample to the newest; empty if there is none.
+    pub(crate) span: TimeRange,
     pub(crate) found: Recovery,
 }
 
@@ -109,6 +111,7 @@ struct Steps<'s> {
     metadata: BTreeMap<String, Metadata>,
     last_id: u64,
     last_column: u64,
+    span: TimeRange,
     found: Recovery,
 }
 
@@ -142,6 +145,7 @@ impl<'s> Steps<'s> {
             metadata: BTreeMap::new(),
             last_id: 0,
             last_column: 0,
+            span: TimeRange::NONE,
             found: Recovery::default(),
         }
     }
@@ -179,12 +183,14 @@ impl<'s> Steps<'s> {
                             self.found.orphans += 1;
                             continue;
                         };
+                        self.span.extend(sample.timestamp_ms);
                         let (series, at_ms, start_ms) = (sample.series, sample.timestamp_ms, sample.start_ms);
                         self.send(shard.into(), Step::Sample { series, at_ms, start_ms, value: sample.value });
                     }
                 }
                 Record::Histogram { series, timestamp_ms, start_ms, value } => match self.shards.get(&series) {
                     Some(&shard) => {
+                        self.span.extend(timestamp_ms);
                         self.send(shard.into(), Step::Histogram { series, at_ms: timestamp_ms, start_ms, value });
                     }
                     None => self.found.orphans += 1,
@@ -218,8 +224,8 @@ impl<'s> Steps<'s> {
             self.found.samples += applied.samples;
             writers.push(applied.writers);
         }
-        let Self { metadata, last_id, last_column, found, .. } = self;
-        Recovered { writers, metadata, last_id, last_column, next_segment: 0, found }
+        let Self { metadata, last_id, last_column, span, found, .. } = self;
+        Recovered { writers, metadata, last_id, last_column, next_segment: 0, span, found }
     }
 }
 

@@ -7,6 +7,7 @@ use super::Head;
 use super::commit::CommitTotals;
 use crate::index::Symbol;
 use crate::labels::METRIC_NAME;
+use crate::sample::Timestamp;
 
 /// What the head holds and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct HeadStats {
     pub wal_bytes: u64,
     /// The log's current segment.
     pub wal_segment: u64,
+    /// Time of the oldest sample; the latest moment if there is none.
+    pub min_time: Timestamp,
+    /// Time of the newest sample; the earliest moment if there is none.
+    pub max_time: Timestamp,
     /// What commits did since the store was opened.
     pub commits: CommitTotals,
 }
@@ -63,9 +68,9 @@ impl Head {
             let symbols = self.index.symbols();
             (symbols.len() as u64, symbols.size_bytes())
         };
-        let (wal_bytes, wal_segment) = {
+        let (wal_bytes, wal_segment, span) = {
             let mut committer = self.committer.lock();
-            (committer.wal().size_bytes(), committer.wal().segment())
+            (committer.wal().size_bytes(), committer.wal().segment(), committer.span())
         };
         HeadStats {
             series: self.index.len(),
@@ -75,6 +80,8 @@ impl Head {
             symbols,
             wal_bytes,
             wal_segment,
+            min_time: span.start,
+            max_time: span.end,
             commits: self.counters.totals(),
         }
     }

@@ -1,0 +1,40 @@
+//! Binary operators.
+
+mod cells;
+mod join;
+mod scalar;
+mod sets;
+mod signature;
+mod trim;
+
+use super::{Eval, Output};
+use crate::error::Error;
+use crate::parser::{Binary, Cardinality, Fill, Matching};
+
+/// How vectors match if the text does not say.
+static ALL_LABELS: Matching = Matching {
+    on: false,
+    labels: Vec::new(),
+    cardinality: Cardinality::OneToOne,
+    include: Vec::new(),
+    fill: Fill { left: None, right: None },
+};
+
+/// Evaluates an operator and both its sides.
+///
+/// # Errors
+/// If a side cannot be evaluated, or their series do not match as the operator needs it.
+pub(super) fn eval<'q>(eval: Eval<'q>, e: &'q Binary) -> Result<Output<'q>, Error> {
+    // Trimming looks at buckets.
+    let eval = Eval { stats_only: eval.stats_only && !e.op.is_trim(), ..eval };
+    let (lhs, rhs) = (eval.eval(&e.lhs)?, eval.eval(&e.rhs)?);
+    let matching = e.matching.as_ref().unwrap_or(&ALL_LABELS);
+    match (lhs, rhs) {
+        (Output::Scalar(lhs), Output::Scalar(rhs)) => Ok(Output::Scalar(scalar::between_scalars(e.op, lhs, &rhs))),
+        (Output::Series(vector), Output::Scalar(numbers)) => scalar::with_vector(eval, e, vector, numbers, false),
+        (Output::Scalar(numbers), Output::Series(vector)) => scalar::with_vector(eval, e, vector, numbers, true),
+        (Output::Series(lhs), Output::Series(rhs)) if e.op.is_set() => sets::eval(eval, e, matching, lhs, rhs),
+        (Output::Series(lhs), Output::Series(rhs)) => join::eval(eval, e, matching, lhs, rhs),
+        (Output::Text(_), _) | (_, Output::Text(_)) => Err(Error::Execution("binary operator on a string".into())),
+    }
+}

@@ -1,0 +1,106 @@
+//! Annotations while they are collected: each text once, with a place in the query.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+use crate::annotations::{Annotations, Level};
+use crate::parser::Span;
+
+/// Collects the notes of all threads.
+#[derive(Debug, Default)]
+pub(crate) struct Notes(Mutex<BTreeMap<(Level, String), Place>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    span: Span,
+    repair: Option<Repair>,
+}
+
+/// How far classic buckets were off before they were made monotonic.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Repair {
+    pub(crate) min_bound: f64,
+    pub(crate) max_bound: f64,
+    pub(crate) max_diff: f64,
+    pub(crate) first_ms: i64,
+    pub(crate) last_ms: i64,
+    pub(crate) samples: u64,
+}
+
+impl Repair {
+    fn merge(self, other: Self) -> Self {
+        Self {
+            min_bound: self.min_bound.min(other.min_bound),
+            max_bound: self.max_bound.max(other.max_bound),
+            max_diff: self.max_diff.max(other.max_diff),
+            first_ms: self.first_ms.min(other.first_ms),
+            last_ms: self.last_ms.max(other.last_ms),
+            samples: self.samples + other.samples,
+        }
+    }
+}
+
+impl Notes {
+    /// Notes something that probably makes the answer wrong.
+    pub(crate) fn warn(&self, span: Span, message: String) {
+        self.add(Level::Warning, message, Place { span, repair: None });
+    }
+
+    /// Notes something that may make the answer unexpected.
+    pub(crate) fn info(&self, span: Span, message: String) {
+        self.add(Level::Info, message, Place { span, repair: None });
+    }
+
+    /// Notes that buckets had to be repaired.
+    pub(crate) fn repaired(&self, span: Span, message: String, repair: Repair) {
+        self.add(Level::Info, message, Place { span, repair: Some(repair) });
+    }
+
+    /// Of equal texts the one farther right stays, whoever comes first.
+    fn add(&self, level: Level, message: String, place: Place) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        notes
+            .entry((level, message))
+            .and_modify(|before| {
+                if before.span.start < place.span.start {
+                    before.span = place.span;
+                }
+                before.repair = match (before.repair, place.repair) {
+                    (Some(a), Some(b)) => Some(a.merge(b)),
+                    (a, b) => a.or(b),
+                };
+            })
+            .or_insert(place);
+    }
+
+    /// The notes as the API shows them.
+    pub(crate) fn finish(&self) -> Annotations {
+        let notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = Annotations::default();
+        for ((level, message), place) in notes.iter() {
+            let prefix = if *level == Level::Warning { "PromQL warning: " } else { "PromQL info: " };
+            let mut text = format!("{prefix}{message}");
+            if let Some(repair) = place.repair {
+                let _ = write!(
+                    text,
+                    ", from buckets {} to {}, with a max diff of {:.2}, over {} samples from {} to {}",
+                    crate::format::general(repair.min_bound),
+                    crate::format::general(repair.max_bound),
+                    repair.max_diff,
+                    repair.samples,
+                    crate::functions::time::rfc3339(repair.first_ms),
+                    crate::functions::time::rfc3339(repair.last_ms),
+                );
+            }
+            let _ = write!(text, " ({}:{})", place.span.line, place.span.column);
+            out.add(*level, text);
+        }
+        out
+    }
+}
+
+/// ` for metric name "x"`, or nothing without a name.
+pub(crate) fn for_metric(name: &str) -> String {
+    if name.is_empty() { String::new() } else { format!(" for metric name {}", crate::format::quote(name.as_bytes())) }
+}

@@ -1,0 +1,132 @@
+//! What all nodes and threads of one running query share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tsdb::{Matcher, Querier, SeriesSet, TimeRange};
+
+use super::notes::Notes;
+use super::pool::Pool;
+use crate::budget::{Budget, StopFlag};
+use crate::engine::Options;
+use crate::error::Error;
+use crate::parser::QueryTimes;
+
+/// A running query.
+pub(crate) struct Query<'q> {
+    pub(crate) options: &'q Options,
+    pub(crate) querier: Arc<dyn Querier>,
+    pub(crate) lookback_ms: i64,
+    pub(crate) start_ms: i64,
+    pub(crate) end_ms: i64,
+    /// 0 for an instant query.
+    pub(crate) step_ms: i64,
+    pub(crate) is_range: bool,
+    pub(crate) budget: Budget,
+    pub(crate) stop: StopFlag,
+    pub(crate) pool: Option<&'q Pool>,
+    pub(crate) notes: Notes,
+    pub(crate) counters: Counters,
+}
+
+/// What the operators count.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Samples that selectors looked at, as Prometheus counts `totalQueryableSamples`.
+    pub(crate) samples: AtomicU64,
+    /// The same by step; empty unless asked for.
+    pub(crate) step_samples: Vec<AtomicU64>,
+    /// Samples decoded from the store.
+    pub(crate) decoded: AtomicU64,
+    /// Series selected.
+    pub(crate) series: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn new(steps: usize) -> Self {
+        Self { step_samples: (0..steps).map(|_| AtomicU64::new(0)).collect(), ..Self::default() }
+    }
+
+    pub(crate) fn add_samples(&self, samples: u64) {
+        self.samples.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_steps(&self, samples: &mut [u64]) {
+        for (total, step) in self.step_samples.iter().zip(samples) {
+            total.fetch_add(std::mem::take(step), Ordering::Relaxed);
+        }
+    }
+}
+
+impl<'q> Query<'q> {
+    /// Accounts for bytes until the guard is dropped.
+    ///
+    /// # Errors
+    /// If the query would then hold more than it may.
+    pub(crate) fn hold(&self, bytes: u64) -> Result<Held<'_>, Error> {
+        self.budget.take_bytes(bytes)?;
+        Ok(Held { budget: &self.budget, bytes, points: 0 })
+    }
+
+    /// The series that pass `matchers` and may have samples from `first_ms` to `last_ms`, both included.
+    ///
+    /// # Errors
+    /// If the store fails or the query is stopped.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Arc<dyn SeriesSet>, Error> {
+        self.stop.check("query preparation")?;
+        let set = self.querier.select(matchers, TimeRange::from_millis(first_ms, last_ms))?;
+        self.counters.series.fetch_add(set.len() as u64, Ordering::Relaxed);
+        Ok(set)
+    }
+
+    /// What durations may depend on.
+    pub(crate) fn times(&self) -> QueryTimes {
+        QueryTimes { step: self.step_ms as f64 / 1000.0, range: (self.end_ms - self.start_ms) as f64 / 1000.0 }
+    }
+
+    pub(crate) fn delays_name_removal(&self) -> bool {
+        self.options.features.delayed_name_removal
+    }
+}
+
+/// Bytes that a query holds.
+#[derive(Debug)]
+pub(crate) struct Held<'a> {
+    budget: &'a Budget,
+    bytes: u64,
+    points: u64,
+}
+
+impl Held<'_> {
+    /// Holds `bytes` more.
+    ///
+    /// # Errors
+    /// If that is more than the query may hold.
+    pub(crate) fn grow(&mut self, bytes: u64) -> Result<(), Error> {
+        self.budget.take_bytes(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Holds `points` samples more.
+    ///
+    /// # Errors
+    /// If that is more than the query may hold.
+    pub(crate) fn grow_points(&mut self, points: u64) -> Result<(), Error> {
+        self.budget.take_samples(points)?;
+        self.points += points;
+        Ok(())
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.budget.return_bytes(self.bytes);
+        self.budget.return_samples(self.points);
+    }
+}

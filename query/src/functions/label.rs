@@ -1,0 +1,158 @@
+//! Functions of labels.
+
+use std::sync::Arc;
+
+use regex::{Captures, Regex};
+use tsdb::{Labels, LabelsBuilder, METRIC_NAME};
+
+use crate::error::Error;
+use crate::eval::source::{Relabeled, SharedSource};
+use crate::eval::table::Table;
+use crate::eval::{Eval, Output};
+use crate::format::quote;
+use crate::parser::Call;
+
+fn fail<T>(message: String) -> Result<T, Error> {
+    Err(Error::Execution(message))
+}
+
+/// A label name given as an argument.
+fn label_name<'q>(eval: Eval<'q>, call: &'q Call, arg: usize, function: &str, which: &str) -> Result<&'q str, Error> {
+    let bytes = eval.text(&call.args[arg])?;
+    match std::str::from_utf8(bytes) {
+        Ok(name) if !name.is_empty() || which == "source" => Ok(name),
+        _ => fail(format!("invalid {which} label name in {function}(): {}", text(bytes))),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Gives all series new labels; series that become equal are merged.
+fn relabel<'q>(
+    eval: Eval<'q>,
+    source: SharedSource<'q>,
+    sets_name: bool,
+    change: impl Fn(&Labels) -> Labels,
+) -> Result<Output<'q>, Error> {
+    let mut held = eval.query.hold(0)?;
+    let mut labels = Vec::with_capacity(source.len());
+    for index in 0..source.len() {
+        let changed = change(&source.labels(index));
+        held.grow(changed.size_bytes() as u64)?;
+        labels.push(changed);
+    }
+    let relabeled: SharedSource<'q> = Arc::new(Relabeled { inner: source, labels, names_set: sets_name });
+    Ok(Output::Series(Arc::new(Table::merged(eval.query, relabeled, eval.grid.count)?)))
+}
+
+/// `label_replace(v, dst, replacement, src, regex)`
+pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
+    let destination = label_name(eval, call, 1, "label_replace", "destination")?;
+    let replacement = text(eval.text(&call.args[2])?);
+    let origin = text(eval.text(&call.args[3])?);
+    let pattern = text(eval.text(&call.args[4])?);
+    let regex = match Regex::new(&format!("^(?s:{pattern})$")) {
+        Ok(regex) => regex,
+        Err(_) => return fail(format!("invalid regular expression in label_replace(): {pattern}")),
+    };
+    let source = eval.vector(&call.args[0])?;
+    relabel(eval, source, destination == METRIC_NAME, |labels| {
+        let value = labels.get(&origin).unwrap_or_default();
+        match regex.captures(value) {
+            Some(captures) => {
+                let mut builder = LabelsBuilder::new(labels);
+                builder.set(destination, &expand(&replacement, &captures));
+                builder.build()
+            }
+            None => labels.clone(),
+        }
+    })
+}
+
+/// Replaces `$1`, `${1}`, `$name` and `$$` as Go's `Regexp.Expand` does: a name is as long as it can be.
+fn expand(template: &str, captures: &Captures<'_>) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('$') {
+            out.push('$');
+            rest = after;
+            continue;
+        }
+        let is_name = |c: char| c.is_alphanumeric() || c == '_';
+        let (name, after) = match rest.strip_prefix('{') {
+            Some(inner) => match inner.split_once('}') {
+                Some((name, after)) if !name.is_empty() && name.chars().all(is_name) => (name, after),
+                _ => {
+                    out.push('$');
+                    continue;
+                }
+            },
+            None => {
+                let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
+                (&rest[..end], &rest[end..])
+            }
+        };
+        if name.is_empty() {
+            out.push('$');
+            continue;
+        }
+        let group = match name.parse::<usize>() {
+            Ok(number) => captures.get(number),
+            Err(_) => captures.name(name),
+        };
+        out.push_str(group.map_or("", |m| m.as_str()));
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// `label_join(v, dst, separator, src…)`
+pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
+    let destination = label_name(eval, call, 1, "label_join", "destination")?;
+    let separator = text(eval.text(&call.args[2])?);
+    let mut origins = Vec::with_capacity(call.args.len());
+    for arg in 3..call.args.len() {
+        let bytes = eval.text(&call.args[arg])?;
+        match std::str::from_utf8(bytes) {
+            Ok(name) if !name.is_empty() => origins.push(name),
+            _ => return fail(format!("invalid source label name in label_join(): {}", quote(bytes).trim_matches('"'))),
+        }
+    }
+    let source = eval.vector(&call.args[0])?;
+    relabel(eval, source, destination == METRIC_NAME, |labels| {
+        let values: Vec<&str> = origins.iter().map(|name| labels.get(name).unwrap_or_default()).collect();
+        let mut builder = LabelsBuilder::new(labels);
+        builder.set(destination, &values.join(&separator));
+        builder.build()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_expand_as_in_go() {
+        let regex = Regex::new("^(?s:(?P<first>[a-z]+)-(.*))$").unwrap();
+        let captures = regex.captures("ab-cd").unwrap();
+        let cases = [
+            ("$1", "ab"),
+            ("${2}x", "cdx"),
+            ("$2x", ""),
+            ("$first", "ab"),
+            ("$$1", "$1"),
+            ("a$", "a$"),
+            ("${}", "${}"),
+            ("$9", ""),
+        ];
+        for (template, expanded) in cases {
+            assert_eq!(expand(template, &captures), expanded, "{template}");
+        }
+    }
+}

@@ -1,0 +1,584 @@
+//! How counters and gauges change within a window.
+
+use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample};
+
+use super::extended;
+use super::over_time::windowed;
+use crate::error::Error;
+use crate::eval::window::{RowContext, Window, Windows};
+use crate::eval::{Eval, Output};
+use crate::parser::Call;
+use crate::value::is_absent;
+
+/// One of `rate`, `increase`, `delta`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    /// A drop is a reset, not a decrease.
+    pub(super) is_counter: bool,
+    /// Per second rather than in all.
+    pub(super) is_rate: bool,
+}
+
+pub(super) const RATE: Kind = Kind { is_counter: true, is_rate: true };
+pub(super) const INCREASE: Kind = Kind { is_counter: true, is_rate: false };
+pub(super) const DELTA: Kind = Kind { is_counter: false, is_rate: false };
+
+/// `rate`, `increase`, `delta`: the difference of last and first sample, extrapolated to the edges of the window.
+pub(super) fn extrapolated<'q>(eval: Eval<'q>, call: &'q Call, kind: Kind) -> Result<Output<'q>, Error> {
+    let use_starts = eval.query.options.features.use_start_timestamps;
+    windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
+        if windows.extension.is_some() {
+            extended::fill(columns, windows, row, kind);
+        } else if columns.histograms.is_empty() {
+            floats(columns, windows, row, kind, use_starts);
+        } else {
+            row.each_window(columns, windows, |row, window| mixed(row, &window, windows, kind, use_starts));
+        }
+        if kind.is_counter && !has_counter_name(row.name) && !columns.values.is_empty() {
+            info_not_a_counter(row);
+        }
+        Ok(())
+    })
+}
+
+fn has_counter_name(name: &str) -> bool {
+    name.is_empty() || ["_total", "_sum", "_count", "_bucket"].iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// Notes that a rate was taken of something whose name is not that of a counter.
+fn info_not_a_counter(row: &RowContext<'_, '_>) {
+    if row.rows.row(row.row).iter().all(|v| is_absent(*v)) || row.query.options.features.type_and_unit_labels {
+        return;
+    }
+    let name = crate::format::quote(row.name.as_bytes());
+    let message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
+    row.query.notes.info(row.span, format!("{message}: {name}"));
+}
+
+/// What is known of a window before it is extrapolated.
+struct Ends {
+    first_ms: i64,
+    last_ms: i64,
+    /// Samples, less one.
+    intervals: usize,
+    start_ms: i64,
+    end_ms: i64,
+    /// When the counts of the first sample began, if that is within the window: then the counter was 0 there.
+    began_ms: Option<i64>,
+    /// For counters: the first value (count), and by how much it went up. The line through both gives the time at which
+    /// the counter was 0; there is no extrapolation beyond that.
+    zero: Option<(f64, f64)>,
+}
+
+impl Ends {
+    /// By what to multiply the difference; `None` if there are too few samples.
+    #[inline]
+    fn factor(&self) -> Option<f64> {
+        let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
+        let mut to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
+        let mut sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
+        let average = if self.intervals > 0 { sampled / self.intervals as f64 } else { 0.0 };
+        // Farther from the edge than this, the series is taken to begin (or end) within the window.
+        let threshold = average * 1.1;
+        if let Some(began_ms) = self.began_ms {
+            to_start = 0.0;
+            sampled = (self.last_ms - began_ms) as f64 / 1000.0;
+        } else if self.intervals == 0 {
+            return None;
+        } else {
+            if to_start >= threshold {
+                to_start = average / 2.0;
+            }
+            if let Some((first, increase)) = self.zero
+                && increase > 0.0
+                && first >= 0.0
+            {
+                let to_zero = sampled * (first / increase);
+                if to_zero < to_start {
+                    to_start = to_zero;
+                }
+            }
+        }
+        if to_end >= threshold {
+            to_end = average / 2.0;
+        }
+        Some(if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled })
+    }
+}
+
+/// Whether the start of the counts says that there was a reset between two samples.
+pub(super) fn is_start_reset(previous_start: i64, previous: i64, start: i64, at: i64) -> bool {
+    if start == 0 || start >= at || start < previous {
+        return false;
+    }
+    if start > previous {
+        return true;
+    }
+    // It began at the previous sample: so do deltas; so do counters of unknown start, whose first start is its own time.
+    previous_start != 0 && previous_start < previous
+}
+
+/// Whether the counts of a sample claim to have begun before the previous one was taken, yet not with it.
+fn overlaps(previous_start: i64, previous: i64, start: i64) -> bool {
+    start != 0 && start < previous && start != previous_start
+}
+
+/// The start within the window that stands for a sample of 0.
+fn began(start: Option<i64>, window_start: i64, first_ms: i64) -> Option<i64> {
+    start.filter(|start| *start != 0 && *start > window_start && *start < first_ms)
+}
+
+/// Windows of floats. The places of resets are found once; then each window takes constant time.
+fn floats(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, kind: Kind, use_starts: bool) {
+    let (times, values) = (&columns.timestamps_ms[..], &columns.values[..]);
+    let starts: &[i64] = if use_starts && kind.is_counter { &columns.starts_ms } else { &[] };
+    let mut resets = std::mem::take(row.indices);
+    resets.clear();
+    let mut overlapping = Vec::new();
+    if kind.is_counter {
+        for (i, pair) in values.windows(2).enumerate() {
+            if pair[1] < pair[0] {
+                resets.push(i as u32 + 1);
+            }
+        }
+        if !starts.is_empty() {
+            resets.clear();
+            for i in 1..values.len() {
+                let by_start = is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
+                if values[i] < values[i - 1] || by_start {
+                    resets.push(i as u32);
+                }
+                if overlaps(starts[i - 1], times[i - 1], starts[i]) {
+                    overlapping.push(i);
+                }
+            }
+        }
+    }
+    let seconds = windows.range_ms as f64 / 1000.0;
+    let mut next_reset = 0;
+    row.slide(times, windows, |row, step, low, high| {
+        let mut increase = values[high - 1] - values[low];
+        while resets.get(next_reset).is_some_and(|reset| *reset as usize <= low) {
+            next_reset += 1;
+        }
+        for reset in resets[next_reset..].iter().map(|reset| *reset as usize).take_while(|reset| *reset < high) {
+            increase += values[reset - 1];
+        }
+        if !overlapping.is_empty() && overlapping.iter().any(|i| (low + 1..high).contains(i)) {
+            row.warn_start_overlap();
+        }
+        let ends = Ends {
+            first_ms: times[low],
+            last_ms: times[high - 1],
+            intervals: high - low - 1,
+            start_ms: windows.start(step),
+            end_ms: windows.end(step),
+            began_ms: began(starts.get(low).copied(), windows.start(step), times[low]),
+            zero: kind.is_counter.then_some((values[low], increase)),
+        };
+        if ends.began_ms.is_some() {
+            increase += values[low];
+        }
+        if let Some(factor) = ends.factor() {
+            let factor = if kind.is_rate { factor / seconds } else { factor };
+            row.set(step, number(increase * factor));
+        }
+    });
+    *row.indices = resets;
+}
+
+/// A value that is no hole.
+pub(super) fn number(value: f64) -> f64 {
+    if is_absent(value) { f64::NAN } else { value }
+}
+
+/// A window of a series that has histograms.
+fn mixed(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, kind: Kind, use_starts: bool) {
+    if !window.times.is_empty() && !window.histograms.is_empty() {
+        row.warn_mixed_samples();
+        return;
+    }
+    if window.histograms.is_empty() {
+        float_window(row, window, windows, kind, use_starts);
+        return;
+    }
+    let samples = window.histograms;
+    let starts_used = use_starts && kind.is_counter && samples.iter().any(|s| s.start.is_some());
+    let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
+    let mut result = None;
+    if samples.len() > 1 {
+        match histogram_difference(row, samples, kind, starts_used) {
+            Some(difference) => result = Some(difference),
+            None => return,
+        }
+    }
+    let first = &samples[0];
+    let first_start = starts_used.then(|| start_of(first));
+    let ends = Ends {
+        first_ms: first.timestamp.millis(),
+        last_ms: samples[samples.len() - 1].timestamp.millis(),
+        intervals: samples.len() - 1,
+        start_ms: window.start,
+        end_ms: window.end,
+        began_ms: began(first_start, window.start, first.timestamp.millis()),
+        zero: result.as_ref().filter(|_| kind.is_counter).map(|r| (first.histogram.count, r.count)),
+    };
+    if ends.began_ms.is_some() {
+        match &mut result {
+            None => result = Some((*first.histogram).clone()),
+            Some(sum) => {
+                let Some(()) = add(row, sum, &first.histogram) else { return };
+            }
+        }
+    }
+    let (Some(factor), Some(mut histogram)) = (ends.factor(), result) else { return };
+    histogram.mul(if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor });
+    row.set_histogram(window.step, histogram);
+}
+
+/// A window of floats in a series that has histograms elsewhere.
+fn float_window(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, kind: Kind, use_starts: bool) {
+    let starts: &[i64] = if use_starts && kind.is_counter { window.starts } else { &[] };
+    let (times, values) = (window.times, window.values);
+    let mut increase = values[values.len() - 1] - values[0];
+    for i in 1..values.len() {
+        if !kind.is_counter {
+            break;
+        }
+        let by_start = !starts.is_empty() && is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
+        if values[i] < values[i - 1] || by_start {
+            increase += values[i - 1];
+        }
+    }
+    let ends = Ends {
+        first_ms: times[0],
+        last_ms: times[times.len() - 1],
+        intervals: times.len() - 1,
+        start_ms: window.start,
+        end_ms: window.end,
+        began_ms: began(starts.first().copied(), window.start, times[0]),
+        zero: kind.is_counter.then_some((values[0], increase)),
+    };
+    if ends.began_ms.is_some() {
+        increase += values[0];
+    }
+    if let Some(factor) = ends.factor() {
+        let factor = if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor };
+        row.set(window.step, number(increase * factor));
+    }
+}
+
+/// Adds `other` to `sum`; notes what comes up. `None` if exponential and custom buckets meet.
+fn add(row: &RowContext<'_, '_>, sum: &mut FloatHistogram, other: &FloatHistogram) -> Option<()> {
+    match sum.add(other) {
+        Ok(combined) => {
+            if combined.bounds_reconciled {
+                row.note_reconciled("addition");
+            }
+            Some(())
+        }
+        Err(_) => {
+            row.warn_mixed_buckets();
+            None
+        }
+    }
+}
+
+/// Last minus first histogram, plus what resets in between took. `None` if the bucket layouts do not allow it.
+fn histogram_difference(
+    row: &RowContext<'_, '_>,
+    samples: &[HistogramSample],
+    kind: Kind,
+    starts_used: bool,
+) -> Option<FloatHistogram> {
+    let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
+    let reset_by_start = |a: &HistogramSample, b: &HistogramSample| {
+        starts_used && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis())
+    };
+    let is_gauge = |sample: &HistogramSample| sample.histogram.counter_reset_hint == CounterResetHint::Gauge;
+    let (first, last) = (&samples[0], &samples[samples.len() - 1]);
+    if kind.is_counter && (is_gauge(first) || is_gauge(last)) {
+        row.warn_not_a_counter();
+    }
+    // A reset after the first sample makes its layout irrelevant: nothing is to be subtracted.
+    let mut before = (*first.histogram).clone();
+    let second = &samples[1];
+    if kind.is_counter && (reset_by_start(first, second) || second.histogram.is_reset_after(&before)) {
+        before = FloatHistogram {
+            schema: second.histogram.schema,
+            custom_values: second.histogram.custom_values.clone(),
+            ..FloatHistogram::default()
+        };
+    }
+    let custom = before.has_custom_buckets();
+    if last.histogram.has_custom_buckets() != custom {
+        row.warn_mixed_buckets();
+        return None;
+    }
+    let mut schema = last.histogram.schema.min(before.schema);
+    if kind.is_counter {
+        for sample in &samples[1..samples.len() - 1] {
+            if is_gauge(sample) {
+                row.warn_not_a_counter();
+            }
+            schema = schema.min(sample.histogram.schema);
+            if sample.histogram.has_custom_buckets() != custom {
+                row.warn_mixed_buckets();
+                return None;
+            }
+        }
+    }
+    let mut result = (*last.histogram).clone();
+    if !custom {
+        result.reduce_to_schema(schema);
+    }
+    match result.sub(&before) {
+        Ok(combined) if combined.bounds_reconciled => row.note_reconciled("subtraction"),
+        Ok(_) => {}
+        Err(_) => {
+            row.warn_mixed_buckets();
+            return None;
+        }
+    }
+    if kind.is_counter {
+        add_resets(row, &mut result, &before, samples, &reset_by_start, starts_used)?;
+    } else if !is_gauge(first) || !is_gauge(last) {
+        row.warn_not_a_gauge();
+    }
+    result.counter_reset_hint = CounterResetHint::Gauge;
+    result.compact();
+    Some(result)
+}
+
+/// Adds the histogram before each reset.
+fn add_resets(
+    row: &RowContext<'_, '_>,
+    result: &mut FloatHistogram,
+    before: &FloatHistogram,
+    samples: &[HistogramSample],
+    reset_by_start: &dyn Fn(&HistogramSample, &HistogramSample) -> bool,
+    starts_used: bool,
+) -> Option<()> {
+    let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
+    let mut previous = before;
+    let mut overlap_noted = false;
+    for pair in samples.windows(2) {
+        let [a, b] = pair else { continue };
+        if starts_used && !overlap_noted && overlaps(start_of(a), a.timestamp.millis(), start_of(b)) {
+            row.warn_start_overlap();
+            overlap_noted = true;
+        }
+        if reset_by_start(a, b) || b.histogram.is_reset_after(previous) {
+            add(row, result, previous)?;
+        }
+        previous = &b.histogram;
+    }
+    Some(())
+}
+
+/// One of a window's last samples.
+#[derive(Clone, Copy)]
+enum Last<'a> {
+    Float(i64, f64, i64),
+    Histogram(&'a HistogramSample),
+}
+
+impl Last<'_> {
+    fn time(&self) -> i64 {
+        match self {
+            Self::Float(time, ..) => *time,
+            Self::Histogram(sample) => sample.timestamp.millis(),
+        }
+    }
+}
+
+/// The last two samples of a window, of either kind.
+fn last_two<'a>(window: &Window<'a>) -> Option<(Last<'a>, Last<'a>)> {
+    let floats = window.times.len();
+    let float = |back: usize| {
+        let i = floats.checked_sub(back)?;
+        Some(Last::Float(window.times[i], window.values[i], window.starts.get(i).copied().unwrap_or(0)))
+    };
+    let histograms = window.histograms;
+    let histogram = |back: usize| Some(Last::Histogram(&histograms[histograms.len().checked_sub(back)?]));
+    let (mut last, mut f, mut h) = ([None, None], 1, 1);
+    for slot in &mut last {
+        *slot = match (float(f), histogram(h)) {
+            (Some(a), Some(b)) if b.time() >= a.time() => {
+                h += 1;
+                Some(b)
+            }
+            (Some(a), _) => {
+                f += 1;
+                Some(a)
+            }
+            (None, b) => {
+                h += 1;
+                b
+            }
+        };
+    }
+    Some((last[1]?, last[0]?))
+}
+
+/// `irate`, `idelta`: the difference of the last two samples.
+pub(super) fn instant<'q>(eval: Eval<'q>, call: &'q Call, is_rate: bool) -> Result<Output<'q>, Error> {
+    let use_starts = eval.query.options.features.use_start_timestamps;
+    windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
+        row.each_window(columns, windows, |row, window| {
+            let Some((a, b)) = last_two(&window) else { return };
+            let interval_ms = b.time() - a.time();
+            if interval_ms == 0 {
+                return;
+            }
+            let seconds = interval_ms as f64 / 1000.0;
+            match (a, b) {
+                (Last::Float(at, before, before_start), Last::Float(now, value, start)) => {
+                    let reset =
+                        is_rate && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
+                    let difference = if reset { value } else { value - before };
+                    row.set(window.step, number(if is_rate { difference / seconds } else { difference }));
+                }
+                (Last::Histogram(a), Last::Histogram(b)) => {
+                    if let Some(mut result) = instant_histogram(row, a, b, is_rate, use_starts) {
+                        if is_rate {
+                            result.div(seconds);
+                        }
+                        row.set_histogram(window.step, result);
+                    }
+                }
+                _ => row.warn_mixed_samples(),
+            }
+        });
+        Ok(())
+    })
+}
+
+fn instant_histogram(
+    row: &RowContext<'_, '_>,
+    a: &HistogramSample,
+    b: &HistogramSample,
+    is_rate: bool,
+    use_starts: bool,
+) -> Option<FloatHistogram> {
+    let gauges = [a, b].map(|s| s.histogram.counter_reset_hint == CounterResetHint::Gauge);
+    if is_rate && gauges.contains(&true) {
+        row.warn_not_a_counter();
+    }
+    if !is_rate && gauges.contains(&false) {
+        row.warn_not_a_gauge();
+    }
+    let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
+    let by_start = use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
+    let mut result = (*b.histogram).clone();
+    if !is_rate || !(by_start || b.histogram.is_reset_after(&a.histogram)) {
+        match result.sub(&a.histogram) {
+            Ok(combined) if combined.bounds_reconciled => row.note_reconciled("subtraction"),
+            Ok(_) => {}
+            Err(_) => {
+                row.warn_mixed_buckets();
+                return None;
+            }
+        }
+    }
+    result.counter_reset_hint = CounterResetHint::Gauge;
+    result.compact();
+    Some(result)
+}
+
+/// A window's samples of both kinds in the order of time.
+fn in_order<'a>(window: &Window<'a>) -> impl Iterator<Item = Last<'a>> {
+    let (times, values, histograms) = (window.times, window.values, window.histograms);
+    let starts = window.starts;
+    let (mut f, mut h) = (0, 0);
+    std::iter::from_fn(move || match (times.get(f), histograms.get(h)) {
+        (Some(time), Some(histogram)) if histogram.timestamp.millis() < *time => {
+            h += 1;
+            Some(Last::Histogram(histogram))
+        }
+        (Some(time), _) => {
+            f += 1;
+            Some(Last::Float(*time, values[f - 1], starts.get(f - 1).copied().unwrap_or(0)))
+        }
+        (None, Some(histogram)) => {
+            h += 1;
+            Some(Last::Histogram(histogram))
+        }
+        (None, None) => None,
+    })
+}
+
+/// Counts neighbours for which `differ` holds.
+fn count_pairs<'q>(
+    eval: Eval<'q>,
+    call: &'q Call,
+    floats_differ: impl Fn(f64, f64) -> bool + Send + Sync + 'q,
+    differ: impl Fn(Last<'_>, Last<'_>) -> bool + Send + Sync + 'q,
+    plain: bool,
+) -> Result<Output<'q>, Error> {
+    windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
+        let anchored = windows.extension.is_some();
+        if columns.histograms.is_empty() && !anchored && (plain || columns.starts_ms.is_empty()) {
+            // Running counts: the number within a window is a difference.
+            let mut counts = std::mem::take(row.indices);
+            counts.clear();
+            counts.push(0);
+            let mut count = 0;
+            for pair in columns.values.windows(2) {
+                count += u32::from(floats_differ(pair[0], pair[1]));
+                counts.push(count);
+            }
+            row.slide(&columns.timestamps_ms, windows, |row, step, low, high| {
+                row.set(step, f64::from(counts[high - 1] - counts[low]));
+            });
+            *row.indices = counts;
+            return Ok(());
+        }
+        row.each_window(columns, windows, |row, window| {
+            let mut samples: Vec<Last<'_>> = in_order(&window).collect();
+            if anchored {
+                // The last sample before the window starts it; without any within, there is nothing to compare.
+                let before = samples.iter().take_while(|s| s.time() <= window.start).count();
+                if before == samples.len() {
+                    return;
+                }
+                samples.drain(..before.saturating_sub(1));
+            }
+            let count = samples.windows(2).filter(|pair| differ(pair[0], pair[1])).count();
+            row.set(window.step, count as f64);
+        });
+        Ok(())
+    })
+}
+
+/// `changes`: how often a value differs from the one before.
+pub(super) fn changes<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
+    let floats_differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
+    let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
+        (Last::Float(_, a, _), Last::Float(_, b, _)) => floats_differ(a, b),
+        (Last::Histogram(a), Last::Histogram(b)) => {
+            let bare =
+                |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
+            bare(&a.histogram) != bare(&b.histogram)
+        }
+        _ => true,
+    };
+    count_pairs(eval, call, floats_differ, differ, true)
+}
+
+/// `resets`: how often a counter started anew. From float to histogram and back counts, too.
+pub(super) fn resets<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
+    let use_starts = eval.query.options.features.use_start_timestamps;
+    let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
+        (Last::Float(at, a, a_start), Last::Float(now, b, b_start)) => {
+            b < a || (use_starts && is_start_reset(a_start, at, b_start, now))
+        }
+        (Last::Histogram(a), Last::Histogram(b)) => {
+            let start = |s: &HistogramSample| s.start.map_or(0, tsdb::Timestamp::millis);
+            let by_start = is_start_reset(start(a), a.timestamp.millis(), start(b), b.timestamp.millis());
+            (use_starts && by_start) || b.histogram.is_reset_after(&a.histogram)
+        }
+        _ => true,
+    };
+    count_pairs(eval, call, |a, b| b < a, differ, !use_starts)
+}

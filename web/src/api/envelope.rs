@@ -1,0 +1,111 @@
+//! What surrounds an answer: `{"status":"success","data":…}`.
+
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream;
+use http::{StatusCode, header};
+use query::{Annotations, Level};
+use serde::Serialize;
+
+use super::json::{ResultWriter, put_strings};
+
+/// Notes of one level that an answer shows.
+const MAX_NOTES: usize = 10;
+
+/// Bytes of a piece of a streamed answer.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A successful answer with `data`, which is JSON.
+pub(crate) fn success_raw(data: &[u8], notes: &Notes) -> Response {
+    let mut body = Vec::with_capacity(data.len() + 40);
+    body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
+    body.extend_from_slice(data);
+    notes.put(&mut body);
+    body.push(b'}');
+    json(Body::from(body))
+}
+
+/// A successful answer with `data`.
+pub(crate) fn success(data: &impl Serialize) -> Response {
+    let data = serde_json::to_vec(data).expect("what the API answers can be written as JSON");
+    success_raw(&data, &Notes::default())
+}
+
+/// A successful answer without data.
+pub(crate) fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// A query's answer. Status and headers go out now; what is large follows in pieces. `stats` is JSON.
+pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, stats: Option<Vec<u8>>) -> Response {
+    let mut first = b"{\"status\":\"success\",\"data\":{".to_vec();
+    let mut tail = Vec::new();
+    if let Some(stats) = stats {
+        tail.extend_from_slice(b",\"stats\":");
+        tail.extend_from_slice(&stats);
+    }
+    tail.push(b'}');
+    notes.put(&mut tail);
+    tail.push(b'}');
+    if !writer.write(&mut first, PIECE_BYTES) {
+        first.append(&mut tail);
+        return json(Body::from(first));
+    }
+    let pieces = stream::unfold((Some(first), Some(writer), tail), |(first, writer, tail)| async move {
+        if let Some(first) = first {
+            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (None, writer, tail)));
+        }
+        let mut writer = writer?;
+        let mut piece = Vec::with_capacity(PIECE_BYTES + 4096);
+        if writer.write(&mut piece, PIECE_BYTES) {
+            return Some((Ok(piece.into()), (None, Some(writer), tail)));
+        }
+        piece.extend_from_slice(&tail);
+        Some((Ok(piece.into()), (None, None, tail)))
+    });
+    json(Body::from_stream(pieces))
+}
+
+fn json(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Warnings and infos of an answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Notes {
+    warnings: Vec<String>,
+    infos: Vec<String>,
+}
+
+impl Notes {
+    /// The first ten of each level, and how many more there are.
+    pub(crate) fn new(annotations: &Annotations) -> Self {
+        let shown = |level, name: &str| {
+            let mut texts: Vec<String> = annotations.of(level).map(str::to_owned).collect();
+            if texts.len() > MAX_NOTES {
+                let more = texts.len() - MAX_NOTES;
+                texts.truncate(MAX_NOTES);
+                texts.push(format!("{more} more {name} annotations omitted"));
+            }
+            texts
+        };
+        Self { warnings: shown(Level::Warning, "warning"), infos: shown(Level::Info, "info") }
+    }
+
+    pub(crate) fn warn(&mut self, text: &str) {
+        self.warnings.push(text.to_owned());
+    }
+
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = &str> {
+        self.warnings.iter().chain(&self.infos).map(String::as_str)
+    }
+
+    fn put(&self, out: &mut Vec<u8>) {
+        for (name, texts) in [(&b",\"warnings\":"[..], &self.warnings), (b",\"infos\":", &self.infos)] {
+            if !texts.is_empty() {
+                out.extend_from_slice(name);
+                put_strings(out, texts);
+            }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Errors as the API tells them.
+
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::json::put_str;
+
+/// What went wrong, in the API's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ErrorType {
+    /// A parameter cannot be used.
+    BadData,
+    /// The query failed.
+    Execution,
+    /// The client went away.
+    Canceled,
+    /// The query took too long.
+    Timeout,
+    /// A defect of this server.
+    Internal,
+    /// There is no such thing.
+    NotFound,
+    /// What is asked for is switched off, or not ready.
+    Unavailable,
+}
+
+/// An error with its message: becomes a response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct ApiError {
+    /// What kind it is.
+    pub(crate) kind: ErrorType,
+    /// What is wrong, for the user.
+    pub(crate) message: String,
+}
+
+impl ErrorType {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::BadData => "bad_data",
+            Self::Execution => "execution",
+            Self::Canceled => "canceled",
+            Self::Timeout => "timeout",
+            Self::Internal => "internal",
+            Self::NotFound => "not_found",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
+    /// The status that goes with it.
+    #[must_use]
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::BadData => StatusCode::BAD_REQUEST,
+            Self::Execution => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Canceled => StatusCode::from_u16(499).expect("499 is a status"),
+            Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+            // As Prometheus has it.
+            Self::Internal | Self::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NotFound => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+impl ApiError {
+    /// A parameter `name` that cannot be used.
+    pub(crate) fn parameter(name: &str, why: impl std::fmt::Display) -> Self {
+        Self { kind: ErrorType::BadData, message: format!("invalid parameter \"{name}\": {why}") }
+    }
+
+    pub(crate) fn bad(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::BadData, message: message.into() }
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Unavailable, message: message.into() }
+    }
+
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Internal, message: message.into() }
+    }
+}
+
+impl From<query::Error> for ApiError {
+    fn from(error: query::Error) -> Self {
+        let kind = match &error {
+            query::Error::Parse(_) | query::Error::BadRequest(_) => ErrorType::BadData,
+            query::Error::Execution(_) | query::Error::Storage { .. } => ErrorType::Execution,
+            query::Error::Timeout { .. } => ErrorType::Timeout,
+            query::Error::Canceled { .. } => ErrorType::Canceled,
+        };
+        Self { kind, message: error.to_string() }
+    }
+}
+
+impl From<tsdb::Error> for ApiError {
+    fn from(error: tsdb::Error) -> Self {
+        // Logged here, where it stops travelling.
+        tracing::error!(%error, "the store failed");
+        Self::internal(error.to_string())
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut body = b"{\"status\":\"error\",\"errorType\":\"".to_vec();
+        body.extend_from_slice(self.kind.name().as_bytes());
+        body.extend_from_slice(b"\",\"error\":");
+        put_str(&mut body, &self.message);
+        body.push(b'}');
+        (self.kind.status(), [(http::header::CONTENT_TYPE, "application/json")], body).into_response()
+    }
+}

@@ -1,0 +1,286 @@
+//! The JSON of the API, written by hand: results have millions of numbers, all of one shape.
+
+use query::{Point, Series, Value, VectorSample, is_absent};
+use tsdb::{FloatHistogram, Labels, Timestamp};
+
+use super::number::put_float;
+
+/// Appends `text` as a JSON string.
+pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            control => out.extend_from_slice(format!("\\u{control:04x}").as_bytes()),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+/// Appends a list of strings.
+pub(crate) fn put_strings<T: AsRef<str>>(out: &mut Vec<u8>, texts: impl IntoIterator<Item = T>) {
+    out.push(b'[');
+    for (i, text) in texts.into_iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        put_str(out, text.as_ref());
+    }
+    out.push(b']');
+}
+
+/// Appends a moment as seconds, with the decimals that it has.
+pub(crate) fn put_time(out: &mut Vec<u8>, ms: i64) {
+    let mut digits = itoa::Buffer::new();
+    if ms < 0 {
+        out.push(b'-');
+    }
+    let ms = ms.unsigned_abs();
+    out.extend_from_slice(digits.format(ms / 1000).as_bytes());
+    let part = ms % 1000;
+    if part > 0 {
+        let decimals = [b'0' + (part / 100) as u8, b'0' + (part / 10 % 10) as u8, b'0' + (part % 10) as u8];
+        let len = 3 - decimals.iter().rev().take_while(|&&d| d == b'0').count();
+        out.push(b'.');
+        out.extend_from_slice(&decimals[..len]);
+    }
+}
+
+/// Appends a sample value: a number within quotation marks.
+pub(crate) fn put_value(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    put_float(out, value);
+    out.push(b'"');
+}
+
+/// Appends labels as an object.
+pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        put_str(out, name);
+        out.push(b':');
+        put_str(out, value);
+    }
+    out.push(b'}');
+}
+
+fn put_point(out: &mut Vec<u8>, ms: i64, value: f64) {
+    out.push(b'[');
+    put_time(out, ms);
+    out.push(b',');
+    put_value(out, value);
+    out.push(b']');
+}
+
+fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    put_time(out, ms);
+    out.extend_from_slice(b",{\"count\":");
+    put_value(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    put_value(out, histogram.sum);
+    let mut buckets = histogram.buckets();
+    buckets.retain(|bucket| bucket.count != 0.0);
+    if !buckets.is_empty() {
+        out.extend_from_slice(b",\"buckets\":[");
+        for (i, bucket) in buckets.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            // 0 open on the left, 1 open on the right, 2 open on both sides, 3 closed on both.
+            let boundaries = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+                (false, true) => b'0',
+                (true, false) => b'1',
+                (false, false) => b'2',
+                (true, true) => b'3',
+            };
+            out.extend_from_slice(&[b'[', boundaries, b',']);
+            put_value(out, bucket.lower);
+            out.push(b',');
+            put_value(out, bucket.upper);
+            out.push(b',');
+            put_value(out, bucket.count);
+            out.push(b']');
+        }
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
+}
+
+/// Writes a query's result piece by piece, so that a large one is never whole in memory as text.
+pub(crate) struct ResultWriter {
+    value: Value,
+    at: Timestamp,
+    next: usize,
+    state: State,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Head,
+    Items,
+    Done,
+}
+
+impl ResultWriter {
+    /// `at` is the time of an instant query.
+    pub(crate) fn new(value: Value, at: Timestamp) -> Self {
+        Self { value, at, next: 0, state: State::Head }
+    }
+
+    /// Appends up to about `bytes` more of `"resultType":…,"result":…`; false once all is written.
+    pub(crate) fn write(&mut self, out: &mut Vec<u8>, bytes: usize) -> bool {
+        let limit = out.len() + bytes;
+        if self.state == State::Head {
+            let kind = match self.value {
+                Value::String(_) => "string",
+                Value::Scalar(_) => "scalar",
+                Value::Vector(_) => "vector",
+                Value::Matrix(_) => "matrix",
+            };
+            out.extend_from_slice(b"\"resultType\":\"");
+            out.extend_from_slice(kind.as_bytes());
+            out.extend_from_slice(b"\",\"result\":[");
+            self.state = State::Items;
+        }
+        let at_ms = self.at.millis();
+        while self.state == State::Items && out.len() < limit {
+            let i = self.next;
+            self.next += 1;
+            let more = match &self.value {
+                Value::String(text) => {
+                    put_time(out, at_ms);
+                    out.push(b',');
+                    put_str(out, text);
+                    false
+                }
+                Value::Scalar(value) => {
+                    put_time(out, at_ms);
+                    out.push(b',');
+                    put_value(out, *value);
+                    false
+                }
+                Value::Vector(samples) => put_item(out, samples, i, |out, sample| put_sample(out, at_ms, sample)),
+                Value::Matrix(series) => put_item(out, series, i, put_series),
+            };
+            if !more {
+                out.push(b']');
+                self.state = State::Done;
+            }
+        }
+        self.state != State::Done
+    }
+}
+
+/// Appends item `i` of a list, with a comma if it is not the first; false if there is no such item.
+fn put_item<T>(out: &mut Vec<u8>, items: &[T], i: usize, put: impl FnOnce(&mut Vec<u8>, &T)) -> bool {
+    let Some(item) = items.get(i) else { return false };
+    if i > 0 {
+        out.push(b',');
+    }
+    put(out, item);
+    true
+}
+
+fn put_sample(out: &mut Vec<u8>, at_ms: i64, sample: &VectorSample) {
+    out.extend_from_slice(b"{\"metric\":");
+    put_labels(out, &sample.labels);
+    match &sample.point {
+        Point::Float(value) => {
+            out.extend_from_slice(b",\"value\":");
+            put_point(out, at_ms, *value);
+        }
+        Point::Histogram(histogram) => {
+            out.extend_from_slice(b",\"histogram\":");
+            put_histogram_point(out, at_ms, histogram);
+        }
+    }
+    out.push(b'}');
+}
+
+fn put_series(out: &mut Vec<u8>, series: &Series) {
+    out.extend_from_slice(b"{\"metric\":");
+    put_labels(out, &series.labels);
+    let mut floats =
+        series.timestamps_ms.iter().zip(&series.values).filter(|(_, value)| !is_absent(**value)).peekable();
+    if floats.peek().is_some() {
+        out.extend_from_slice(b",\"values\":[");
+        for (i, (&ms, &value)) in floats.enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            put_point(out, ms, value);
+        }
+        out.push(b']');
+    }
+    if !series.histograms.is_empty() {
+        out.extend_from_slice(b",\"histograms\":[");
+        for (i, (at, histogram)) in series.histograms.iter().enumerate() {
+            if i > 0 {
+                out.push(b',');
+            }
+            put_histogram_point(out, at.millis(), histogram);
+        }
+        out.push(b']');
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(put: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        put(&mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn strings_are_escaped_as_json_wants_it() {
+        for original in ["", "plain", "\"\\\n\r\t\u{0}\u{1f}", "läuft </script> \u{2028} 🦍"] {
+            let written = text(|out| put_str(out, original));
+            assert_eq!(serde_json::from_str::<String>(&written).unwrap(), original);
+        }
+    }
+
+    #[test]
+    fn times_have_the_decimals_they_need() {
+        for (ms, written) in [(0, "0"), (1500, "1.5"), (-1, "-0.001"), (1_790_000_000_000, "1790000000"), (10, "0.01")]
+        {
+            assert_eq!(text(|out| put_time(out, ms)), written);
+        }
+    }
+
+    #[test]
+    fn a_result_written_in_pieces_is_the_result_written_at_once() {
+        let series = |i: i64| Series {
+            labels: Labels::from_pairs([("i", i.to_string())]),
+            timestamps_ms: vec![1000, 2000, 3000].into(),
+            values: vec![1.0, query::ABSENT, f64::INFINITY],
+            histograms: Vec::new(),
+        };
+        let value = Value::Matrix((0..50).map(series).collect());
+        let whole = text(|out| while ResultWriter::new(value.clone(), Timestamp::MIN).write(out, usize::MAX / 2) {});
+        let mut writer = ResultWriter::new(value, Timestamp::MIN);
+        let pieces = text(|out| while writer.write(out, 10) {});
+        assert_eq!(pieces, whole);
+        let parsed: serde_json::Value = serde_json::from_str(&format!("{{{whole}}}")).unwrap();
+        assert_eq!(parsed["result"][7]["values"], serde_json::json!([[1, "1"], [3, "+Inf"]]));
+        assert_eq!(
+            text(|out| assert!(!ResultWriter::new(Value::Vector(vec![]), Timestamp::MIN).write(out, 99))),
+            "\"resultType\":\"vector\",\"result\":[]"
+        );
+    }
+}

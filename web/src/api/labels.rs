@@ -1,0 +1,116 @@
+//! `/labels` and `/label/NAME/values`.
+
+use std::collections::BTreeSet;
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use tsdb::{Matcher, Querier, Queryable};
+
+use super::json::put_strings;
+use super::params::Params;
+use super::{ApiError, Notes, success_raw};
+use crate::state::AppState;
+
+/// `/labels`.
+pub(crate) async fn names(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let range = params.range()?;
+    list(state, &params, move |querier, matchers, limit| querier.label_names(matchers, range, limit)).await
+}
+
+/// `/label/NAME/values`.
+pub(crate) async fn values(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let name = unescape(&name);
+    if name.is_empty() {
+        return Err(ApiError::bad(format!("invalid label name: {name:?}")));
+    }
+    let range = params.range()?;
+    list(state, &params, move |querier, matchers, limit| querier.label_values(&name, matchers, range, limit)).await
+}
+
+/// Answers with what `look_up` finds for each selector, together, sorted.
+async fn list(
+    state: AppState,
+    params: &Params,
+    look_up: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, tsdb::Error> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let (selectors, limit) = (params.selectors()?, params.limit()?);
+    blocking(move || {
+        let querier = state.db.querier()?;
+        // One more than asked for, to tell whether there are more.
+        let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+        let mut found = match &selectors[..] {
+            [] => look_up(&*querier, &[], most)?,
+            [matchers] => look_up(&*querier, matchers, most)?,
+            _ => {
+                let mut all = BTreeSet::new();
+                for matchers in &selectors {
+                    all.extend(look_up(&*querier, matchers, most)?);
+                }
+                all.into_iter().collect()
+            }
+        };
+        let mut notes = Notes::default();
+        if limit.is_some_and(|limit| found.len() > limit) {
+            found.truncate(limit.unwrap_or_default());
+            notes.warn("results truncated due to limit");
+        }
+        let mut out = Vec::new();
+        put_strings(&mut out, &found);
+        Ok(success_raw(&out, &notes))
+    })
+    .await
+}
+
+/// Runs work that takes the store's locks off the threads that serve connections.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
+) -> Result<T, ApiError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
+        tracing::error!(%panic, "a request ended in a panic");
+        Err(ApiError::internal("the request failed for a defect of the server; the log says more"))
+    })
+}
+
+/// The label name that `U__…` stands for in a path: `_XX_` is the character of that number, `__` an underscore.
+fn unescape(name: &str) -> String {
+    let Some(escaped) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::new();
+    let mut rest = escaped;
+    while let Some(at) = rest.find('_') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        if let Some(after) = rest.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let character = rest.find('_').and_then(|end| {
+            let code = u32::from_str_radix(&rest[..end], 16).ok()?;
+            Some((char::from_u32(code)?, &rest[end + 1..]))
+        });
+        // What is not escaped as it should be was not escaped.
+        let Some((character, after)) = character else { return name.to_owned() };
+        out.push(character);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_label_names_are_unescaped() {
+        assert_eq!(unescape("U__http_2e_status__code"), "http.status_code");
+        assert_eq!(unescape("U___e4_"), "ä");
+        for same in ["job", "U__bad_zz_", "U__open_2", "U__x_d800_"] {
+            assert_eq!(unescape(same), same);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `/metadata`: what metrics are, from the targets and from what was pushed.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use tsdb::Metadata;
+
+use super::params::Params;
+use super::{ApiError, success};
+use crate::state::AppState;
+
+/// What the API says of a metric family.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Entry {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    help: String,
+    unit: String,
+}
+
+impl From<Metadata> for Entry {
+    fn from(metadata: Metadata) -> Self {
+        Self { kind: metadata.kind.as_str(), help: metadata.help, unit: metadata.unit }
+    }
+}
+
+/// `/metadata`.
+pub(crate) async fn metadata(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let per_metric = match params.get("limit_per_metric") {
+        "" => usize::MAX,
+        text => match text.parse::<i64>() {
+            Ok(n) if n > 0 => n as usize,
+            Ok(_) => usize::MAX,
+            Err(_) => return Err(ApiError::bad("limit_per_metric must be a number")),
+        },
+    };
+    let wanted = params.get("metric");
+    let is_wanted = |metric: &str| wanted.is_empty() || metric == wanted;
+    let mut found: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+    let from_targets = state.server.target_metadata().into_iter().map(|entry| (entry.metric, entry.metadata));
+    for (metric, metadata) in from_targets.chain(state.db.metadata()) {
+        if !is_wanted(&metric) || found.len() >= limit && !found.contains_key(&metric) {
+            continue;
+        }
+        let entries = found.entry(metric).or_default();
+        let entry = Entry::from(metadata);
+        if entries.len() < per_metric && !entries.contains(&entry) {
+            entries.push(entry);
+        }
+    }
+    Ok(success(&found))
+}
+
+#[derive(Serialize)]
+struct TargetEntry {
+    target: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metric: Option<String>,
+    #[serde(flatten)]
+    entry: Entry,
+}
+
+/// `/targets/metadata`.
+pub(crate) async fn of_targets(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let matchers = match params.get("match_target") {
+        "" => Vec::new(),
+        text => query::parse_selector(text).map_err(|why| ApiError::parameter("match_target", why))?,
+    };
+    let metric = params.get("metric");
+    let entries: Vec<TargetEntry> = state
+        .server
+        .target_metadata()
+        .into_iter()
+        .filter(|e| metric.is_empty() || e.metric == metric)
+        .filter(|e| matchers.iter().all(|m| m.matches(e.target.get(m.name()).unwrap_or_default())))
+        .take(limit)
+        .map(|e| TargetEntry {
+            target: e.target.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+            metric: metric.is_empty().then_some(e.metric),
+            entry: e.metadata.into(),
+        })
+        .collect();
+    Ok(success(&entries))
+}

@@ -1,0 +1,108 @@
+//! `/status/…`.
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::json;
+
+use super::params::Params;
+use super::targets::rfc3339;
+use super::{ApiError, labels, success};
+use crate::state::{AppState, now};
+
+/// The version of Prometheus whose behaviour we follow.
+const PROMETHEUS_VERSION: &str = "3.14.0";
+
+/// `/status/config`.
+pub(crate) async fn config(State(state): State<AppState>) -> Response {
+    success(&json!({ "yaml": state.server.config() }))
+}
+
+/// `/status/flags`.
+pub(crate) async fn flags(State(state): State<AppState>) -> Response {
+    success(&state.server.flags())
+}
+
+/// `/status/buildinfo`. `version` is what clients decide by; our own stands beside it. There must be no `features`:
+/// Grafana would take the server for a Mimir.
+pub(crate) async fn build(State(state): State<AppState>) -> Response {
+    success(&json!({
+        "version": PROMETHEUS_VERSION,
+        "revision": state.options.revision,
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+        "silverbackVersion": state.options.version,
+    }))
+}
+
+/// `/status/runtimeinfo`.
+pub(crate) async fn runtime(State(state): State<AppState>) -> Response {
+    let (loaded, success_flag) = state.server.config_loaded();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let flags = state.server.flags();
+    let directory = std::env::current_dir().map(|dir| dir.display().to_string()).unwrap_or_default();
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let retention = flags.get("storage.tsdb.retention.time").cloned().unwrap_or_default();
+    success(&json!({
+        "startTime": rfc3339(Some(state.started)),
+        "CWD": directory,
+        "hostname": hostname(),
+        "serverTime": rfc3339(Some(now())),
+        "reloadConfigSuccess": success_flag,
+        "lastConfigTime": rfc3339(Some(loaded)),
+        "timeSeriesCount": state.db.series_count(),
+        "corruptionCount": state.db.recovery().damage.len(),
+        "goroutineCount": tasks,
+        "GOMAXPROCS": threads,
+        "GOMEMLIMIT": 0,
+        "GOGC": "",
+        "GODEBUG": "",
+        "storageRetention": retention,
+    }))
+}
+
+fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[derive(Serialize)]
+struct Count {
+    name: String,
+    value: u64,
+}
+
+/// `/status/tsdb`.
+pub(crate) async fn tsdb(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    const MOST: usize = 10_000;
+    let limit = match params.get("limit") {
+        "" => 10,
+        text => match text.parse::<usize>() {
+            Ok(0) | Err(_) => return Err(ApiError::parameter("limit", "limit must be a positive number")),
+            Ok(n) if n > MOST => return Err(ApiError::parameter("limit", format!("limit must not exceed {MOST}"))),
+            Ok(n) => n,
+        },
+    };
+    let (stats, most) = labels::blocking(move || Ok((state.db.head_stats(), state.db.cardinality(limit)))).await?;
+    let counts =
+        |list: Vec<(String, u64)>| list.into_iter().map(|(name, value)| Count { name, value }).collect::<Vec<_>>();
+    Ok(success(&json!({
+        "headStats": {
+            "numSeries": stats.series,
+            "numLabelPairs": most.label_pairs,
+            "chunkCount": stats.chunks,
+            "minTime": stats.min_time.millis(),
+            "maxTime": stats.max_time.millis(),
+        },
+        "seriesCountByMetricName": counts(most.series_by_metric),
+        "labelValueCountByLabelName": counts(most.values_by_label),
+        "memoryInBytesByLabelName": counts(most.bytes_by_label),
+        "seriesCountByLabelValuePair": counts(most.series_by_pair),
+    })))
+}
+
+/// `/status/walreplay`: a server that answers has replayed its log.
+pub(crate) async fn wal_replay() -> Response {
+    success(&json!({ "min": 0, "max": 0, "current": 0, "state": "done" }))
+}

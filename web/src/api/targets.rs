@@ -1,0 +1,107 @@
+//! `/targets`, `/scrape_pools`, and the lists that are empty until there are rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::json;
+use tsdb::{Labels, Timestamp};
+
+use super::params::{Params, format_duration};
+use super::{ApiError, success};
+use crate::state::AppState;
+use crate::status::ActiveTarget;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Active {
+    discovered_labels: BTreeMap<String, String>,
+    labels: BTreeMap<String, String>,
+    scrape_pool: String,
+    scrape_url: String,
+    global_url: String,
+    last_error: String,
+    last_scrape: String,
+    last_scrape_duration: f64,
+    health: &'static str,
+    scrape_interval: String,
+    scrape_timeout: String,
+}
+
+fn map(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// RFC 3339; the zero moment of Go where there is none.
+pub(crate) fn rfc3339(at: Option<Timestamp>) -> String {
+    at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok())
+        .map_or_else(|| "0001-01-01T00:00:00Z".into(), |at| at.to_string())
+}
+
+impl From<ActiveTarget> for Active {
+    fn from(target: ActiveTarget) -> Self {
+        Self {
+            discovered_labels: map(&target.discovered_labels),
+            labels: map(&target.labels),
+            scrape_pool: target.scrape_pool,
+            scrape_url: target.scrape_url,
+            global_url: target.global_url,
+            last_error: target.last_error,
+            last_scrape: rfc3339(target.last_scrape),
+            last_scrape_duration: target.last_duration.as_secs_f64(),
+            health: target.health.as_str(),
+            scrape_interval: format_duration(target.interval),
+            scrape_timeout: format_duration(target.timeout),
+        }
+    }
+}
+
+/// `/targets`.
+pub(crate) async fn targets(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let (active, dropped) = match params.get("state").to_ascii_lowercase().as_str() {
+        "active" => (true, false),
+        "dropped" => (false, true),
+        _ => (true, true),
+    };
+    let pool = params.get("scrapePool");
+    let wanted = |name: &str| pool.is_empty() || pool == name;
+    let targets = state.server.targets();
+    let active_targets: Vec<Active> =
+        targets.active.into_iter().filter(|t| active && wanted(&t.scrape_pool)).map(Active::from).collect();
+    let dropped_targets: Vec<_> = targets
+        .dropped
+        .iter()
+        .filter(|t| dropped && wanted(&t.scrape_pool))
+        .map(|t| json!({ "discoveredLabels": map(&t.discovered_labels), "scrapePool": t.scrape_pool }))
+        .collect();
+    let counts: BTreeMap<_, _> = targets.dropped_counts.iter().filter(|(name, _)| dropped && wanted(name)).collect();
+    Ok(success(&json!({
+        "activeTargets": active_targets,
+        "droppedTargets": dropped_targets,
+        "droppedTargetCounts": counts,
+    })))
+}
+
+/// `/scrape_pools`.
+pub(crate) async fn pools(State(state): State<AppState>) -> Response {
+    let targets = state.server.targets();
+    let pools: BTreeSet<String> =
+        targets.active.into_iter().map(|t| t.scrape_pool).chain(targets.dropped_counts.into_keys()).collect();
+    success(&json!({ "scrapePools": pools }))
+}
+
+/// `/rules`: none are evaluated yet.
+pub(crate) async fn rules() -> Response {
+    success(&json!({ "groups": [] }))
+}
+
+/// `/alerts`: none, for want of rules.
+pub(crate) async fn alerts() -> Response {
+    success(&json!({ "alerts": [] }))
+}
+
+/// `/alertmanagers`: none are notified yet.
+pub(crate) async fn alertmanagers() -> Response {
+    success(&json!({ "activeAlertmanagers": [], "droppedAlertmanagers": [] }))
+}

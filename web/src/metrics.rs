@@ -1,0 +1,163 @@
+//! The metrics of the web and the store, in the classic text format, under Prometheus' names where they mean the same.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header;
+use tsdb::Committed;
+
+use crate::state::AppState;
+
+/// Counters of the web.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    queries: AtomicU64,
+    failed_queries: AtomicU64,
+    pushed_requests: AtomicU64,
+    pushed_samples: AtomicU64,
+    refused_samples: AtomicU64,
+}
+
+impl Metrics {
+    pub(crate) fn query(&self, succeeded: bool) {
+        self.queries.fetch_add(1, Relaxed);
+        if !succeeded {
+            self.failed_queries.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(crate) fn pushed(&self, committed: &Committed, skipped: usize) {
+        self.pushed_requests.fetch_add(1, Relaxed);
+        self.pushed_samples.fetch_add(committed.appended as u64, Relaxed);
+        self.refused_samples.fetch_add((committed.refused() + skipped) as u64, Relaxed);
+    }
+}
+
+/// `/metrics`.
+pub(crate) async fn metrics(State(state): State<AppState>) -> Response {
+    let text = tokio::task::spawn_blocking(move || render(&state)).await.unwrap_or_default();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+}
+
+fn render(state: &AppState) -> String {
+    let mut out = String::with_capacity(16 << 10);
+    let stats = state.db.head_stats();
+    let metrics = &state.metrics;
+    let mut put = |name: &str, kind: &str, help: &str, value: f64| {
+        write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n").expect("writing to a string");
+    };
+    let flag = |on: bool| if on { 1.0 } else { 0.0 };
+    let (loaded, reloaded) = state.server.config_loaded();
+    put("prometheus_ready", "gauge", "Whether startup is complete.", 1.0);
+    put(
+        "prometheus_config_last_reload_successful",
+        "gauge",
+        "Whether the last load of the configuration succeeded.",
+        flag(reloaded),
+    );
+    put(
+        "prometheus_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When the configuration in use was loaded.",
+        loaded.millis() as f64 / 1000.0,
+    );
+    put("prometheus_tsdb_head_series", "gauge", "Series in the head.", stats.series as f64);
+    put("prometheus_tsdb_head_chunks", "gauge", "Chunks in the head, open and sealed.", stats.chunks as f64);
+    put("prometheus_tsdb_head_samples_appended_total", "counter", "Samples appended.", stats.commits.appended as f64);
+    put("silverback_head_samples_appended_total", "counter", "Samples appended.", stats.commits.appended as f64);
+    put(
+        "silverback_head_commits_total",
+        "counter",
+        "Commits logged: scrapes and pushed requests.",
+        stats.commits.commits as f64,
+    );
+    put(
+        "prometheus_tsdb_out_of_order_samples_total",
+        "counter",
+        "Samples refused for being older than the last of their series.",
+        stats.commits.out_of_order as f64,
+    );
+    put(
+        "silverback_head_duplicate_samples_total",
+        "counter",
+        "Samples refused for differing from the one at their time.",
+        stats.commits.duplicate as f64,
+    );
+    put("silverback_head_chunk_bytes", "gauge", "Bytes that the chunks of the head take.", stats.chunk_bytes as f64);
+    put(
+        "silverback_head_index_bytes",
+        "gauge",
+        "Bytes that labels and postings of the head take.",
+        stats.index_bytes as f64,
+    );
+    put("silverback_head_symbols", "gauge", "Distinct label names and values in the head.", stats.symbols as f64);
+    put(
+        "prometheus_tsdb_head_min_time_seconds",
+        "gauge",
+        "Time of the oldest sample in the head.",
+        stats.min_time.millis() as f64 / 1000.0,
+    );
+    put(
+        "prometheus_tsdb_head_max_time_seconds",
+        "gauge",
+        "Time of the newest sample in the head.",
+        stats.max_time.millis() as f64 / 1000.0,
+    );
+    put("prometheus_tsdb_wal_storage_size_bytes", "gauge", "Bytes in the write-ahead log.", stats.wal_bytes as f64);
+    put(
+        "prometheus_tsdb_wal_segment_current",
+        "gauge",
+        "The segment of the write-ahead log that is written to.",
+        stats.wal_segment as f64,
+    );
+    put(
+        "prometheus_tsdb_wal_corruptions_total",
+        "counter",
+        "Damaged places found in the write-ahead log at start.",
+        state.db.recovery().damage.len() as f64,
+    );
+    put("silverback_queries_total", "counter", "Queries evaluated.", metrics.queries.load(Relaxed) as f64);
+    put(
+        "silverback_queries_failed_total",
+        "counter",
+        "Queries that ended in an error.",
+        metrics.failed_queries.load(Relaxed) as f64,
+    );
+    put(
+        "prometheus_engine_queries_concurrent_max",
+        "gauge",
+        "Queries that may run at once.",
+        state.options.query_concurrency as f64,
+    );
+    let running = state.options.query_concurrency.saturating_sub(state.gate.available_permits());
+    put("prometheus_engine_queries", "gauge", "Queries that run now.", running as f64);
+    put(
+        "silverback_remote_write_requests_total",
+        "counter",
+        "Remote write requests received.",
+        metrics.pushed_requests.load(Relaxed) as f64,
+    );
+    put(
+        "silverback_remote_write_samples_total",
+        "counter",
+        "Samples stored from remote write.",
+        metrics.pushed_samples.load(Relaxed) as f64,
+    );
+    put(
+        "silverback_remote_write_refused_total",
+        "counter",
+        "Samples and series of remote write that were refused.",
+        metrics.refused_samples.load(Relaxed) as f64,
+    );
+    let version = &state.options.version;
+    write!(
+        out,
+        "# HELP silverback_build_info A metric with the constant value 1, labelled with what was built.\n# TYPE silverback_build_info gauge\nsilverback_build_info{{version=\"{version}\",revision=\"{}\"}} 1\n",
+        state.options.revision
+    )
+    .expect("writing to a string");
+    state.server.metrics(&mut out);
+    out
+}

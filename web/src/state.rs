@@ -1,0 +1,125 @@
+//! What the handlers work with. The root makes it.
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use query::Engine;
+use tokio::sync::Semaphore;
+use tsdb::{Db, PatternError, Timestamp};
+
+use crate::api::write::SeriesCache;
+use crate::cors::Origins;
+use crate::dashboard::Dashboards;
+use crate::metrics::Metrics;
+use crate::status::Server;
+
+/// How the web server behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How long a query may take.
+    pub query_timeout: Duration,
+    /// Queries that run at once; more wait.
+    pub query_concurrency: usize,
+    /// Whether `/-/reload` and `/-/quit` do anything.
+    pub enable_lifecycle: bool,
+    /// Whether `/api/v1/write` takes samples.
+    pub enable_remote_write: bool,
+    /// Bytes that a pushed request may have once it is unpacked.
+    pub max_write_bytes: usize,
+    /// Origins that browsers may call the API from: a regular expression for all of the origin.
+    pub cors_origin: String,
+    /// What comes before every path; empty or beginning with a slash, not ending with one.
+    pub prefix: String,
+    /// Where further dashboards lie.
+    pub dashboards: Option<PathBuf>,
+    /// What stands in the title of every page.
+    pub page_title: String,
+    /// Our own version.
+    pub version: String,
+    /// The revision it was built from; empty if unknown.
+    pub revision: String,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            query_timeout: Duration::from_secs(120),
+            query_concurrency: 20,
+            enable_lifecycle: false,
+            enable_remote_write: false,
+            max_write_bytes: 256 << 20,
+            cors_origin: ".*".into(),
+            prefix: String::new(),
+            dashboards: None,
+            page_title: "Silverback".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            revision: String::new(),
+        }
+    }
+}
+
+/// The handles that handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+/// What [`AppState`] points to.
+pub struct Inner {
+    pub(crate) db: Arc<Db>,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) server: Arc<dyn Server>,
+    pub(crate) options: Options,
+    /// Places for queries.
+    pub(crate) gate: Semaphore,
+    pub(crate) series: SeriesCache,
+    pub(crate) dashboards: Dashboards,
+    pub(crate) metrics: Metrics,
+    pub(crate) cors: Origins,
+    pub(crate) started: Timestamp,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl AppState {
+    /// Connects the parts. `now` is when the server started.
+    ///
+    /// # Errors
+    /// If the options hold a regular expression that is none.
+    pub fn new(
+        db: Arc<Db>,
+        engine: Arc<Engine>,
+        server: Arc<dyn Server>,
+        options: Options,
+        now: Timestamp,
+    ) -> Result<Self, PatternError> {
+        Ok(Self(Arc::new(Inner {
+            cors: Origins::new(&options.cors_origin)?,
+            gate: Semaphore::new(options.query_concurrency.max(1)),
+            dashboards: Dashboards::new(options.dashboards.clone()),
+            db,
+            engine,
+            server,
+            options,
+            series: SeriesCache::default(),
+            metrics: Metrics::default(),
+            started: now,
+            stopping: AtomicBool::new(false),
+        })))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// The time now. The one place of this crate that reads the clock.
+#[expect(clippy::disallowed_methods, reason = "requests without a time are about now")]
+pub(crate) fn now() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_millis(since.as_millis() as i64)
+}

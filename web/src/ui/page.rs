@@ -1,0 +1,119 @@
+//! What all pages have in common: frame, notices, theme.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use http::{HeaderMap, StatusCode, header};
+
+use super::assets::revision;
+use crate::api::params::Params;
+use crate::state::AppState;
+
+/// The frame of a page.
+pub(crate) struct Frame {
+    pub(crate) prefix: String,
+    pub(crate) site: String,
+    pub(crate) version: String,
+    pub(crate) notices: Vec<String>,
+    /// `light`, `dark`, or empty for what the reader's system prefers.
+    pub(crate) theme: &'static str,
+    pub(crate) assets: u64,
+    /// The entry of the menu that the page belongs to.
+    pub(crate) here: &'static str,
+    /// The page's own address, to come back to.
+    pub(crate) address: String,
+}
+
+/// Where the chosen theme is kept.
+const COOKIE: &str = "theme";
+
+impl Frame {
+    pub(crate) fn new(state: &AppState, headers: &HeaderMap, here: &'static str, address: String) -> Self {
+        Self {
+            prefix: state.options.prefix.clone(),
+            site: state.options.page_title.clone(),
+            version: state.options.version.clone(),
+            notices: state.server.notices(),
+            theme: chosen(headers),
+            assets: revision(),
+            here,
+            address,
+        }
+    }
+
+    /// The element that shows a chart. The browser chooses the size and the theme, so it needs no script.
+    pub(crate) fn chart(&self, chart: &Chart) -> String {
+        let picture = Picture { prefix: &self.prefix, theme: self.theme, chart };
+        picture.render().unwrap_or_else(|error| {
+            tracing::error!(%error, "a picture's element could not be rendered");
+            String::new()
+        })
+    }
+}
+
+/// A chart of a page.
+#[derive(Clone, Debug)]
+pub(crate) struct Chart {
+    /// The query string of `/chart.svg`, less size and theme.
+    pub(crate) query: String,
+    /// What it shows, for who cannot see it.
+    pub(crate) title: String,
+    /// Pixels on a desktop.
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+}
+
+/// Pixels of a chart's width on a telephone.
+const NARROW: u32 = 340;
+
+#[derive(Template)]
+#[template(path = "picture.html")]
+struct Picture<'p> {
+    prefix: &'p str,
+    /// Empty for what the reader's system prefers.
+    theme: &'p str,
+    chart: &'p Chart,
+}
+
+impl Picture<'_> {
+    fn address(&self, theme: &str, narrow: bool) -> String {
+        let Chart { query, width, height, .. } = self.chart;
+        let width = if narrow { NARROW } else { *width };
+        format!("{}/chart.svg?{query}&theme={theme}&width={width}&height={height}", self.prefix)
+    }
+}
+
+/// The theme that the reader has chosen.
+fn chosen(headers: &HeaderMap) -> &'static str {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let value = cookies.flat_map(|value| value.split(';')).find_map(|c| c.trim().strip_prefix("theme="));
+    match value {
+        Some("light") => "light",
+        Some("dark") => "dark",
+        _ => "",
+    }
+}
+
+/// `/theme?to=light|dark|auto&back=…`: remembers the choice and goes back. Works without a script.
+pub(crate) async fn theme(State(state): State<AppState>, params: Params) -> Response {
+    let cookie = match params.get("to") {
+        to @ ("light" | "dark") => format!("{COOKIE}={to}; Path=/; Max-Age=31536000; SameSite=Lax"),
+        _ => format!("{COOKIE}=; Path=/; Max-Age=0; SameSite=Lax"),
+    };
+    // Only within this server.
+    let back = params.get("back");
+    let inside = back.starts_with('/') && !back.starts_with("//") && !back.contains('\\');
+    let back = if inside { back.to_owned() } else { format!("{}/", state.options.prefix) };
+    ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
+}
+
+/// A page from its template.
+pub(crate) fn html(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(text) => (status, Html(text)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be rendered; the log says more\n").into_response()
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `/query`: an expression, its chart and its table.
+
+use askama::Template;
+use axum::extract::{OriginalUri, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode};
+use query::{Answer, Point, Steps, Value, is_absent};
+
+use super::page::{Chart, Frame, html};
+use crate::api::Notes;
+use crate::api::params::{Params, format_duration};
+use crate::chart::Unit;
+use crate::dashboard::evaluate;
+use crate::picture::slice;
+use crate::state::{AppState, now};
+
+/// Spans of time that the page offers.
+const RANGES: [&str; 10] = ["5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "1w", "4w"];
+/// Rows of the table at the most.
+const MAX_ROWS: usize = 500;
+
+#[derive(Template)]
+#[template(path = "query.html")]
+struct Page {
+    frame: Frame,
+    expr: String,
+    ranges: Vec<(&'static str, bool)>,
+    end: String,
+    step: String,
+    stacked: bool,
+    /// If there is one to draw.
+    chart: Option<Chart>,
+    kind: &'static str,
+    rows: Vec<Row>,
+    rows_left_out: usize,
+    notes: Vec<String>,
+    error: Option<Failure>,
+    took: String,
+}
+
+struct Row {
+    name: String,
+    value: String,
+    /// The value as people write it; empty if that says no more.
+    readable: String,
+}
+
+/// What is wrong, and where in the expression.
+struct Failure {
+    message: String,
+    before: String,
+    there: String,
+    after: String,
+}
+
+/// `/query`.
+pub(crate) async fn query(
+    State(state): State<AppState>,
+    OriginalUri(address): OriginalUri,
+    headers: HeaderMap,
+    params: Params,
+) -> Response {
+    let expr = [params.get("query"), params.get("expr"), params.get("g0.expr")];
+    let expr = expr.into_iter().find(|text| !text.is_empty()).unwrap_or_default().to_owned();
+    let range = match params.get("range") {
+        "" => "1h",
+        text => text,
+    };
+    let mut page = Page {
+        frame: Frame::new(&state, &headers, "query", address.to_string()),
+        ranges: RANGES.iter().map(|&choice| (choice, choice == range)).collect(),
+        end: params.get("end").to_owned(),
+        step: params.get("step").to_owned(),
+        stacked: params.get("type") == "area",
+        chart: None,
+        kind: "",
+        rows: Vec::new(),
+        rows_left_out: 0,
+        notes: Vec::new(),
+        error: None,
+        took: String::new(),
+        expr: expr.clone(),
+    };
+    let status = if expr.is_empty() { StatusCode::OK } else { fill(&mut page, &state, &expr, &params).await };
+    html(status, &page)
+}
+
+async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) -> StatusCode {
+    let parsed = match query::parse(expr) {
+        Ok(parsed) => parsed,
+        Err(why) => {
+            let (from, to) = (floor(expr, why.span.start), floor(expr, why.span.end.max(why.span.start)));
+            page.error = Some(Failure {
+                message: why.to_string(),
+                before: expr[..from].to_owned(),
+                there: expr[from..to].to_owned(),
+                after: expr[to..].to_owned(),
+            });
+            return StatusCode::BAD_REQUEST;
+        }
+    };
+    let slice = match slice(params, now()) {
+        Ok(slice) => slice,
+        Err(why) => return fail(page, why.message, StatusCode::BAD_REQUEST),
+    };
+    let answer = match evaluate(state, expr, Steps::Instant(slice.end)).await {
+        Ok(answer) => answer,
+        Err(why) => return fail(page, why.message, why.kind.status()),
+    };
+    if matches!(parsed.value_type(), query::ValueType::Vector | query::ValueType::Scalar) {
+        let mut chart = form_urlencoded::Serializer::new(String::new());
+        chart.append_pair("query", expr).append_pair("start", &slice.start.to_string());
+        chart.append_pair("end", &slice.end.to_string()).append_pair("step", &slice.step.as_secs_f64().to_string());
+        chart.append_pair("type", if page.stacked { "area" } else { "line" });
+        let title = format!("Chart of {expr}");
+        page.chart = Some(Chart { query: chart.finish(), title, width: 1180, height: 380 });
+    }
+    page.took = format!(
+        "{} series, {} samples, {:.1} ms, step {}",
+        answer.stats.series,
+        answer.stats.samples,
+        (answer.stats.prepare + answer.stats.exec).as_secs_f64() * 1000.0,
+        format_duration(slice.step),
+    );
+    tabulate(page, answer, Unit::guess(expr));
+    StatusCode::OK
+}
+
+fn fail(page: &mut Page, message: String, status: StatusCode) -> StatusCode {
+    page.error = Some(Failure { message, before: String::new(), there: String::new(), after: String::new() });
+    status
+}
+
+/// The nearest boundary of a character at or before `at`.
+fn floor(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// The answer as rows.
+fn tabulate(page: &mut Page, answer: Answer, unit: Unit) {
+    page.notes = Notes::new(&answer.annotations).warnings().map(str::to_owned).collect();
+    let exact = |value: f64| {
+        let mut out = Vec::new();
+        crate::api::put_float(&mut out, value);
+        String::from_utf8(out).unwrap_or_default()
+    };
+    let row = |name: String, value: f64| {
+        let (value, readable) = (exact(value), unit.format(value));
+        Row { name, readable: if readable == value { String::new() } else { readable }, value }
+    };
+    match answer.value {
+        Value::String(text) => {
+            page.kind = "string";
+            page.rows.push(Row { name: String::new(), value: text, readable: String::new() });
+        }
+        Value::Scalar(value) => {
+            page.kind = "scalar";
+            page.rows.push(row("scalar".into(), value));
+        }
+        Value::Vector(samples) => {
+            page.kind = "vector";
+            page.rows_left_out = samples.len().saturating_sub(MAX_ROWS);
+            let rows = samples.into_iter().take(MAX_ROWS).map(|sample| match sample.point {
+                Point::Float(value) => row(sample.labels.to_string(), value),
+                Point::Histogram(h) => {
+                    let value = format!("histogram of {} observations, sum {}", exact(h.count), exact(h.sum));
+                    Row { name: sample.labels.to_string(), value, readable: String::new() }
+                }
+            });
+            page.rows = rows.collect();
+        }
+        Value::Matrix(series) => {
+            page.kind = "matrix";
+            page.rows_left_out = series.len().saturating_sub(MAX_ROWS);
+            let rows = series.into_iter().take(MAX_ROWS).map(|series| {
+                let points = series.timestamps_ms.iter().zip(&series.values).filter(|(_, value)| !is_absent(**value));
+                let points: Vec<String> =
+                    points.map(|(&ms, &value)| format!("{} @{}", exact(value), exact(ms as f64 / 1000.0))).collect();
+                Row { name: series.labels.to_string(), value: points.join("\n"), readable: String::new() }
+            });
+            page.rows = rows.collect();
+        }
+    }
+}
