@@ -58,7 +58,7 @@ impl Batch for CounterBatch<'_> {
     }
 }
 
-#[tokio::main]
+#[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, targets, seconds, directory @ ..] = &arguments[..] else {
