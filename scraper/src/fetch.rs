@@ -1,6 +1,9 @@
 //! HTTP requests: one connection, kept alive, that belongs to whoever asks.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::io::Read;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +20,6 @@ use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
-use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
 use crate::cache::MAX_BODY_BYTES;
@@ -78,20 +80,40 @@ pub struct Client {
 }
 
 /// An open connection.
-#[derive(Debug)]
 struct Connection {
     /// Scheme, host and port.
     origin: String,
     sender: SendRequest<Empty<Bytes>>,
-    /// Moves the bytes; ends with the connection.
-    driver: JoinHandle<()>,
-    /// Whether a request has been answered on it.
-    used: bool,
+    /// Moves the bytes, while somebody waits for them: no task of its own, so no switch between two. `None` once the
+    /// connection has ended.
+    driver: Option<Driver>,
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        self.driver.abort();
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+impl Connection {
+    /// Waits for `what`, which this connection brings.
+    async fn wait<T>(&mut self, what: impl Future<Output = T>) -> T {
+        let mut what = pin!(what);
+        poll_fn(|cx| {
+            // What went wrong shows in what is waited for.
+            if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
+                self.driver = None;
+            }
+            what.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
+        let response = self.sender.send_request(request);
+        self.wait(response).await
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("origin", &self.origin).finish_non_exhaustive()
     }
 }
 
@@ -163,9 +185,9 @@ impl Client {
         let first_host = uri.host().map(str::to_owned);
         for _ in 0..=MAX_REDIRECTS {
             let same_host = uri.host().map(str::to_owned) == first_host;
-            let request = self.request(&uri, headers, same_host).await.map_err(failed)?;
+            let request = request(&self.options, &uri, headers, same_host).await.map_err(failed)?;
             let response = self.send(&uri, request).await.map_err(failed)?;
-            if let Some(next) = self.redirect(&uri, &response).map_err(failed)? {
+            if let Some(next) = redirect(&self.options, &uri, &response).map_err(failed)? {
                 // Nobody reads the body of a redirect, so the connection cannot go on.
                 self.connection = None;
                 uri = next;
@@ -179,104 +201,107 @@ impl Client {
                 content_type: header(CONTENT_TYPE).map(str::to_owned),
                 gzip: header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip")),
             };
-            read_body(response, effective_limit(limit), body, failed).await?;
+            self.read_body(response, effective_limit(limit), body, failed).await?;
             return Ok(fetched);
         }
         Err(failed(format!("stopped after {MAX_REDIRECTS} redirects")))
     }
 
-    /// Credentials stay with the host that they are meant for.
-    async fn request(&self, uri: &Uri, headers: &HeaderMap, same_host: bool) -> Result<Request<Empty<Bytes>>, String> {
-        let authority = uri.authority().ok_or("no Host in request URL")?;
-        let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut request = Request::builder().method(Method::GET).uri(path);
-        request = request.header(HOST, authority.as_str()).header(USER_AGENT, AGENT);
-        for (name, value) in headers {
-            request = request.header(name, value);
-        }
-        if same_host {
-            for header in &self.options.headers {
-                for value in &header.values {
-                    request = request.header(&header.name, secret_value(value.read().await?.expose())?);
-                }
-            }
-            if let Some(auth) = &self.options.auth {
-                request = request.header(AUTHORIZATION, authorization(auth).await?);
-            }
-        }
-        request.body(Empty::new()).map_err(|e| e.to_string())
-    }
-
     /// Sends over the connection that is open, or over a new one if there is none or it turns out to be dead.
     async fn send(&mut self, uri: &Uri, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, String> {
         let origin = origin(uri)?;
-        if let Some(mut connection) = self.connection.take().filter(|c| c.origin == origin && !c.sender.is_closed())
-            && connection.used
-            && connection.sender.ready().await.is_ok()
-            // The other side may have closed the connection since the last answer.
-            && let Ok(response) = connection.sender.send_request(request.clone()).await
+        if let Some(mut connection) = self.connection.take().filter(|connection| connection.origin == origin)
+            // The other side may have closed it since the last answer.
+            && let Ok(response) = connection.send(request.clone()).await
         {
             self.connection = Some(connection);
             return Ok(response);
         }
-        let mut connection = self.connect(uri, origin).await?;
-        let response = connection.sender.send_request(request).await.map_err(|e| deep(&e))?;
-        connection.used = true;
+        let mut connection = connect(&self.options, uri, origin).await?;
+        let response = connection.send(request).await.map_err(|e| deep(&e))?;
         self.connection = Some(connection);
         Ok(response)
     }
 
-    async fn connect(&self, uri: &Uri, origin: String) -> Result<Connection, String> {
-        let https = uri.scheme_str() == Some("https");
-        let host = uri.host().ok_or("no Host in request URL")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
-        stream.set_nodelay(true).map_err(|e| e.to_string())?;
-        let (sender, driver) = if https {
-            let config = tls::client_config(&self.options.tls).await?;
-            let name = self.options.tls.server_name.as_deref().unwrap_or(host).to_owned();
-            let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
-            let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
-            let stream = stream.map_err(|e| format!("tls: {e}"))?;
-            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
-            (sender, tokio::spawn(async { drop(connection.await) }))
-        } else {
-            let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
-            (sender, tokio::spawn(async { drop(connection.await) }))
-        };
-        Ok(Connection { origin, sender, driver, used: false })
-    }
-
-    /// Where `response` sends us, if it does and we go.
-    fn redirect(&self, from: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, String> {
-        let follows =
-            matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) && self.options.follow_redirects;
-        let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else { return Ok(None) };
-        let location = location.to_str().map_err(|_| "invalid Location header")?;
-        resolve(from, location).map(Some).ok_or_else(|| format!("invalid Location header: {location:?}"))
+    /// Reads the whole body, giving up above `limit` bytes.
+    async fn read_body(
+        &mut self,
+        mut response: Response<Incoming>,
+        limit: usize,
+        body: &mut Vec<u8>,
+        failed: impl Fn(String) -> FetchError,
+    ) -> Result<(), FetchError> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let announced = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+        body.reserve(announced.unwrap_or(0).min(MAX_RESERVED_BYTES));
+        while let Some(frame) = connection.wait(response.body_mut().frame()).await {
+            let frame = frame.map_err(|e| failed(deep(&e)))?;
+            if let Some(data) = frame.data_ref() {
+                if body.len() + data.len() >= limit {
+                    return Err(FetchError::BodySize);
+                }
+                body.extend_from_slice(data);
+            }
+        }
+        Ok(())
     }
 }
 
-/// Reads the whole body, giving up above `limit` bytes.
-async fn read_body(
-    mut response: Response<Incoming>,
-    limit: usize,
-    body: &mut Vec<u8>,
-    failed: impl Fn(String) -> FetchError,
-) -> Result<(), FetchError> {
-    let announced = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-    body.reserve(announced.unwrap_or(0).min(MAX_RESERVED_BYTES));
-    while let Some(frame) = response.body_mut().frame().await {
-        let frame = frame.map_err(|e| failed(deep(&e)))?;
-        if let Some(data) = frame.data_ref() {
-            if body.len() + data.len() >= limit {
-                return Err(FetchError::BodySize);
+/// Credentials stay with the host that they are meant for.
+async fn request(
+    options: &HttpOptions,
+    uri: &Uri,
+    headers: &HeaderMap,
+    same_host: bool,
+) -> Result<Request<Empty<Bytes>>, String> {
+    let authority = uri.authority().ok_or("no Host in request URL")?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::builder().method(Method::GET).uri(path);
+    request = request.header(HOST, authority.as_str()).header(USER_AGENT, AGENT);
+    for (name, value) in headers {
+        request = request.header(name, value);
+    }
+    if same_host {
+        for header in &options.headers {
+            for value in &header.values {
+                request = request.header(&header.name, secret_value(value.read().await?.expose())?);
             }
-            body.extend_from_slice(data);
+        }
+        if let Some(auth) = &options.auth {
+            request = request.header(AUTHORIZATION, authorization(auth).await?);
         }
     }
-    Ok(())
+    request.body(Empty::new()).map_err(|e| e.to_string())
+}
+
+async fn connect(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Connection, String> {
+    let https = uri.scheme_str() == Some("https");
+    let host = uri.host().ok_or("no Host in request URL")?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+    let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    let (sender, driver): (_, Driver) = if https {
+        let config = tls::client_config(&options.tls).await?;
+        let name = options.tls.server_name.as_deref().unwrap_or(host).to_owned();
+        let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
+        let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
+        let stream = stream.map_err(|e| format!("tls: {e}"))?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+        (sender, Box::pin(connection))
+    } else {
+        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+        (sender, Box::pin(connection))
+    };
+    Ok(Connection { origin, sender, driver: Some(driver) })
+}
+
+/// Where `response` sends us, if it does and we go.
+fn redirect(options: &HttpOptions, from: &Uri, response: &Response<Incoming>) -> Result<Option<Uri>, String> {
+    let follows = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) && options.follow_redirects;
+    let Some(location) = response.headers().get(LOCATION).filter(|_| follows) else { return Ok(None) };
+    let location = location.to_str().map_err(|_| "invalid Location header")?;
+    resolve(from, location).map(Some).ok_or_else(|| format!("invalid Location header: {location:?}"))
 }
 
 /// Bytes from which on a body is too large.

@@ -1,8 +1,10 @@
 //! From configuration to running pools.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::runtime::Runtime;
 use tsdb::Labels;
 
 use crate::buffers::Buffers;
@@ -31,9 +33,14 @@ pub enum ApplyError {
     },
 }
 
-/// All jobs. Needs a tokio runtime with time and I/O around it.
+/// Cores per thread that scrapes. One thread manages some three million samples per second.
+const CORES_PER_THREAD: usize = 4;
+
+/// All jobs, and the threads (`scrape`) that they run on: none of the caller's.
 pub struct ScrapeManager<S: Store> {
     shared: Arc<Shared<S>>,
+    /// There until the manager is dropped.
+    runtime: Option<Runtime>,
     pools: Mutex<Pools<S>>,
 }
 
@@ -58,10 +65,27 @@ pub struct Targets {
 impl<S: Store> ScrapeManager<S> {
     /// A manager without jobs. `seed` moves all scrapes within their intervals: servers with different seeds do not
     /// scrape a target at the same moment.
+    ///
+    /// # Panics
+    /// If the system gives no thread.
     pub fn new(store: S, clock: Clock, seed: u64) -> Self {
-        let shared = Shared { store, clock, metrics: Arc::new(Metrics::default()), buffers: Buffers::default(), seed };
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.div_ceil(CORES_PER_THREAD))
+            .thread_name("scrape")
+            .enable_all()
+            .build()
+            .expect("the system gives threads");
+        let shared = Shared {
+            store,
+            clock,
+            metrics: Arc::new(Metrics::default()),
+            buffers: Buffers::default(),
+            seed,
+            runtime: runtime.handle().clone(),
+        };
         let pools = Pools { current: BTreeMap::new(), retired: Vec::new() };
-        Self { shared: Arc::new(shared), pools: Mutex::new(pools) }
+        Self { shared: Arc::new(shared), runtime: Some(runtime), pools: Mutex::new(pools) }
     }
 
     /// Puts `configs` into force, all or none of them. What they do not change goes on undisturbed; the targets of jobs
@@ -70,7 +94,8 @@ impl<S: Store> ScrapeManager<S> {
     /// # Errors
     /// If they cannot be put into force.
     pub async fn apply(&self, configs: Vec<ScrapeConfig>) -> Result<(), ApplyError> {
-        self.check(&configs).await.inspect_err(|_| Metrics::add(&self.shared.metrics.pool_reloads_failed))?;
+        let checked = self.shared.runtime.spawn(check(configs)).await.expect("a check does not panic");
+        let configs = checked.inspect_err(|_| Metrics::add(&self.shared.metrics.pool_reloads_failed))?;
         let mut pools = self.lock();
         pools.retired.retain(|pool| !pool.is_finished());
         let jobs: BTreeSet<&str> = configs.iter().map(|config| config.job_name.as_str()).collect();
@@ -96,25 +121,6 @@ impl<S: Store> ScrapeManager<S> {
                 }
             };
             pool.configure(config);
-        }
-        Ok(())
-    }
-
-    async fn check(&self, configs: &[ScrapeConfig]) -> Result<(), ApplyError> {
-        let mut jobs = BTreeSet::new();
-        if let Some(config) = configs.iter().find(|config| !jobs.insert(&config.job_name)) {
-            return Err(ApplyError::DuplicateJob(config.job_name.clone()));
-        }
-        for config in configs {
-            let by_server = config.discovery.iter().filter_map(|discovery| match discovery {
-                Discovery::Http(http) => Some(&http.http),
-                _ => None,
-            });
-            for http in by_server.chain([&config.http]).filter(|http| uses_certificates(http)) {
-                tls::client_config(&http.tls)
-                    .await
-                    .map_err(|what| ApplyError::Tls { job: config.job_name.clone(), what })?;
-            }
         }
         Ok(())
     }
@@ -167,6 +173,35 @@ impl<S: Store> ScrapeManager<S> {
 
     fn lock(&self) -> MutexGuard<'_, Pools<S>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives `configs` back if they can be put into force.
+async fn check(configs: Vec<ScrapeConfig>) -> Result<Vec<ScrapeConfig>, ApplyError> {
+    let mut jobs = BTreeSet::new();
+    if let Some(config) = configs.iter().find(|config| !jobs.insert(&config.job_name)) {
+        return Err(ApplyError::DuplicateJob(config.job_name.clone()));
+    }
+    for config in &configs {
+        let by_server = config.discovery.iter().filter_map(|discovery| match discovery {
+            Discovery::Http(http) => Some(&http.http),
+            _ => None,
+        });
+        for http in by_server.chain([&config.http]).filter(|http| uses_certificates(http)) {
+            tls::client_config(&http.tls)
+                .await
+                .map_err(|what| ApplyError::Tls { job: config.job_name.clone(), what })?;
+        }
+    }
+    Ok(configs)
+}
+
+impl<S: Store> Drop for ScrapeManager<S> {
+    /// Whatever still runs ends at its next wait.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 

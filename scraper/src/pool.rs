@@ -160,7 +160,7 @@ impl<S: Store> Pool<S> {
                 pool.update(id, groups);
             }
         });
-        let task = tokio::spawn(discovery::run(discovery.clone(), metrics, found));
+        let task = self.shared.runtime.spawn(discovery::run(discovery.clone(), metrics, found));
         Provider { id, discovery, groups: Vec::new(), task: Some(task) }
     }
 
@@ -244,7 +244,7 @@ impl<S: Store> Pool<S> {
                 let (commands, receiver) = watch::channel(Command::Run(Arc::clone(&options)));
                 let scrape_loop =
                     ScrapeLoop::new(Arc::clone(&self.shared), Arc::clone(&options), Arc::clone(&target), receiver);
-                let task = tokio::spawn(scrape_loop.run());
+                let task = self.shared.runtime.spawn(scrape_loop.run());
                 entry.insert_entry(Loop { options, state: target, commands, task, ending: false });
             }
         }
