@@ -57,7 +57,14 @@ impl Budget {
     /// A budget of `max_bytes` and `max_samples`, both held at once.
     #[must_use]
     pub fn new(max_bytes: u64, max_samples: u64) -> Self {
-        Self { bytes: 0.into(), peak_bytes: 0.into(), max_bytes, samples: 0.into(), peak_samples: 0.into(), max_samples }
+        Self {
+            bytes: 0.into(),
+            peak_bytes: 0.into(),
+            max_bytes,
+            samples: 0.into(),
+            peak_samples: 0.into(),
+            max_samples,
+        }
     }
 
     /// Accounts for `bytes` before they are allocated.
@@ -134,6 +141,9 @@ mod tests {
         assert!(flag.check("x").is_ok());
         flag.clone().time_out();
         flag.cancel();
-        assert_eq!(flag.check("expression evaluation").unwrap_err().to_string(), "query timed out in expression evaluation");
+        assert_eq!(
+            flag.check("expression evaluation").unwrap_err().to_string(),
+            "query timed out in expression evaluation"
+        );
     }
 }

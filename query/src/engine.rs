@@ -226,7 +226,8 @@ fn answer<'q>(query: &'q Query<'q>, expr: &'q Expr, grid: Grid) -> Result<Value,
         Output::Text(text) => Ok(Value::String(String::from_utf8_lossy(text).into_owned())),
         Output::Scalar(values) if query.is_range => {
             let values = values.into_iter().map(|v| if is_absent(v) { f64::NAN } else { v }).collect::<Vec<_>>();
-            let series = Series { labels: Labels::empty(), timestamps_ms: timestamps(grid), values, histograms: Vec::new() };
+            let series =
+                Series { labels: Labels::empty(), timestamps_ms: timestamps(grid), values, histograms: Vec::new() };
             Ok(Value::Matrix(if grid.count == 0 { Vec::new() } else { vec![series] }))
         }
         Output::Scalar(values) => Ok(Value::Scalar(values.first().copied().unwrap_or(f64::NAN))),
@@ -304,7 +305,8 @@ fn windows<'q>(eval: Eval<'q>, expr: &'q Expr) -> Result<Value, Error> {
         let (start, end) = (vector.windows.start(0), vector.windows.end(0));
         let within = |time: i64| time > start && time <= end;
         let mut merged: Vec<(i64, f64)> = Vec::with_capacity(columns.values.len());
-        merged.extend(columns.timestamps_ms.iter().copied().zip(columns.values.iter().copied()).filter(|s| within(s.0)));
+        merged
+            .extend(columns.timestamps_ms.iter().copied().zip(columns.values.iter().copied()).filter(|s| within(s.0)));
         let histograms: Vec<_> = columns
             .histograms
             .iter()

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn floats_print_as_go_prints_them() {
-        let cases = [(1.0, "1"), (1e6, "1e+06"), (123_456.0, "123456"), (1e-5, "1e-05"), (-0.25, "-0.25"), (1e100, "1e+100")];
+        let cases =
+            [(1.0, "1"), (1e6, "1e+06"), (123_456.0, "123456"), (1e-5, "1e-05"), (-0.25, "-0.25"), (1e100, "1e+100")];
         for (value, text) in cases {
             assert_eq!(general(value), text);
         }

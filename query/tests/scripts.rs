@@ -15,21 +15,21 @@ use query::testing::{Outcome, engine_options, play};
 use tsdb::testing::ModelStore;
 
 fn play_file(path: &Path, threads: usize) -> Outcome {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("the script can be read");
     let engine = Engine::new(engine_options(threads), || Duration::ZERO);
     play(&engine, &mut ModelStore::default(), &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn scripts(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("the folder can be read").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     paths.sort();
     paths
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
+    path.file_name().expect("a file has a name").to_string_lossy().into_owned()
 }
 
 #[test]

@@ -64,7 +64,9 @@ impl<'q> Eval<'q> {
             Expr::Binary(e) => binary::eval(self, e),
             Expr::Unary(e) => self.unary(e),
             Expr::Paren(e) => self.eval(&e.expr),
-            Expr::Matrix(_) | Expr::Subquery(_) => Err(Error::Execution("range vector in a place for an instant vector".into())),
+            Expr::Matrix(_) | Expr::Subquery(_) => {
+                Err(Error::Execution("range vector in a place for an instant vector".into()))
+            }
         }
     }
 
@@ -72,7 +74,9 @@ impl<'q> Eval<'q> {
     fn once(self, expr: &'q Expr) -> Result<Output<'q>, Error> {
         let first = Self { grid: Grid::instant(self.grid.start), counts: false, ..self };
         Ok(match first.eval(expr)? {
-            Output::Scalar(values) => Output::Scalar(vec![values.first().copied().unwrap_or(f64::NAN); self.grid.count]),
+            Output::Scalar(values) => {
+                Output::Scalar(vec![values.first().copied().unwrap_or(f64::NAN); self.grid.count])
+            }
             Output::Text(text) => Output::Text(text),
             Output::Series(inner) => {
                 // Evaluated now, so that the values of batches are not computed per step.

@@ -72,7 +72,12 @@ impl<'q> Query<'q> {
     ///
     /// # Errors
     /// If the store fails or the query is stopped.
-    pub(crate) fn select(&self, matchers: &[Matcher], first_ms: i64, last_ms: i64) -> Result<Arc<dyn SeriesSet>, Error> {
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        first_ms: i64,
+        last_ms: i64,
+    ) -> Result<Arc<dyn SeriesSet>, Error> {
         self.stop.check("query preparation")?;
         let set = self.querier.select(matchers, TimeRange::from_millis(first_ms, last_ms))?;
         self.counters.series.fetch_add(set.len() as u64, Ordering::Relaxed);

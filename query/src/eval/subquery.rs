@@ -25,14 +25,18 @@ pub(super) fn evaluate<'q>(eval: Eval<'q>, subquery: &'q Subquery) -> Result<(Sa
     let before = outer.start.saturating_sub(offset_ms).saturating_sub(range_ms);
     let start = before.div_euclid(step_ms).saturating_add(1).saturating_mul(step_ms);
     let end = outer.end().saturating_sub(offset_ms);
-    let grid = if eval.grid.count == 0 { Grid { start, step: step_ms, count: 0 } } else { Grid::range(start, end, step_ms) };
+    let grid =
+        if eval.grid.count == 0 { Grid { start, step: step_ms, count: 0 } } else { Grid::range(start, end, step_ms) };
     // What a subquery reads counts by its windows, not by its own steps.
     let inner = Eval { grid, stats_only: false, counts: false, ..eval };
     let source = match inner.eval(&subquery.inner)? {
         Output::Series(source) => source,
-        Output::Scalar(_) | Output::Text(_) => return Err(Error::Execution("subquery of something other than a vector".into())),
+        Output::Scalar(_) | Output::Text(_) => {
+            return Err(Error::Execution("subquery of something other than a vector".into()));
+        }
     };
     let table = Table::of(query, Arc::clone(&source), grid.count)?.with_one_name(source.one_name());
-    let windows = Windows { grid: outer, steps: eval.grid, range_ms, offset_ms, extension: None, lookback_ms: query.lookback_ms };
+    let windows =
+        Windows { grid: outer, steps: eval.grid, range_ms, offset_ms, extension: None, lookback_ms: query.lookback_ms };
     Ok((Samples::Evaluated(table, grid), windows))
 }

@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample, Labels, METRIC_NAME, SeriesSet, TimeRange, Timestamp};
+use tsdb::{
+    Columns, CounterResetHint, FloatHistogram, HistogramSample, Labels, METRIC_NAME, SeriesSet, TimeRange, Timestamp,
+};
 
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
@@ -15,11 +17,53 @@ use super::subquery;
 use super::table::Table;
 use crate::error::Error;
 use crate::format::quote;
+use crate::functions::Geometry;
 use crate::parser::{Expr, Extension, MatrixSelector, Span};
 use crate::value::is_absent;
 
+/// Which samples each window has. Series that were scraped together have samples at the same moments: what is found for
+/// one holds for the next, and comparing the moments is cheaper than finding it anew.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    windows: Option<Windows>,
+    times: Vec<i64>,
+    /// First sample of each window, and the one after its last.
+    pub(crate) bounds: Vec<(u32, u32)>,
+    /// Samples in all windows together.
+    pub(crate) samples: u64,
+    /// Counts how often it changed, for what is derived from it.
+    pub(crate) version: u64,
+}
+
+impl Plan {
+    /// Finds the windows of samples at `times`, unless that has just been done.
+    pub(crate) fn prepare(&mut self, times: &[i64], windows: &Windows) {
+        if self.windows.as_ref() == Some(windows) && self.times == times {
+            return;
+        }
+        self.version += 1;
+        self.windows = Some(*windows);
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        self.bounds.clear();
+        self.samples = 0;
+        let (mut low, mut high) = (0, 0);
+        for step in 0..windows.grid.count {
+            let (start, end) = windows.bounds(step);
+            while high < times.len() && times[high] <= end {
+                high += 1;
+            }
+            while low < high && times[low] <= start {
+                low += 1;
+            }
+            self.bounds.push((low as u32, high as u32));
+            self.samples += (high - low) as u64;
+        }
+    }
+}
+
 /// The windows of a range vector: at step `k` those samples `t` with `start(k) < t <= end(k)`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Windows {
     /// Where the windows end, but for the offset.
     pub(crate) grid: Grid,
@@ -52,9 +96,7 @@ impl Windows {
         match self.extension {
             None => (start, end),
             Some(Extension::Anchored) => (start.saturating_sub(self.lookback_ms), end),
-            Some(Extension::Smoothed) => {
-                (start.saturating_sub(self.lookback_ms), end.saturating_add(self.lookback_ms))
-            }
+            Some(Extension::Smoothed) => (start.saturating_sub(self.lookback_ms), end.saturating_add(self.lookback_ms)),
         }
     }
 
@@ -104,9 +146,12 @@ pub(crate) struct RowContext<'a, 'q> {
     pub(crate) samples: u64,
     /// The same by step; empty unless asked for.
     pub(crate) step_samples: &'a mut [u64],
+    /// Which samples each window has.
+    pub(crate) plan: &'a mut Plan,
     /// Memory for the function's own use.
     pub(crate) floats: &'a mut Vec<f64>,
     pub(crate) sums: &'a mut Vec<(f64, f64)>,
+    pub(crate) geometry: &'a mut Geometry,
     pub(crate) indices: &'a mut Vec<u32>,
 }
 
@@ -159,31 +204,35 @@ impl RowContext<'_, '_> {
         super::smoothed::note_reconciled(self.query, self.span, operation);
     }
 
-    /// Slides two indices over the float samples and calls `f(self, step, low, high)` for every window that has some.
-    #[inline]
-    pub(crate) fn slide(&mut self, times: &[i64], windows: &Windows, mut f: impl FnMut(&mut Self, usize, usize, usize)) {
-        let (mut low, mut high) = (0, 0);
-        for step in 0..windows.grid.count {
-            let (start, end) = windows.bounds(step);
-            while high < times.len() && times[high] <= end {
-                high += 1;
-            }
-            while low < high && times[low] <= start {
-                low += 1;
-            }
-            if low == high {
-                continue;
-            }
-            self.samples += (high - low) as u64;
-            if let Some(total) = self.step_samples.get_mut(step) {
-                *total += (high - low) as u64;
-            }
-            f(self, step, low, high);
+    /// Counts the samples in all windows of the plan.
+    pub(crate) fn count_planned(&mut self) {
+        self.samples += self.plan.samples;
+        for (total, (low, high)) in self.step_samples.iter_mut().zip(&self.plan.bounds) {
+            *total += u64::from(high - low);
         }
     }
 
+    /// Calls `f(self, step, low, high)` for every window that has float samples: those from `low` to before `high`.
+    #[inline]
+    pub(crate) fn slide(&mut self, times: &[i64], windows: &Windows, mut f: impl FnMut(&mut Self, usize, usize, usize)) {
+        self.plan.prepare(times, windows);
+        self.count_planned();
+        let plan = std::mem::take(self.plan);
+        for (step, (low, high)) in plan.bounds.iter().enumerate() {
+            if low < high {
+                f(self, step, *low as usize, *high as usize);
+            }
+        }
+        *self.plan = plan;
+    }
+
     /// The same over floats and histograms together; `f` gets every window that has a sample of either kind.
-    pub(crate) fn each_window(&mut self, columns: &Columns, windows: &Windows, mut f: impl FnMut(&mut Self, Window<'_>)) {
+    pub(crate) fn each_window(
+        &mut self,
+        columns: &Columns,
+        windows: &Windows,
+        mut f: impl FnMut(&mut Self, Window<'_>),
+    ) {
         let (mut low, mut high, mut h_low, mut h_high) = (0, 0, 0, 0);
         let (times, histograms) = (&columns.timestamps_ms[..], &columns.histograms[..]);
         for step in 0..windows.grid.count {
@@ -455,8 +504,10 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
                 name: self.vector.label(index, METRIC_NAME).unwrap_or_default(),
                 samples: 0,
                 step_samples: &mut scratch.step_samples,
+                plan: &mut scratch.plan,
                 floats: &mut scratch.floats,
                 sums: &mut scratch.sums,
+                geometry: &mut scratch.geometry,
                 indices: &mut scratch.indices,
             };
             self.function.fill(&scratch.columns, &self.vector.windows, &mut context)?;

@@ -240,7 +240,8 @@ pub(super) fn fraction<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>,
         let value = match found {
             Found::Native(native) => {
                 if native.sum.is_nan() && native.count != 0.0 {
-                    let message = "input to histogram_fraction has NaN observations, which are excluded from all fractions";
+                    let message =
+                        "input to histogram_fraction has NaN observations, which are excluded from all fractions";
                     eval.query.notes.info(groups.span, format!("{message}{}", for_metric(groups.name(group))));
                 }
                 histogram::fraction(lower[step], upper[step], native)
@@ -409,6 +410,9 @@ mod tests {
 
     #[test]
     fn open_metrics_floats_have_a_point() {
-        assert_eq!(["0.0", "1.0", "0.25", "NaN"], [0.0, 1.0, 0.25, f64::NAN].map(open_metrics).each_ref().map(String::as_str));
+        assert_eq!(
+            ["0.0", "1.0", "0.25", "NaN"],
+            [0.0, 1.0, 0.25, f64::NAN].map(open_metrics).each_ref().map(String::as_str)
+        );
     }
 }

@@ -59,9 +59,13 @@ fn min(a: f64, b: f64) -> f64 {
 }
 
 fn limited<'q>(eval: Eval<'q>, call: &'q Call, low: Vec<f64>, high: Vec<f64>) -> Result<Output<'q>, Error> {
-    map_steps(eval, call, move |step, value| {
-        if high[step] < low[step] { ABSENT } else { max(low[step], min(high[step], value)) }
-    })
+    map_steps(
+        eval,
+        call,
+        move |step, value| {
+            if high[step] < low[step] { ABSENT } else { max(low[step], min(high[step], value)) }
+        },
+    )
 }
 
 pub(super) fn clamp<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {

@@ -16,6 +16,8 @@ pub(crate) mod time;
 
 use std::fmt;
 
+pub(crate) use rate::Geometry;
+
 use crate::error::Error;
 use crate::eval::{Eval, Output};
 use crate::parser::{Call, ValueType};
@@ -114,8 +116,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("day_of_month", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.day)).arity(Arity::Optional(1)),
     row("day_of_week", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.weekday)).arity(Arity::Optional(1)),
     row("day_of_year", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.yearday)).arity(Arity::Optional(1)),
-    row("days_in_month", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.days_in_month))
-        .arity(Arity::Optional(1)),
+    row("days_in_month", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.days_in_month)).arity(Arity::Optional(1)),
     row("deg", &[Vector], Vector, |e, c| math::map(e, c, |v| v * 180.0 / std::f64::consts::PI)),
     row("delta", &[Matrix], Vector, |e, c| rate::extrapolated(e, c, rate::DELTA)),
     row("deriv", &[Matrix], Vector, regression::deriv),

@@ -5,7 +5,7 @@ use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample};
 use super::extended;
 use super::over_time::windowed;
 use crate::error::Error;
-use crate::eval::window::{RowContext, Window, Windows};
+use crate::eval::window::{Plan, RowContext, Window, Windows};
 use crate::eval::{Eval, Output};
 use crate::parser::Call;
 use crate::value::is_absent;
@@ -17,6 +17,13 @@ pub(super) struct Kind {
     pub(super) is_counter: bool,
     /// Per second rather than in all.
     pub(super) is_rate: bool,
+}
+
+impl Kind {
+    /// The factor of a rate is per second.
+    fn scaled(self, factor: f64, windows: &Windows) -> f64 {
+        if self.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor }
+    }
 }
 
 pub(super) const RATE: Kind = Kind { is_counter: true, is_rate: true };
@@ -72,8 +79,11 @@ struct Ends {
 
 impl Ends {
     /// By what to multiply the difference; `None` if there are too few samples.
-    #[inline]
     fn factor(&self) -> Option<f64> {
+        (self.intervals > 0 || self.began_ms.is_some()).then(|| self.edges().factor)
+    }
+
+    fn edges(&self) -> Edges {
         let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
         let mut to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
         let mut sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
@@ -83,8 +93,6 @@ impl Ends {
         if let Some(began_ms) = self.began_ms {
             to_start = 0.0;
             sampled = (self.last_ms - began_ms) as f64 / 1000.0;
-        } else if self.intervals == 0 {
-            return None;
         } else {
             if to_start >= threshold {
                 to_start = average / 2.0;
@@ -102,7 +110,8 @@ impl Ends {
         if to_end >= threshold {
             to_end = average / 2.0;
         }
-        Some(if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled })
+        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        Edges { sampled, to_start, factor }
     }
 }
 
@@ -128,44 +137,48 @@ fn began(start: Option<i64>, window_start: i64, first_ms: i64) -> Option<i64> {
     start.filter(|start| *start != 0 && *start > window_start && *start < first_ms)
 }
 
-/// Windows of floats. The places of resets are found once; then each window takes constant time.
+/// Windows of floats. The places of resets are found once, and what depends on the moments of the samples only is kept
+/// for series that share them; then each window takes a few operations.
 fn floats(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, kind: Kind, use_starts: bool) {
     let (times, values) = (&columns.timestamps_ms[..], &columns.values[..]);
     let starts: &[i64] = if use_starts && kind.is_counter { &columns.starts_ms } else { &[] };
     let mut resets = std::mem::take(row.indices);
-    resets.clear();
-    let mut overlapping = Vec::new();
-    if kind.is_counter {
-        for (i, pair) in values.windows(2).enumerate() {
-            if pair[1] < pair[0] {
-                resets.push(i as u32 + 1);
-            }
-        }
-        if !starts.is_empty() {
-            resets.clear();
-            for i in 1..values.len() {
-                let by_start = is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
-                if values[i] < values[i - 1] || by_start {
-                    resets.push(i as u32);
-                }
-                if overlaps(starts[i - 1], times[i - 1], starts[i]) {
-                    overlapping.push(i);
-                }
-            }
-        }
-    }
-    let seconds = windows.range_ms as f64 / 1000.0;
+    find_resets(times, values, starts, kind, &mut resets);
+    let overlapping = start_overlaps(times, starts);
+    row.plan.prepare(times, windows);
+    let mut geometry = std::mem::take(row.geometry);
+    geometry.prepare(row.plan, times, windows, kind);
+    row.count_planned();
+    let slots = row.rows.row_mut(row.row).iter_mut();
     let mut next_reset = 0;
-    row.slide(times, windows, |row, step, low, high| {
-        let mut increase = values[high - 1] - values[low];
-        while resets.get(next_reset).is_some_and(|reset| *reset as usize <= low) {
-            next_reset += 1;
+    let mut overlap = false;
+    for (step, ((slot, (low, high)), edges)) in slots.zip(&row.plan.bounds).zip(&geometry.edges).enumerate() {
+        let (low, high) = (*low as usize, *high as usize);
+        if low == high {
+            continue;
         }
-        for reset in resets[next_reset..].iter().map(|reset| *reset as usize).take_while(|reset| *reset < high) {
-            increase += values[reset - 1];
+        let first = values[low];
+        let mut increase = values[high - 1] - first;
+        if !resets.is_empty() {
+            while resets.get(next_reset).is_some_and(|reset| *reset as usize <= low) {
+                next_reset += 1;
+            }
+            for reset in resets[next_reset..].iter().map(|reset| *reset as usize).take_while(|reset| *reset < high) {
+                increase += values[reset - 1];
+            }
         }
-        if !overlapping.is_empty() && overlapping.iter().any(|i| (low + 1..high).contains(i)) {
-            row.warn_start_overlap();
+        let mut began_ms = None;
+        if !starts.is_empty() {
+            began_ms = began(Some(starts[low]), windows.start(step), times[low]);
+            overlap |= overlapping.iter().any(|i| (low + 1..high).contains(i));
+        }
+        // Whether the counter may have started within the window, with room for rounding.
+        let limited = kind.is_counter && first * edges.sampled < edges.to_start * increase * (1.0 + 1e-9);
+        if began_ms.is_none() && !limited {
+            if high - low >= 2 {
+                *slot = number(increase * edges.factor);
+            }
+            continue;
         }
         let ends = Ends {
             first_ms: times[low],
@@ -173,18 +186,90 @@ fn floats(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, ki
             intervals: high - low - 1,
             start_ms: windows.start(step),
             end_ms: windows.end(step),
-            began_ms: began(starts.get(low).copied(), windows.start(step), times[low]),
-            zero: kind.is_counter.then_some((values[low], increase)),
+            began_ms,
+            zero: kind.is_counter.then_some((first, increase)),
         };
-        if ends.began_ms.is_some() {
-            increase += values[low];
+        if began_ms.is_some() {
+            increase += first;
         }
         if let Some(factor) = ends.factor() {
-            let factor = if kind.is_rate { factor / seconds } else { factor };
-            row.set(step, number(increase * factor));
+            *slot = number(increase * kind.scaled(factor, windows));
         }
-    });
+    }
+    if overlap {
+        row.warn_start_overlap();
+    }
+    *row.geometry = geometry;
     *row.indices = resets;
+}
+
+/// The places of samples before which a counter was reset.
+fn find_resets(times: &[i64], values: &[f64], starts: &[i64], kind: Kind, resets: &mut Vec<u32>) {
+    resets.clear();
+    let later = values.get(1..).unwrap_or_default();
+    // Looking for any is done for several samples at once; most series have none.
+    let any = values.iter().zip(later).fold(false, |any, (before, value)| any | (value < before));
+    if !kind.is_counter || !(any || !starts.is_empty()) {
+        return;
+    }
+    for i in 1..values.len() {
+        let by_start = !starts.is_empty() && is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
+        if values[i] < values[i - 1] || by_start {
+            resets.push(i as u32);
+        }
+    }
+}
+
+/// The places of samples whose counts claim to have begun before the sample before them.
+fn start_overlaps(times: &[i64], starts: &[i64]) -> Vec<usize> {
+    (1..starts.len()).filter(|i| overlaps(starts[i - 1], times[i - 1], starts[*i])).collect()
+}
+
+/// How windows of a plan are extrapolated if no counter starts within them.
+#[derive(Debug, Default)]
+pub(crate) struct Geometry {
+    /// The plan's, and whether for rates.
+    key: (u64, bool),
+    edges: Vec<Edges>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Edges {
+    /// From the first to the last sample, in seconds.
+    sampled: f64,
+    /// How far the window is extrapolated to its start, in seconds.
+    to_start: f64,
+    /// By what to multiply the difference.
+    factor: f64,
+}
+
+impl Geometry {
+    fn prepare(&mut self, plan: &Plan, times: &[i64], windows: &Windows, kind: Kind) {
+        let key = (plan.version, kind.is_rate);
+        if self.key == key {
+            return;
+        }
+        self.key = key;
+        self.edges.clear();
+        for (step, (low, high)) in plan.bounds.iter().enumerate() {
+            let (low, high) = (*low as usize, *high as usize);
+            if high - low < 2 {
+                self.edges.push(Edges::default());
+                continue;
+            }
+            let ends = Ends {
+                first_ms: times[low],
+                last_ms: times[high - 1],
+                intervals: high - low - 1,
+                start_ms: windows.start(step),
+                end_ms: windows.end(step),
+                began_ms: None,
+                zero: None,
+            };
+            let edges = ends.edges();
+            self.edges.push(Edges { factor: kind.scaled(edges.factor, windows), ..edges });
+        }
+    }
 }
 
 /// A value that is no hole.
@@ -232,18 +317,12 @@ fn mixed(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, k
         }
     }
     let (Some(factor), Some(mut histogram)) = (ends.factor(), result) else { return };
-    histogram.mul(if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor });
+    histogram.mul(kind.scaled(factor, windows));
     row.set_histogram(window.step, histogram);
 }
 
 /// A window of floats in a series that has histograms elsewhere.
-fn float_window(
-    row: &mut RowContext<'_, '_>,
-    window: &Window<'_>,
-    windows: &Windows,
-    kind: Kind,
-    use_starts: bool,
-) {
+fn float_window(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, kind: Kind, use_starts: bool) {
     let starts: &[i64] = if use_starts && kind.is_counter { window.starts } else { &[] };
     let (times, values) = (window.times, window.values);
     let mut increase = values[values.len() - 1] - values[0];
@@ -269,8 +348,7 @@ fn float_window(
         increase += values[0];
     }
     if let Some(factor) = ends.factor() {
-        let factor = if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor };
-        row.set(window.step, number(increase * factor));
+        row.set(window.step, number(increase * kind.scaled(factor, windows)));
     }
 }
 
@@ -440,8 +518,8 @@ pub(super) fn instant<'q>(eval: Eval<'q>, call: &'q Call, is_rate: bool) -> Resu
             let seconds = interval_ms as f64 / 1000.0;
             match (a, b) {
                 (Last::Float(at, before, before_start), Last::Float(now, value, start)) => {
-                    let reset = is_rate
-                        && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
+                    let reset =
+                        is_rate && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
                     let difference = if reset { value } else { value - before };
                     row.set(window.step, number(if is_rate { difference / seconds } else { difference }));
                 }
@@ -475,8 +553,7 @@ fn instant_histogram(
         row.warn_not_a_gauge();
     }
     let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
-    let by_start =
-        use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
+    let by_start = use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
     let mut result = (*b.histogram).clone();
     if !is_rate || !(by_start || b.histogram.is_reset_after(&a.histogram)) {
         match result.sub(&a.histogram) {
@@ -564,7 +641,8 @@ pub(super) fn changes<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
         (Last::Float(_, a, _), Last::Float(_, b, _)) => floats_differ(a, b),
         (Last::Histogram(a), Last::Histogram(b)) => {
-            let bare = |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
+            let bare =
+                |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
             bare(&a.histogram) != bare(&b.histogram)
         }
         _ => true,

@@ -66,9 +66,8 @@ pub(super) fn by_label<'q>(eval: Eval<'q>, call: &'q Call, descending: bool) -> 
     let table = eval.table(&call.args[0])?;
     let labels: Vec<Labels> = (0..table.len()).map(|series| table.labels(series)).collect();
     let compare = |a: &Labels, b: &Labels| {
-        let by_names = names.iter().map(|name| {
-            natural(a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default())
-        });
+        let by_names =
+            names.iter().map(|name| natural(a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default()));
         by_names.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b))
     };
     let mut order: Vec<usize> = (0..labels.len()).collect();

@@ -4,9 +4,9 @@ use tsdb::Labels;
 
 use super::math::constant;
 use crate::error::Error;
+use crate::eval::grid::Rows;
 use crate::eval::selector::{self, Take};
 use crate::eval::source::Mapped;
-use crate::eval::grid::Rows;
 use crate::eval::{Eval, Output};
 use crate::parser::{Call, Expr};
 use crate::value::{ABSENT, is_absent};

@@ -372,10 +372,7 @@ impl BinaryOp {
     /// `==`, `!=`, `<`, `<=`, `>`, `>=`
     #[must_use]
     pub const fn is_comparison(self) -> bool {
-        matches!(
-            self,
-            Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual
-        )
+        matches!(self, Self::Equal | Self::NotEqual | Self::Less | Self::LessEqual | Self::Greater | Self::GreaterEqual)
     }
 
     /// `and`, `or`, `unless`
@@ -466,6 +463,8 @@ pub struct Binary {
     pub lhs: Box<Expr>,
     /// The right side.
     pub rhs: Box<Expr>,
+    /// [`ValueType::Scalar`] if both sides are scalars.
+    pub value_type: ValueType,
     /// How series match, if both sides are vectors.
     pub matching: Option<Matching>,
     /// `bool`: comparisons answer 0 or 1 instead of filtering.
@@ -519,10 +518,7 @@ impl Expr {
             Self::Selector(_) | Self::Aggregate(_) => ValueType::Vector,
             Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
             Self::Call(e) => e.function.returns,
-            Self::Binary(e) => match (e.lhs.value_type(), e.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            Self::Binary(e) => e.value_type,
             Self::Unary(e) => e.expr.value_type(),
             Self::Paren(e) => e.expr.value_type(),
         }

@@ -46,7 +46,7 @@ pub(crate) fn write_millis(f: &mut fmt::Formatter<'_>, millis: i64) -> fmt::Resu
     let mut rest = millis.unsigned_abs();
     for (name, size) in UNITS {
         // Years and weeks only where nothing is left over: 366d, not 1y1d.
-        if (name == "y" || name == "w") && rest % size != 0 {
+        if (name == "y" || name == "w") && !rest.is_multiple_of(size) {
             continue;
         }
         if rest >= size {
@@ -167,7 +167,7 @@ impl DurationExpr {
     /// If it divides by zero or leaves the range of durations, about 292 years.
     pub(crate) fn to_millis(&self, times: QueryTimes) -> Result<i64, &'static str> {
         let seconds = self.seconds(times)?;
-        if !(seconds.abs() < 9_223_372_036.0) {
+        if seconds.is_nan() || seconds.abs() >= 9_223_372_036.0 {
             return Err("duration out of range");
         }
         // Literals are whole milliseconds divided by 1000: rounding brings those back.
@@ -220,11 +220,8 @@ mod tests {
     #[test]
     fn thirds_of_a_second_are_cut_to_milliseconds() {
         let times = QueryTimes { step: 1.0, range: 0.0 };
-        let third = DurationExpr::Binary(
-            DurationOp::Div,
-            Box::new(DurationExpr::Step),
-            Box::new(DurationExpr::Seconds(3.0)),
-        );
+        let third =
+            DurationExpr::Binary(DurationOp::Div, Box::new(DurationExpr::Step), Box::new(DurationExpr::Seconds(3.0)));
         assert_eq!(third.to_millis(times), Ok(333));
         let zero = DurationExpr::Binary(DurationOp::Div, Box::new(DurationExpr::Step), Box::new(DurationExpr::Range));
         assert_eq!(zero.to_millis(times), Err("division by zero"));

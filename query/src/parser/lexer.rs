@@ -339,9 +339,10 @@ mod tests {
     #[test]
     fn numbers_and_durations() {
         use Kind::{Duration, Number};
-        assert_eq!(kinds("1 1.5 .5 1e3 1E-3 0x1F 1_000 1h30m 5ms 5."), [
-            Number, Number, Number, Number, Number, Number, Number, Duration, Duration, Number
-        ]);
+        assert_eq!(
+            kinds("1 1.5 .5 1e3 1E-3 0x1F 1_000 1h30m 5ms 5."),
+            [Number, Number, Number, Number, Number, Number, Number, Duration, Duration, Number]
+        );
         for bad in ["1x", "1.2.3", "1h2x", "1m1h", "0xfg"] {
             assert!(Lexer::new(bad).next().is_err(), "{bad}");
         }

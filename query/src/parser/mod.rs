@@ -12,13 +12,13 @@ pub use ast::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Extension, Fill, Grouping, Matching,
     MatrixSelector, Modifiers, NumberLiteral, Paren, Span, Subquery, TextLiteral, Unary, ValueType, VectorSelector,
 };
-pub use duration::{DurationExpr, DurationOp, parse_millis};
 pub(crate) use duration::QueryTimes;
+pub use duration::{DurationExpr, DurationOp, parse_millis};
 #[cfg(feature = "testing")]
 pub(crate) use lexer::unquote;
-pub use parse::{parse, parse_selector};
 #[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
+pub use parse::{parse, parse_selector};
 pub use walk::SelectorUse;
 
 /// Why a text is not PromQL, and where.

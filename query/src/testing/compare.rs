@@ -162,7 +162,8 @@ fn check_matrix(eval: &Eval, actual: &[Series]) -> Result<(), String> {
         }
     }
     let found = |wanted: &Labels| actual.iter().any(|series| series.labels == *wanted);
-    match eval.expected.series.iter().find(|(wanted, items)| items.iter().any(|i| i.value.is_some()) && !found(wanted)) {
+    match eval.expected.series.iter().find(|(wanted, items)| items.iter().any(|i| i.value.is_some()) && !found(wanted))
+    {
         Some((missing, _)) => Err(format!("series {missing} is missing")),
         None => Ok(()),
     }

@@ -16,9 +16,7 @@ struct Parts {
 }
 
 /// The native series that belong to the classic ones of a block.
-pub(super) fn convert(
-    block: &[(Labels, Vec<LoadedSample>)],
-) -> Result<Vec<(Labels, Vec<LoadedSample>)>, String> {
+pub(super) fn convert(block: &[(Labels, Vec<LoadedSample>)]) -> Result<Vec<(Labels, Vec<LoadedSample>)>, String> {
     let mut groups: BTreeMap<Labels, BTreeMap<i64, Parts>> = BTreeMap::new();
     for (labels, samples) in block {
         let name = labels.metric_name().unwrap_or_default();

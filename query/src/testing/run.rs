@@ -113,13 +113,7 @@ fn judge(eval: &Eval, result: Result<(Value, Annotations), Error>) -> Result<boo
     }
 }
 
-fn judge_instant(
-    engine: &Engine,
-    store: &dyn ScriptStore,
-    eval: &Eval,
-    expr: &Expr,
-    at: i64,
-) -> Result<bool, String> {
+fn judge_instant(engine: &Engine, store: &dyn ScriptStore, eval: &Eval, expr: &Expr, at: i64) -> Result<bool, String> {
     judge(eval, run(engine, store, expr, Steps::Instant(Timestamp::from_millis(at))))
 }
 
@@ -149,8 +143,21 @@ fn check_annotations(expected: &Expected, annotations: &Annotations) -> Result<(
 
 /// Functions whose value changes with the time of evaluation although their arguments are fixed.
 const UNFIXABLE: [&str; 15] = [
-    "days_in_month", "day_of_month", "day_of_week", "day_of_year", "hour", "minute", "month", "year", "predict_linear",
-    "time", "timestamp", "start", "end", "range", "step",
+    "days_in_month",
+    "day_of_month",
+    "day_of_week",
+    "day_of_year",
+    "hour",
+    "minute",
+    "month",
+    "year",
+    "predict_linear",
+    "time",
+    "timestamp",
+    "start",
+    "end",
+    "range",
+    "step",
 ];
 
 /// A query whose selectors are all fixed to its time must give the same at any other time.

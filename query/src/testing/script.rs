@@ -141,11 +141,7 @@ fn load(line: &str, number: usize, lines: &mut Lines<'_>) -> Result<Command, Scr
 type Starts = Option<(Labels, Vec<Option<i64>>)>;
 
 /// One line of a block: samples, or start timestamps for the line after it.
-fn load_line(
-    line: &str,
-    interval: i64,
-    starts: &mut Starts,
-) -> Result<(Labels, Option<Vec<LoadedSample>>), String> {
+fn load_line(line: &str, interval: i64, starts: &mut Starts) -> Result<(Labels, Option<Vec<LoadedSample>>), String> {
     let (name, rest) = series::split_series(line)?;
     let labels = series::labels(name)?;
     if let Some(rest) = rest.strip_prefix("@st") {

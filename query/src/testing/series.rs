@@ -94,11 +94,12 @@ fn repetition(text: &str) -> Result<(&str, Option<usize>), String> {
 /// Splits `a+b` or `a-b` where the sign belongs to neither number: (a, sign, b).
 fn step_of(text: &str) -> Option<(&str, bool, &str)> {
     let bytes = text.as_bytes();
-    (1..bytes.len()).find(|at| {
-        let sign = matches!(bytes[*at], b'+' | b'-');
-        sign && !matches!(bytes[at - 1], b'e' | b'E' | b'+' | b'-')
-    })
-    .map(|at| (&text[..at], bytes[at] == b'-', &text[at + 1..]))
+    (1..bytes.len())
+        .find(|at| {
+            let sign = matches!(bytes[*at], b'+' | b'-');
+            sign && !matches!(bytes[at - 1], b'e' | b'E' | b'+' | b'-')
+        })
+        .map(|at| (&text[..at], bytes[at] == b'-', &text[at + 1..]))
 }
 
 /// Reads a sequence of values.
@@ -238,7 +239,8 @@ fn histogram(text: &str) -> Result<(FloatHistogram, bool), String> {
         }
         rest = after.trim_start();
     }
-    let span = |offset, length: usize| if length == 0 { Vec::new() } else { vec![Span { offset, length: length as u32 }] };
+    let span =
+        |offset, length: usize| if length == 0 { Vec::new() } else { vec![Span { offset, length: length as u32 }] };
     histogram.positive_spans = span(offset, histogram.positive_buckets.len());
     histogram.negative_spans = span(negative_offset, histogram.negative_buckets.len());
     Ok((histogram, has_hint))

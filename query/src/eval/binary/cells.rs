@@ -110,11 +110,8 @@ fn combined(query: &Query<'_>, e: &Binary, a: &FloatHistogram, b: &FloatHistogra
 fn incompatible(query: &Query<'_>, e: &Binary, a: Cell<'_>, b: Cell<'_>) -> Outcome {
     let kind = |cell| if matches!(cell, Cell::Float(_)) { "float" } else { "histogram" };
     let op = e.op.as_str();
-    let message = format!(
-        "incompatible sample types encountered for binary operator \"{op}\": {} {op} {}",
-        kind(a),
-        kind(b)
-    );
+    let message =
+        format!("incompatible sample types encountered for binary operator \"{op}\": {} {op} {}", kind(a), kind(b));
     query.notes.info(e.span, message);
     Outcome::Nothing
 }

@@ -35,8 +35,6 @@ pub(super) fn eval<'q>(
     let (many_numbers, one_numbers) = (signatures.of(many), signatures.of(one));
     let count = signatures.all.len();
     let _held = query.hold(signatures.all.iter().map(|l| l.size_bytes() as u64 + 64).sum())?;
-    let (fill_many, fill_one) =
-        if swapped { (matching.fill.right, matching.fill.left) } else { (matching.fill.left, matching.fill.right) };
     let mut join = Join {
         eval,
         e,
@@ -45,8 +43,8 @@ pub(super) fn eval<'q>(
         many,
         one,
         swapped,
-        fill_many,
-        fill_one,
+        fill_many: matching.fill.left,
+        fill_one: matching.fill.right,
         many_present: any_present(many),
         output: Results::new(eval, query.hold(0)?),
     };
@@ -80,6 +78,7 @@ struct Join<'a, 'q> {
     one: &'a Table<'q>,
     /// Whether the many side stands on the right.
     swapped: bool,
+    /// `fill_left`, which Prometheus gives to the many side even if that stands on the right.
     fill_many: Option<f64>,
     fill_one: Option<f64>,
     many_present: Vec<bool>,
