@@ -93,7 +93,12 @@ fn read_range(query: &Query<'_>, grid: Grid, offset_ms: i64, smoothed: bool) -> 
 
 /// Whether the conditions let only one metric name pass.
 pub(crate) fn names_one_metric(matchers: &[Matcher]) -> bool {
-    matchers.iter().any(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME)
+    only_name(matchers).is_some()
+}
+
+/// The only metric name that the conditions let pass.
+pub(crate) fn only_name(matchers: &[Matcher]) -> Option<&str> {
+    matchers.iter().find(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME).map(Matcher::value)
 }
 
 impl Source for SelectorSource<'_> {

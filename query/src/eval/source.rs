@@ -16,7 +16,7 @@ use crate::functions::Geometry;
 pub(crate) const TYPE_LABEL: &str = "__type__";
 
 /// The unit of a metric, where it is kept as a label.
-const UNIT_LABEL: &str = "__unit__";
+pub(crate) const UNIT_LABEL: &str = "__unit__";
 
 /// Series by position, in the order of their labels where they come from the store. May be read from many threads.
 pub(crate) trait Source: Send + Sync {

@@ -1,6 +1,6 @@
 //! Evaluated series: rows in memory, with their labels.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use tsdb::{
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
 use super::query::Query;
-use super::selector::{detect_resets, names_one_metric};
+use super::selector::{detect_resets, names_one_metric, only_name};
 use super::source::{Scratch, SharedSource, Source};
 use super::subquery;
 use super::table::Table;
@@ -214,7 +214,12 @@ impl RowContext<'_, '_> {
 
     /// Calls `f(self, step, low, high)` for every window that has float samples: those from `low` to before `high`.
     #[inline]
-    pub(crate) fn slide(&mut self, times: &[i64], windows: &Windows, mut f: impl FnMut(&mut Self, usize, usize, usize)) {
+    pub(crate) fn slide(
+        &mut self,
+        times: &[i64],
+        windows: &Windows,
+        mut f: impl FnMut(&mut Self, usize, usize, usize),
+    ) {
         self.plan.prepare(times, windows);
         self.count_planned();
         let plan = std::mem::take(self.plan);
@@ -300,6 +305,8 @@ pub(crate) struct RangeVector<'q> {
     pub(crate) samples: Samples<'q>,
     pub(crate) windows: Windows,
     pub(crate) span: Span,
+    /// The metric name, if the conditions let only one pass.
+    name: Option<&'q str>,
     one_name: bool,
     stats_only: bool,
     count_steps: bool,
@@ -319,6 +326,7 @@ impl<'q> RangeVector<'q> {
                 let Samples::Evaluated(table, _) = &samples else { unreachable!("a subquery is evaluated") };
                 Ok(Self {
                     query: eval.query,
+                    name: None,
                     one_name: table.one_name(),
                     samples,
                     windows,
@@ -348,6 +356,7 @@ impl<'q> RangeVector<'q> {
             samples: Samples::Stored(set),
             windows,
             span,
+            name: only_name(&selector.matchers),
             one_name: names_one_metric(&selector.matchers),
             stats_only: eval.stats_only,
             count_steps: eval.counts_steps(),
@@ -374,6 +383,10 @@ impl<'q> RangeVector<'q> {
             Samples::Stored(set) => set.label(index, name),
             Samples::Evaluated(table, _) => table.label(index, name),
         }
+    }
+
+    fn metric_name(&self, index: usize) -> &str {
+        self.name.or_else(|| self.label(index, METRIC_NAME)).unwrap_or_default()
     }
 
     pub(crate) fn drops_name(&self, index: usize) -> bool {
@@ -501,7 +514,7 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
                 span: self.vector.span,
                 rows,
                 row,
-                name: self.vector.label(index, METRIC_NAME).unwrap_or_default(),
+                name: self.vector.metric_name(index),
                 samples: 0,
                 step_samples: &mut scratch.step_samples,
                 plan: &mut scratch.plan,

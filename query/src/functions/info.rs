@@ -1,6 +1,8 @@
 //! `info`: series with the labels of the info metrics that describe the same instance and job.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 

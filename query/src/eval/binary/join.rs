@@ -1,13 +1,13 @@
 //! Arithmetic and comparison between two vectors.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 use tsdb::{Labels, LabelsBuilder};
 
 use super::super::grid::Rows;
 use super::super::query::Held;
-use super::super::source::{SharedSource, Source, is_metadata};
+use super::super::source::{SharedSource, Source, is_metadata, without_metadata};
 use super::super::table::{Cell, Table};
 use super::super::{Eval, Output};
 use super::cells::{Outcome, apply};
@@ -46,6 +46,7 @@ pub(super) fn eval<'q>(
         fill_many: matching.fill.left,
         fill_one: matching.fill.right,
         many_present: any_present(many),
+        by_signature: vec![None; count],
         output: Results::new(eval, query.hold(0)?),
     };
     let (many_lists, one_lists) = (by_number(&many_numbers, count), by_number(&one_numbers, count));
@@ -82,6 +83,8 @@ struct Join<'a, 'q> {
     fill_many: Option<f64>,
     fill_one: Option<f64>,
     many_present: Vec<bool>,
+    /// Rows of results whose labels are their signature.
+    by_signature: Vec<Option<usize>>,
     output: Results<'q>,
 }
 
@@ -141,9 +144,7 @@ impl<'q> Join<'_, 'q> {
         if left.iter().zip(right).all(|(a, b)| is_absent(*a) || is_absent(*b)) {
             return Ok(());
         }
-        let labels = self.labels(number, Some(many as u32), Some(one as u32));
-        let drops = self.drops(Some(many as u32));
-        let row = self.output.row_of(labels, drops)?;
+        let row = self.row(number, Some(many as u32), Some(one as u32))?;
         let cells = row * left.len()..(row + 1) * left.len();
         let (values, matched) = (&mut self.output.rows.values[cells.clone()], &mut self.output.matched[cells]);
         let mut overlap = false;
@@ -205,13 +206,35 @@ impl<'q> Join<'_, 'q> {
         let row = match last {
             Some((before, row)) if *before == one => *row,
             _ => {
-                let labels = self.labels(number, many, one);
-                let row = self.output.row_of(labels, self.drops(many))?;
+                let row = self.row(number, many, one)?;
                 *last = Some((one, row));
                 row
             }
         };
         self.output.set(row, step, outcome, self.matching)
+    }
+
+    /// The row of a result.
+    fn row(&mut self, number: usize, many: Option<u32>, one: Option<u32>) -> Result<usize, Error> {
+        let drops = self.drops(many);
+        // One-to-one, and without the name: then the signature makes the labels.
+        let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let unnamed = drops_name(self.e) && !self.eval.query.delays_name_removal();
+        if one_to_one && (self.matching.on || unnamed) {
+            if let Some(row) = self.by_signature[number] {
+                return Ok(row);
+            }
+            let mut labels = self.signatures.all[number].clone();
+            let listed = self.matching.labels.iter().any(|label| is_metadata(label));
+            if unnamed && (listed || self.eval.query.has_metadata_labels()?) {
+                labels = without_metadata(&labels);
+            }
+            let row = self.output.new_row(labels, drops)?;
+            self.by_signature[number] = Some(row);
+            return Ok(row);
+        }
+        let labels = self.labels(number, many, one);
+        self.output.row_of(labels, drops)
     }
 
     fn drops(&self, many: Option<u32>) -> bool {
@@ -303,6 +326,12 @@ impl<'q> Results<'q> {
         if let Some(row) = self.places.get(&labels) {
             return Ok(*row);
         }
+        let row = self.new_row(labels.clone(), drops)?;
+        self.places.insert(labels, row);
+        Ok(row)
+    }
+
+    fn new_row(&mut self, labels: Labels, drops: bool) -> Result<usize, Error> {
         let row = self.labels.len();
         let steps = self.rows.steps;
         self.held.grow((steps * (size_of::<f64>() + 1) + labels.size_bytes() + 64) as u64)?;
@@ -311,9 +340,8 @@ impl<'q> Results<'q> {
             self.rows.histograms.resize((row + 1) * steps, None);
         }
         self.matched.resize((row + 1) * steps, false);
-        self.labels.push(labels.clone());
+        self.labels.push(labels);
         self.drops.push(drops);
-        self.places.insert(labels, row);
         Ok(row)
     }
 
