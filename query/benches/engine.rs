@@ -9,7 +9,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_main};
 use query::testing::Synthetic;
 use query::{Engine, Expr, Options, Request, Steps, StopFlag};
 use tsdb::{Columns, Labels, Matcher, Queryable, TimeRange, Timestamp};
@@ -41,7 +41,7 @@ fn counters(series: usize, end_ms: i64) -> Synthetic {
             .iter()
             .map(|_| {
                 let r = random(&mut state);
-                value = if r % 997 == 0 { 0.0 } else { value + (r % 1_000) as f64 / 8.0 };
+                value = if r.is_multiple_of(997) { 0.0 } else { value + (r % 1_000) as f64 / 8.0 };
                 value
             })
             .collect();
@@ -127,5 +127,7 @@ fn instants(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ranges, instants);
-criterion_main!(benches);
+mod group {
+    criterion::criterion_group!(benches, super::ranges, super::instants);
+}
+criterion_main!(group::benches);
