@@ -49,6 +49,23 @@ fn our_own_scripts_pass() {
     println!("{total} evaluations passed");
 }
 
+#[test]
+fn our_own_scripts_use_every_function_and_operator() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql");
+    let text: String = scripts(&folder).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let evals: Vec<&str> = text.lines().filter(|line| line.starts_with("eval ")).collect();
+    let used = |what: &str| evals.iter().any(|line| line.contains(what));
+    let calls = query::FUNCTIONS.iter().map(|function| format!("{}(", function.name));
+    let aggregations = query::AggregateOp::ALL.iter().map(|op| op.as_str().to_owned());
+    let operators = "+ - * / % ^ atan2 == != < <= > >= </ >/ and or unless".split(' ').map(|op| format!(" {op} "));
+    let modifiers =
+        "bool on ignoring group_left group_right fill fill_left fill_right by without offset @ anchored smoothed";
+    let modifiers = modifiers.split(' ').map(|word| format!(" {word}"));
+    let unused: Vec<String> =
+        calls.chain(aggregations).chain(operators).chain(modifiers).filter(|what| !used(what)).collect();
+    assert!(unused.is_empty(), "not in any script: {unused:?}");
+}
+
 /// Reads `| file | passed | total |` rows.
 fn committed(text: &str) -> BTreeMap<String, usize> {
     let row = |line: &str| {
