@@ -457,6 +457,8 @@ pub struct Matching {
 pub struct Binary {
     /// Where it stands.
     pub span: Span,
+    /// Where the operator and its modifiers stand.
+    pub operator: Span,
     /// The operator.
     pub op: BinaryOp,
     /// The left side.

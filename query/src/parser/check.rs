@@ -134,10 +134,16 @@ fn check_argument(call: &Call, index: usize, arg: &Expr) -> Result<(), ParseErro
 fn binary(e: &Binary) -> Result<(), ParseError> {
     let (left, right) = (e.lhs.value_type(), e.rhs.value_type());
     if e.return_bool && !e.op.is_comparison() {
-        return fail("bool modifier can only be used on comparison operators", e.span);
+        return fail("bool modifier can only be used on comparison operators", e.operator);
     }
     if e.op.is_comparison() && !e.return_bool && left == ValueType::Scalar && right == ValueType::Scalar {
-        return fail("comparisons between scalars must use BOOL modifier", e.span);
+        return fail("comparisons between scalars must use BOOL modifier", e.operator);
+    }
+    if let Some(matching) = e.matching.as_ref().filter(|m| m.on)
+        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
+    {
+        let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label.as_bytes()));
+        return fail(message, e.operator);
     }
     for (side, value_type) in [(&e.lhs, left), (&e.rhs, right)] {
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
@@ -160,12 +166,6 @@ fn matching(op: BinaryOp, matching: &Matching, span: Span) -> Result<(), ParseEr
         if matching.fill != Fill::default() {
             return fail("filling in missing series not allowed for set operators", span);
         }
-    }
-    if matching.on
-        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
-    {
-        let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label.as_bytes()));
-        return fail(message, span);
     }
     Ok(())
 }

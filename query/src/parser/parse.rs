@@ -14,11 +14,11 @@ use super::ast::{
     TextLiteral, Unary, ValueType,
 };
 use super::check;
-use super::duration::parse_millis;
+use super::duration::read_millis;
 use super::lexer::{Kind, Lexer, Token, unquote};
 use crate::format::quote;
 use crate::functions;
-use message::describe;
+use message::{describe, is_keyword};
 
 /// How deep expressions may nest.
 const MAX_DEPTH: u32 = 128;
@@ -36,8 +36,9 @@ const SIGN_PRECEDENCE: u8 = 5;
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text)?;
     if parser.token.kind == Kind::End {
-        let start = Span { line: 1, column: 1, ..Span::default() };
-        return Err(ParseError::new("no expression found in input", start));
+        // Nothing has no place.
+        let place = if text.is_empty() { Span::default() } else { Span { line: 1, column: 1, ..Span::default() } };
+        return Err(ParseError::new("no expression found in input", place));
     }
     let expr = parser.expression(0)?;
     if parser.token.kind != Kind::End {
@@ -88,6 +89,8 @@ struct Parser<'t> {
     last: Span,
     depth: u32,
     chain: u32,
+    /// How many aggregations the current token lies in.
+    aggregations: u32,
 }
 
 impl<'t> Parser<'t> {
@@ -97,7 +100,7 @@ impl<'t> Parser<'t> {
         }
         let mut lexer = Lexer::new(text);
         let token = lexer.next()?;
-        Ok(Self { text, lexer, token, last: token.span, depth: 0, chain: 0 })
+        Ok(Self { text, lexer, token, last: token.span, depth: 0, chain: 0, aggregations: 0 })
     }
 
     fn advance(&mut self) -> Result<Token, ParseError> {
@@ -130,6 +133,7 @@ impl<'t> Parser<'t> {
 
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
         let mut message = format!("unexpected {}", describe(self.token.kind, self.text_of(self.token)));
+        let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         if !context.is_empty() {
             message.push_str(" in ");
             message.push_str(context);
@@ -198,6 +202,7 @@ impl<'t> Parser<'t> {
     }
 
     fn binary(&mut self, op: BinaryOp, lhs: Expr) -> Result<Expr, ParseError> {
+        let operator = self.last;
         let mut return_bool = false;
         if self.word() == "bool" {
             self.advance()?;
@@ -225,17 +230,22 @@ impl<'t> Parser<'t> {
         if op.is_set() && matching.cardinality == Cardinality::OneToOne {
             matching.cardinality = Cardinality::ManyToMany;
         }
+        let operator = operator.to(self.last);
         // Left-associative but for the power.
         let floor = op.precedence() - u8::from(op == BinaryOp::Pow);
         let rhs = self.expression(floor)?;
         let span = lhs.span().to(self.last);
         let (lhs_type, rhs_type) = (lhs.value_type(), rhs.value_type());
         let both_vectors = lhs_type == ValueType::Vector && rhs_type == ValueType::Vector;
-        if !both_vectors && (listed || matching.fill != super::Fill::default()) {
+        if !both_vectors && !matching.labels.is_empty() {
             return Err(ParseError::new("vector matching only allowed between instant vectors", span));
+        }
+        if !both_vectors && matching.fill != super::Fill::default() {
+            return Err(ParseError::new("filling in missing series only allowed between instant vectors", span));
         }
         Ok(Expr::Binary(Binary {
             span,
+            operator,
             op,
             lhs: Box::new(lhs),
             rhs: Box::new(rhs),
@@ -277,7 +287,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Skips signs; whether they make a minus.
+    /// Skips a sign; whether it is a minus.
     fn sign(&mut self) -> Result<bool, ParseError> {
         if self.accept(Kind::Sub)? {
             return Ok(true);
@@ -292,12 +302,12 @@ impl<'t> Parser<'t> {
             Kind::Number | Kind::Duration => {
                 let token = self.advance()?;
                 let text = self.text_of(token);
-                if token.kind == Kind::Duration {
-                    return Ok(parse_millis(text).unwrap_or_default() as f64 / 1000.0);
-                }
-                parse_number(text).ok_or_else(|| {
-                    ParseError::new(format!("error parsing number: {}", quote(text.as_bytes())), token.span)
-                })
+                let value = if token.kind == Kind::Duration {
+                    read_millis(text).map(|millis| millis as f64 / 1000.0)
+                } else {
+                    parse_number(text)
+                };
+                value.map_err(|message| ParseError::new(message, token.span))
             }
             Kind::Word => match self.word().as_str() {
                 "inf" => self.advance().map(|_| f64::INFINITY),
@@ -361,7 +371,7 @@ impl<'t> Parser<'t> {
             if opens || next.eq_ignore_ascii_case("by") || next.eq_ignore_ascii_case("without") {
                 return self.aggregate(op);
             }
-        } else if opens && !matches!(word.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right") {
+        } else if opens && !is_keyword(&word) {
             return self.call();
         }
         if matches!(word.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right" | "atan2") {
@@ -381,11 +391,11 @@ impl<'t> Parser<'t> {
     fn call(&mut self) -> Result<Expr, ParseError> {
         let token = self.advance()?;
         let name = self.text_of(token);
+        let args = self.arguments()?;
         let Some(function) = functions::find(name) else {
             let message = format!("unknown function with name {}", quote(name.as_bytes()));
             return Err(ParseError::new(message, token.span));
         };
-        let args = self.arguments()?;
         Ok(Expr::Call(Call { span: token.span.to(self.last), function, args }))
     }
 
@@ -415,7 +425,9 @@ impl<'t> Parser<'t> {
         if self.token.kind != Kind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
         }
+        self.aggregations += 1;
         let mut args = self.arguments()?;
+        self.aggregations -= 1;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
@@ -458,7 +470,10 @@ impl<'t> Parser<'t> {
                     let value = self.unquoted(self.token)?;
                     match String::from_utf8(value) {
                         Ok(name) if !name.is_empty() => name,
-                        _ => return Err(self.unexpected(CONTEXT, "label")),
+                        _ => {
+                            let message = format!("invalid label name for grouping: {}", self.text_of(self.token));
+                            return Err(ParseError::new(message, self.token.span));
+                        }
                     }
                 }
                 _ => return Err(self.unexpected(CONTEXT, "label")),
@@ -474,22 +489,24 @@ impl<'t> Parser<'t> {
     }
 
     fn unquoted(&self, token: Token) -> Result<Vec<u8>, ParseError> {
-        unquote(self.text_of(token))
-            .map_err(|reason| ParseError::new(format!("error unquoting string: {reason}"), token.span))
+        unquote(self.text_of(token)).map_err(|reason| ParseError::new(reason, token.span))
     }
 }
 
 /// Integers in the bases that Go knows, then floats; `_` separates digits.
-fn parse_number(text: &str) -> Option<f64> {
+fn parse_number(text: &str) -> Result<f64, String> {
     let digits: String = text.chars().filter(|c| *c != '_').collect();
-    let based = |prefix: [&str; 2], radix| {
-        prefix.iter().find_map(|p| digits.strip_prefix(p)).map(|rest| u64::from_str_radix(rest, radix))
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let value = match hex {
+        Some(hex) => u64::from_str_radix(hex, 16).ok().map(|v| v as f64),
+        None if octal => u64::from_str_radix(&digits, 8).ok().map(|v| v as f64),
+        None => digits.parse().ok(),
     };
-    if let Some(value) = based(["0x", "0X"], 16) {
-        return value.ok().map(|v| v as f64);
-    }
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
-        return u64::from_str_radix(&digits, 8).ok().map(|v| v as f64);
-    }
-    digits.parse().ok()
+    let reason = match value {
+        Some(value) if value.is_finite() => return Ok(value),
+        Some(_) => "value out of range",
+        None => "invalid syntax",
+    };
+    Err(format!("error parsing number: strconv.ParseFloat: parsing {}: {reason}", quote(text.as_bytes())))
 }

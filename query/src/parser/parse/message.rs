@@ -38,6 +38,12 @@ const KEYWORDS: [&str; 15] = [
     "end",
 ];
 
+/// Words that call no function even before parentheses.
+pub(super) fn is_keyword(word: &str) -> bool {
+    matches!(word, "and" | "or" | "unless" | "atan2")
+        || (KEYWORDS.contains(&word) && crate::functions::find(word).is_none())
+}
+
 /// How messages call a token.
 pub(super) fn describe(kind: Kind, text: &str) -> String {
     let lower = text.to_ascii_lowercase();

@@ -8,6 +8,7 @@ use super::super::duration::{DurationExpr, DurationOp, QueryTimes};
 use super::super::lexer::Kind;
 use super::message::kind_name;
 use super::{MAX_CHAIN, Parser};
+use crate::format::general;
 
 impl Parser<'_> {
     /// `[5m]`, `[5m:1m]`, `offset`, `@`, `anchored`, `smoothed` after an expression.
@@ -34,10 +35,7 @@ impl Parser<'_> {
 
     fn brackets(&mut self, expr: Expr) -> Result<Expr, ParseError> {
         let open = self.advance()?.span;
-        if self.token.kind == Kind::Colon || self.token.kind == Kind::RightBracket {
-            return Err(self.unexpected("subquery or range selector", "duration"));
-        }
-        let range = self.positive_duration("subquery or range selector")?;
+        let range = self.positive_duration("subquery selector")?;
         if self.accept(Kind::Colon)? {
             let step = if self.token.kind == Kind::RightBracket {
                 None
@@ -176,7 +174,10 @@ impl Parser<'_> {
     fn offset(&mut self, expr: Expr) -> Result<Expr, ParseError> {
         self.advance()?;
         let start = self.token.span;
-        let negative = self.sign()?;
+        let mut negative = false;
+        while matches!(self.token.kind, Kind::Add | Kind::Sub) {
+            negative ^= self.sign()?;
+        }
         if !matches!(self.token.kind, Kind::Number | Kind::Duration | Kind::LeftParen | Kind::Word) {
             return Err(self.unexpected("offset", "number, duration, step(), or range()"));
         }
@@ -199,7 +200,7 @@ impl Parser<'_> {
     }
 
     fn at(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        let operator = self.advance()?.span;
+        self.advance()?;
         let word = self.word();
         let at = if word == "start" || word == "end" {
             self.advance()?;
@@ -212,8 +213,9 @@ impl Parser<'_> {
             let seconds = if negative { -seconds } else { seconds };
             let millis = seconds * 1000.0;
             if millis.is_nan() || millis.abs() >= i64::MAX as f64 {
-                let message = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
-                return Err(ParseError::new(message, operator.to(self.last)));
+                let shown = if seconds.is_finite() { format!("{seconds:.6}") } else { general(seconds) };
+                let message = format!("timestamp out of bounds for @ modifier: {shown}");
+                return Err(ParseError::new(message, expr.span()));
             }
             At::Time(Timestamp::from_millis(millis.round() as i64))
         };
@@ -267,10 +269,8 @@ fn modifiable(
         Expr::Matrix(m) => set(&mut m.selector.modifiers, &mut m.span)?,
         Expr::Subquery(s) => set(&mut s.modifiers, &mut s.span)?,
         other => {
-            let message = format!(
-                "{what} must be preceded by an instant vector selector or range vector selector or a subquery, but follows a {} instead",
-                kind_name(other)
-            );
+            let message =
+                format!("{what} must be preceded by an instant vector selector or range vector selector or a subquery");
             return Err(ParseError::new(message, other.span()));
         }
     }

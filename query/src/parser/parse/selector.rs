@@ -16,7 +16,7 @@ impl Parser<'_> {
         let mut matchers: Vec<Matcher> = name.iter().map(|n| Matcher::equal(METRIC_NAME, n.as_str())).collect();
         if self.accept(Kind::LeftBrace)? {
             while !self.accept(Kind::RightBrace)? {
-                self.matcher(&mut name, &mut matchers)?;
+                self.matcher(start, &mut name, &mut matchers)?;
                 if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightBrace {
                     return Err(self.unexpected("label matching", "\",\" or \"}\""));
                 }
@@ -31,7 +31,12 @@ impl Parser<'_> {
         }))
     }
 
-    fn matcher(&mut self, name: &mut Option<String>, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
+    fn matcher(
+        &mut self,
+        start: Span,
+        name: &mut Option<String>,
+        matchers: &mut Vec<Matcher>,
+    ) -> Result<(), ParseError> {
         const CONTEXT: &str = "label matching";
         let label = self.token;
         let label_name = match label.kind {
@@ -47,7 +52,7 @@ impl Parser<'_> {
                     quote(before.as_bytes()),
                     quote(label_name.as_bytes())
                 );
-                return Err(ParseError::new(message, label.span));
+                return Err(ParseError::new(message, start.to(label.span)));
             }
             matchers.push(Matcher::equal(METRIC_NAME, label_name.as_str()));
             *name = Some(label_name);
