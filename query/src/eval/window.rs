@@ -492,10 +492,6 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
         self.vector.label(index, name)
     }
 
-    fn drops_name(&self, index: usize) -> bool {
-        self.vector.drops_name(index)
-    }
-
     fn one_name(&self) -> bool {
         self.vector.one_name
     }

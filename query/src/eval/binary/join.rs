@@ -216,10 +216,10 @@ impl<'q> Join<'_, 'q> {
 
     /// The row of a result.
     fn row(&mut self, number: usize, many: Option<u32>, one: Option<u32>) -> Result<usize, Error> {
-        let drops = self.drops(many);
+        let drops = self.e.return_bool && self.eval.query.delays_name_removal();
         // One-to-one, and without the name: then the signature makes the labels.
         let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
-        let unnamed = drops_name(self.e) && !self.eval.query.delays_name_removal();
+        let unnamed = self.unnamed();
         if one_to_one && (self.matching.on || unnamed) {
             if let Some(row) = self.by_signature[number] {
                 return Ok(row);
@@ -237,14 +237,14 @@ impl<'q> Join<'_, 'q> {
         self.output.row_of(labels, drops)
     }
 
-    fn drops(&self, many: Option<u32>) -> bool {
-        let delayed = self.eval.query.delays_name_removal();
-        delayed && (drops_name(self.e) || many.is_some_and(|series| self.many.drops_name(series as usize)))
+    /// Whether the name goes at once: arithmetic never delays that, only `bool` does.
+    fn unnamed(&self) -> bool {
+        drops_name(self.e) && !(self.e.return_bool && self.eval.query.delays_name_removal())
     }
 
     /// The labels of a result.
     fn labels(&self, number: usize, many: Option<u32>, one: Option<u32>) -> Labels {
-        let drop_name = drops_name(self.e) && !self.eval.query.delays_name_removal();
+        let drop_name = self.unnamed();
         let signature = &self.signatures.all[number];
         let base = many.map_or_else(|| signature.clone(), |series| self.many.labels(series as usize));
         if self.matching.cardinality == Cardinality::OneToOne {
