@@ -37,7 +37,7 @@ fn series(db: &Db, target: usize, n: usize) -> Vec<SeriesRef> {
 }
 
 fn value(round: i64, i: usize) -> f64 {
-    if i % 3 == 0 { ((round as usize * (i + 7) * 31) % 100_000) as f64 / 100.0 } else { i as f64 }
+    if i.is_multiple_of(3) { ((round as usize * (i + 7) * 31) % 100_000) as f64 / 100.0 } else { i as f64 }
 }
 
 fn append(c: &mut Criterion) {

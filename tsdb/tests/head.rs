@@ -283,8 +283,7 @@ fn native_histograms_and_starts_come_back_from_chunk_and_log() {
             }
             assert_eq!(read, value.clone().into_float(), "{i}");
             let expected = match i {
-                0 | 200 => CounterResetHint::Unknown,
-                100 => CounterResetHint::Reset,
+                0 | 100 | 200 => CounterResetHint::Unknown,
                 _ => CounterResetHint::NotReset,
             };
             // Chunks of 120 begin where they may.
@@ -294,6 +293,30 @@ fn native_histograms_and_starts_come_back_from_chunk_and_log() {
     check(&db);
     drop(db);
     check(&open(&fs, &options(3)).0);
+}
+
+#[test]
+fn floats_and_histograms_of_one_series_keep_their_order_within_a_commit() {
+    let fs = FaultFs::default();
+    let (db, _) = open(&fs, &options(1));
+    let mut appender = db.appender();
+    let reference = appender.series(&series("mixed", 1)).unwrap();
+    for i in 0..9 {
+        if i % 3 == 1 {
+            let value = HistogramValue::Integer(histogram(i as u64, &[1]));
+            appender.append_histogram(reference, Some(at(i)), None, value).unwrap();
+        } else {
+            appender.append_at(reference, at(i), None, i as f64);
+        }
+    }
+    assert_eq!(appender.commit().unwrap().appended, 9);
+    drop(db);
+    let (db, _) = open(&fs, &options(2));
+    let set = db.querier().unwrap().select(&[Matcher::equal("__name__", "mixed")], TimeRange::ALL).unwrap();
+    let mut columns = Columns::default();
+    set.read(0, TimeRange::ALL, &mut columns).unwrap();
+    assert_eq!(columns.timestamps_ms, [0, 2, 3, 5, 6, 8]);
+    assert_eq!(columns.histograms.iter().map(|h| h.timestamp.millis()).collect::<Vec<_>>(), [1, 4, 7]);
 }
 
 #[test]

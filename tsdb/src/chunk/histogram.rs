@@ -53,11 +53,12 @@ impl HistogramValue {
         }
     }
 
-    /// Sets what is known about a counter reset.
-    pub fn set_hint(&mut self, hint: CounterResetHint) {
+    /// What is known about a counter reset.
+    #[must_use]
+    pub fn hint(&self) -> CounterResetHint {
         match self {
-            Self::Integer(h) => h.counter_reset_hint = hint,
-            Self::Float(h) => h.counter_reset_hint = hint,
+            Self::Integer(h) => h.counter_reset_hint,
+            Self::Float(h) => h.counter_reset_hint,
         }
     }
 }
@@ -149,9 +150,14 @@ impl Layout {
         buckets_of(&self.positive_spans)?.checked_add(buckets_of(&self.negative_spans)?)?.checked_add(FIXED_CELLS)
     }
 
-    /// What is known about counter resets within the chunk, its first histogram aside.
-    pub(crate) fn inner_hint(&self) -> CounterResetHint {
-        if self.gauge { CounterResetHint::Gauge } else { CounterResetHint::NotReset }
+    /// What is known about a counter reset at the histogram of this position. Of the first of a chunk nothing is: which
+    /// one comes before it depends on which chunks are read. So it is in Prometheus, also after a reset.
+    fn hint_at(&self, position: usize) -> CounterResetHint {
+        match position {
+            _ if self.gauge => CounterResetHint::Gauge,
+            0 => CounterResetHint::Unknown,
+            _ => CounterResetHint::NotReset,
+        }
     }
 
     pub(crate) fn is_gauge(&self) -> bool {
@@ -262,13 +268,8 @@ pub(crate) fn stale_row(last: &Row) -> Row {
     Row { cells: last.cells.clone(), sum: STALE_NAN }
 }
 
-/// The first `count` rows that [`push_row`] wrote, put together; `first` is the hint of the first.
-pub(crate) fn read_rows(
-    layout: &Layout,
-    bytes: &[u8],
-    count: usize,
-    first: CounterResetHint,
-) -> Result<Vec<HistogramValue>, Malformed> {
+/// The first `count` rows that [`push_row`] wrote, put together.
+pub(crate) fn read_rows(layout: &Layout, bytes: &[u8], count: usize) -> Result<Vec<HistogramValue>, Malformed> {
     let mut input = Decoder::new(bytes);
     let mut row = Row { cells: vec![0; layout.cells().ok_or(input.malformed("too many buckets"))?], sum: 0.0 };
     (0..count)
@@ -278,7 +279,7 @@ pub(crate) fn read_rows(
                 let n = input.uvarint()?;
                 *cell = if layout.integer { cell.wrapping_add(unzigzag(n)) } else { *cell ^ n.swap_bytes() as i64 };
             }
-            Ok(layout.join(&row, if i == 0 { first } else { layout.inner_hint() }))
+            Ok(layout.join(&row, layout.hint_at(i)))
         })
         .collect()
 }
@@ -288,16 +289,9 @@ pub(crate) fn seal(
     layout: &Layout,
     bytes: &[u8],
     count: usize,
-    first: CounterResetHint,
     scratch: &mut decimal::Scratch,
     out: &mut Vec<u8>,
 ) -> Result<(), Malformed> {
-    out.put_u8(match first {
-        CounterResetHint::Unknown => 0,
-        CounterResetHint::Reset => 1,
-        CounterResetHint::NotReset => 2,
-        CounterResetHint::Gauge => 3,
-    });
     layout.encode(out);
     let mut input = Decoder::new(bytes);
     let cells = layout.cells().ok_or(input.malformed("too many buckets"))?;
@@ -331,13 +325,6 @@ pub(crate) fn open(input: &mut Decoder<'_>, count: usize) -> Result<Vec<Arc<Floa
 
 /// As [`open`], in the form in which they were given.
 pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<HistogramValue>, Malformed> {
-    let first = match input.u8()? {
-        0 => CounterResetHint::Unknown,
-        1 => CounterResetHint::Reset,
-        2 => CounterResetHint::NotReset,
-        3 => CounterResetHint::Gauge,
-        _ => return Err(input.malformed("unknown counter reset hint")),
-    };
     let layout = Layout::decode(input)?;
     // A column takes at least three bytes, so this bounds what is allocated.
     let cells = layout.cells().filter(|&n| n <= input.remaining()).ok_or(input.malformed("too many buckets"))?;
@@ -361,7 +348,7 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
         .enumerate()
         .map(|(i, &sum)| {
             let row = Row { cells: columns.iter().map(|column| column[i]).collect(), sum };
-            layout.join(&row, if i == 0 { first } else { layout.inner_hint() })
+            layout.join(&row, layout.hint_at(i))
         })
         .collect())
 }

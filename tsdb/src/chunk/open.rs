@@ -10,7 +10,6 @@ use super::gorilla::{self, FloatWriter};
 use super::histogram::{self, HistogramValue, Layout, Row};
 use super::timestamps::Column;
 use super::words::{HasWords, Words};
-use crate::histogram::CounterResetHint;
 use crate::querier::Columns;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
@@ -67,7 +66,6 @@ enum Body {
 #[derive(Debug)]
 struct Histograms {
     layout: Layout,
-    first: CounterResetHint,
     /// Times of the rows: ordinals or milliseconds since the base, as tsz's time is for floats.
     rows: RwLock<(Vec<u64>, Vec<u8>)>,
 }
@@ -160,7 +158,7 @@ impl OpenChunk {
     fn histograms(&self, count: usize) -> Vec<(u64, HistogramValue)> {
         let Body::Histograms(histograms) = &self.body else { return Vec::new() };
         let (times, bytes) = histograms.rows.read().clone();
-        let values = histogram::read_rows(&histograms.layout, &bytes, count, histograms.first)
+        let values = histogram::read_rows(&histograms.layout, &bytes, count)
             .expect("rows that never left memory are as they were written");
         times.into_iter().zip(values).collect()
     }
@@ -180,7 +178,7 @@ impl OpenChunk {
             Body::Histograms(histograms) => {
                 let rows = histograms.rows.read();
                 out.times.extend(rows.0.iter().take(count).map(|&time| time as i64));
-                out.rows = Some((histograms.layout.clone(), histograms.first, rows.1.clone()));
+                out.rows = Some((histograms.layout.clone(), rows.1.clone()));
             }
         }
     }
@@ -202,7 +200,7 @@ impl OpenChunk {
 pub(crate) struct Contents {
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
-    pub(crate) rows: Option<(Layout, CounterResetHint, Vec<u8>)>,
+    pub(crate) rows: Option<(Layout, Vec<u8>)>,
     pub(crate) starts: Starts,
 }
 
@@ -245,10 +243,8 @@ impl ChunkWriter {
     }
 
     /// Opens a chunk for histograms of `layout`.
-    fn histograms(times: Times, layout: Layout, first: CounterResetHint) -> Self {
-        let first = if layout.is_gauge() { CounterResetHint::Gauge } else { first };
-        let rows = RwLock::default();
-        let chunk = OpenChunk::new(times, Body::Histograms(Box::new(Histograms { layout, first, rows })));
+    fn histograms(times: Times, layout: Layout) -> Self {
+        let chunk = OpenChunk::new(times, Body::Histograms(Box::new(Histograms { layout, rows: RwLock::default() })));
         Self { stream: Stream::Histograms(Box::new(None)), chunk, count: 0, last_time: 0 }
     }
 
@@ -279,18 +275,11 @@ impl ChunkWriter {
         self.last_time = time;
     }
 
-    /// Appends a histogram to the chunk, or gives the chunk that it must begin: `None` if it went in.
+    /// Appends a histogram, unless it must begin a chunk: because it is laid out differently, or a count went down.
     /// The caller has checked that there is room and that `time` follows.
-    pub(crate) fn push_histogram(
-        &mut self,
-        time: u64,
-        layout: &Layout,
-        row: &Row,
-        stale: bool,
-        start_ms: i64,
-    ) -> Result<(), CounterResetHint> {
+    pub(crate) fn push_histogram(&mut self, time: u64, layout: &Layout, row: &Row, stale: bool, start_ms: i64) -> bool {
         let (Stream::Histograms(last), Body::Histograms(body)) = (&mut self.stream, &self.chunk.body) else {
-            return Err(CounterResetHint::Unknown);
+            return false;
         };
         let mut bytes = Vec::new();
         let kept;
@@ -299,8 +288,8 @@ impl ChunkWriter {
                 kept = histogram::stale_row(last);
                 &kept
             }
-            _ if *layout != body.layout => return Err(CounterResetHint::Unknown),
-            Some(last) if !layout.is_gauge() && layout.resets(last, row) => return Err(CounterResetHint::Reset),
+            _ if *layout != body.layout => return false,
+            Some(last) if !layout.is_gauge() && layout.resets(last, row) => return false,
             _ => row,
         };
         histogram::push_row(&body.layout, last.as_ref().as_ref(), row, &mut bytes);
@@ -313,22 +302,14 @@ impl ChunkWriter {
         self.note_start(start_ms);
         self.count += 1;
         self.last_time = time;
-        Ok(())
+        true
     }
 
     /// Opens a chunk that begins with this histogram.
-    pub(crate) fn starting_with(
-        times: Times,
-        time: u64,
-        layout: &Layout,
-        row: &Row,
-        first: CounterResetHint,
-        start_ms: i64,
-    ) -> Self {
-        let mut writer = Self::histograms(times, layout.clone(), first);
-        writer
-            .push_histogram(time, layout, row, false, start_ms)
-            .expect("an empty chunk of the same layout takes any histogram");
+    pub(crate) fn starting_with(times: Times, time: u64, layout: &Layout, row: &Row, start_ms: i64) -> Self {
+        let mut writer = Self::histograms(times, layout.clone());
+        let taken = writer.push_histogram(time, layout, row, false, start_ms);
+        debug_assert!(taken, "an empty chunk of the same layout takes any histogram");
         writer
     }
 

@@ -113,8 +113,8 @@ fn encode(sealer: &mut Sealer, on_column: bool) {
         out.put_varint(start.wrapping_sub(last));
         last = start;
     }
-    out[0] = if let Some((layout, first, rows)) = rows {
-        histogram::seal(layout, rows, times.len(), *first, decimals, out)
+    out[0] = if let Some((layout, rows)) = rows {
+        histogram::seal(layout, rows, times.len(), decimals, out)
             .expect("rows that never left memory are as they were written");
         Kind::Histograms
     } else if decimal::encode(values, values.len() * 8, decimals, out) {

@@ -40,6 +40,8 @@ pub(crate) struct BatchSample {
 
 #[derive(Clone, Debug)]
 pub(crate) struct BatchHistogram {
+    /// How many timed floats were added before it: a series may have both, in the order in which they came.
+    pub(crate) after: usize,
     pub(crate) series: SeriesRef,
     /// `None` for the appender's own time.
     pub(crate) at_ms: Option<i64>,
@@ -166,7 +168,8 @@ impl<'h> Appender<'h> {
             return Err(AppendError::InvalidHistogram);
         }
         let (at_ms, start_ms) = (at.map(Timestamp::millis), start.map_or(0, Timestamp::millis));
-        self.batch.histograms.push(BatchHistogram { series, at_ms, start_ms, value });
+        let after = self.batch.timed.len();
+        self.batch.histograms.push(BatchHistogram { after, series, at_ms, start_ms, value });
         Ok(())
     }
 

@@ -155,18 +155,11 @@ impl Committer {
             record.finish(&mut body);
             self.body = body;
         }
-        if let Some(&(_, first_ms)) = batch.timed.first() {
-            let timed = batch.timed.iter().any(|&(_, at_ms)| at_ms != first_ms);
-            let started = batch.timed.iter().any(|(s, _)| s.start_ms != 0);
-            let mut body = std::mem::take(&mut self.body);
-            let mut record = SamplesWriter::begin(&mut body, None, first_ms, timed, started);
-            for (sample, at_ms) in &mut batch.timed {
-                self.log_sample(head, sample, *at_ms, &mut record, &mut body, committed);
-            }
-            record.finish(&mut body);
-            self.body = body;
-        }
-        for histogram in &mut batch.histograms {
+        let Batch { timed, histograms, .. } = batch;
+        let mut done = 0;
+        for histogram in histograms {
+            self.log_timed(head, &mut timed[done..histogram.after], committed);
+            done = histogram.after;
             let at_ms = *histogram.at_ms.get_or_insert_with(|| column.map_or(0, |(_, at)| at.millis()));
             let bits = histogram.value.sum().to_bits();
             match self.judge(head, histogram.series, at_ms, bits, committed) {
@@ -174,6 +167,7 @@ impl Committer {
                 None => histogram.series = LEFT_OUT,
             }
         }
+        self.log_timed(head, &mut timed[done..], committed);
         if committed.appended == 0 && batch.metadata.is_empty() {
             return Ok(());
         }
@@ -191,6 +185,20 @@ impl Committer {
             self.last_commit += 1;
         }
         written
+    }
+
+    /// Judges and writes floats with times of their own.
+    fn log_timed(&mut self, head: &Head, timed: &mut [(BatchSample, i64)], committed: &mut Committed) {
+        let Some(&(_, first_ms)) = timed.first() else { return };
+        let each_its_own = timed.iter().any(|&(_, at_ms)| at_ms != first_ms);
+        let started = timed.iter().any(|(s, _)| s.start_ms != 0);
+        let mut body = std::mem::take(&mut self.body);
+        let mut record = SamplesWriter::begin(&mut body, None, first_ms, each_its_own, started);
+        for (sample, at_ms) in timed {
+            self.log_sample(head, sample, *at_ms, &mut record, &mut body, committed);
+        }
+        record.finish(&mut body);
+        self.body = body;
     }
 
     #[inline]
@@ -309,20 +317,26 @@ impl Committer {
                 judged(shards, sample.series).append(placed, &mut context);
             }
         }
-        for (sample, at_ms) in batch.timed.iter().filter(|(s, _)| s.series != LEFT_OUT) {
-            let placed = PlacedFloat {
-                placement: Placement::Own,
-                at_ms: *at_ms,
-                start_ms: sample.start_ms,
-                value: sample.value,
-            };
-            judged(shards, sample.series).append(placed, &mut context);
+        let mut done = 0;
+        for histogram in &batch.histograms {
+            apply_timed(shards, &batch.timed[done..histogram.after], &mut context);
+            done = histogram.after;
+            if histogram.series != LEFT_OUT {
+                let at_ms = histogram.at_ms.expect("filled in when it was logged");
+                let writer = judged(shards, histogram.series);
+                writer.append_histogram(Placement::Own, at_ms, histogram.start_ms, &histogram.value, &mut context);
+            }
         }
-        for histogram in batch.histograms.iter().filter(|h| h.series != LEFT_OUT) {
-            let at_ms = histogram.at_ms.expect("filled in when it was logged");
-            let writer = judged(shards, histogram.series);
-            writer.append_histogram(Placement::Own, at_ms, histogram.start_ms, &histogram.value, &mut context);
-        }
+        apply_timed(shards, &batch.timed[done..], &mut context);
+    }
+}
+
+/// Puts the accepted of floats with times of their own into their chunks.
+fn apply_timed(shards: &mut [Slab<SeriesWriter>], timed: &[(BatchSample, i64)], context: &mut ApplyContext<'_>) {
+    for (sample, at_ms) in timed.iter().filter(|(s, _)| s.series != LEFT_OUT) {
+        let placed =
+            PlacedFloat { placement: Placement::Own, at_ms: *at_ms, start_ms: sample.start_ms, value: sample.value };
+        judged(shards, sample.series).append(placed, context);
     }
 }
 

@@ -259,16 +259,16 @@ impl SeriesWriter {
     ) {
         let (layout, row) = split(value).expect("checked when it was put into the batch");
         let stale = value.is_stale();
-        let mut first = CounterResetHint::Unknown;
-        if let Some(time) = self.chunk.as_ref().and_then(|chunk| self.time_in(chunk, placement, at_ms)) {
+        // Who exposes it may know of a reset that the counts do not show.
+        let told = value.hint() == CounterResetHint::Reset;
+        if let Some(time) = self.chunk.as_ref().filter(|_| !told).and_then(|c| self.time_in(c, placement, at_ms)) {
             let chunk = self.chunk.as_mut().expect("it was there a moment ago");
-            match chunk.push_histogram(time, &layout, &row, stale, start_ms) {
-                Ok(()) => return self.publish(context),
-                Err(hint) => first = hint,
+            if chunk.push_histogram(time, &layout, &row, stale, start_ms) {
+                return self.publish(context);
             }
         }
         let (times, time) = self.next_times(placement, at_ms);
-        self.replace(ChunkWriter::starting_with(times, time, &layout, &row, first, start_ms), context);
+        self.replace(ChunkWriter::starting_with(times, time, &layout, &row, start_ms), context);
         self.publish(context);
     }
 
