@@ -147,3 +147,6 @@ impl Segment {
         Ok(Self { number, file: LogFile { path, file }, at: SEGMENT_HEADER_BYTES, reserved: size })
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests;
