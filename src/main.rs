@@ -2,7 +2,36 @@
 
 #![forbid(unsafe_code)]
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the server that is configured is still to be wired"))]
+mod cli;
 mod config;
+mod flags;
+mod log;
+mod process;
+mod wire;
 
-fn main() {}
+use std::process::ExitCode;
+
+use flags::Flags;
+
+/// Half the time of glibc's for the many small pieces that labels and chunks are.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let (flags, left_out) = match Flags::parse_from(std::env::args()) {
+        Ok(parsed) => parsed,
+        Err(error) => error.exit(),
+    };
+    if let Some(command) = &flags.command {
+        return cli::run(command).into();
+    }
+    log::start(flags.log_level, flags.log_format);
+    log::left_out(&left_out);
+    match wire::serve(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("silverback: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

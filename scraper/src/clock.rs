@@ -28,7 +28,9 @@ impl Clock {
         })
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The time of day.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
         (self.0)()
     }
 }

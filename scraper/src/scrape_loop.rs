@@ -264,6 +264,7 @@ impl<S: Store> ScrapeLoop<S> {
             error: outcome.error.map(|error| error.to_string()).unwrap_or_default(),
             at: Some(at),
             duration: started.elapsed(),
+            samples: outcome.counts.scraped,
         });
     }
 

@@ -77,6 +77,8 @@ pub struct LastScrape {
     pub at: Option<Timestamp>,
     /// How long it took.
     pub duration: Duration,
+    /// Samples in it.
+    pub samples: usize,
 }
 
 /// A target that is being scraped, shared by its loop and those who look at it.

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     /// All jobs, those of `scrape_config_files` after those of the file itself.
     pub(crate) scrape: Vec<ScrapeConfig>,
     /// What to add to series and alerts that go elsewhere. `${VAR}` is expanded.
+    #[cfg_attr(not(test), expect(dead_code, reason = "what goes elsewhere, alerts and remote write, is yet to come"))]
     pub(crate) external_labels: BTreeMap<String, String>,
     /// How often rules would be evaluated; the default step of subqueries.
     pub(crate) evaluation_interval: Duration,

@@ -34,6 +34,7 @@ pub fn router(state: AppState) -> Router {
         .route("/targets", get(api::targets::targets))
         .route("/targets/metadata", get(api::metadata::of_targets))
         .route("/scrape_pools", get(api::targets::pools))
+        .route("/scrape_pools/config", get(api::targets::pool_config))
         .route("/rules", get(api::targets::rules))
         .route("/alerts", get(api::targets::alerts))
         .route("/alertmanagers", get(api::targets::alertmanagers))

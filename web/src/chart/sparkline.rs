@@ -22,7 +22,7 @@ pub fn sparkline(values: &[f64], options: &ChartOptions) -> String {
         let x = step as f64 / (values.len() - 1).max(1) as f64 * width;
         (x.round() as i32, (height - margin - part * (height - 2.0 * margin)).round() as i32)
     };
-    picture(options, "Trend", |area, _| {
+    let svg = picture(options, "Trend", |area, _| {
         let steps: Vec<_> = values.iter().enumerate().collect();
         for piece in steps.split(|(_, value)| !drawable(value)).filter(|piece| piece.len() > 1) {
             let line: Vec<_> = piece.iter().copied().map(place).collect();
@@ -32,5 +32,7 @@ pub fn sparkline(values: &[f64], options: &ChartOptions) -> String {
             area.draw(&Polygon::new(outline, PALETTE[0].mix(0.15))).expect("drawing into memory does not fail");
             area.draw(&PathElement::new(line, stroke)).expect("drawing into memory does not fail");
         }
-    })
+    });
+    // It fills whatever box it is put into.
+    svg.replacen("<svg ", "<svg preserveAspectRatio=\"none\" ", 1)
 }

@@ -71,7 +71,10 @@ pub(super) fn picture(options: &ChartOptions, label: &str, draw: impl FnOnce(&Ar
     }
     // The size in pixels; the view box stays as large as what was drawn.
     let drawn = format!("width=\"{}\" height=\"{}\"", width * SCALE, height * SCALE);
-    let shown = format!("width=\"{width}\" height=\"{height}\" role=\"img\" aria-label=\"{}\"", attribute(label));
+    let shown = format!(
+        "width=\"{width}\" height=\"{height}\" stroke-linejoin=\"round\" role=\"img\" aria-label=\"{}\"",
+        attribute(label)
+    );
     options.theme.finish(svg.replacen(&drawn, &shown, 1))
 }
 

@@ -22,18 +22,9 @@ pub enum Unit {
     PerSecond,
 }
 
-const DECIMAL: [(f64, &str); 10] = [
-    (1e18, "E"),
-    (1e15, "P"),
-    (1e12, "T"),
-    (1e9, "G"),
-    (1e6, "M"),
-    (1e3, "k"),
-    (1.0, ""),
-    (1e-3, "m"),
-    (1e-6, "µ"),
-    (1e-9, "n"),
-];
+/// Below one, decimals are read more easily than thousandths.
+const DECIMAL: [(f64, &str); 9] =
+    [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1e-3, ""), (1e-6, "µ"), (1e-9, "n")];
 const BINARY: [(f64, &str); 7] = [
     (1_152_921_504_606_846_976.0, "Ei"),
     (1_125_899_906_842_624.0, "Pi"),
@@ -161,10 +152,12 @@ fn scaled(value: f64, step: f64, units: &[(f64, &str)], gap: &str, suffix: &str)
         return format!("0{}{base}{suffix}", if base.is_empty() && suffix.is_empty() { "" } else { gap });
     }
     let at = units.iter().position(|(factor, _)| value.abs() >= *factor).unwrap_or(units.len() - 1);
-    let mut number = decimals(value / units[at].0, step / units[at].0);
+    // What has no name stands for itself.
+    let factor = if units[at].1.is_empty() { 1.0 } else { units[at].0 };
+    let mut number = decimals(value / factor, step / factor);
     let mut name = units[at].1;
     // What rounds up to one of the next larger unit is written so.
-    if at > 0 && number.parse::<f64>().is_ok_and(|n| n.abs() * units[at].0 >= units[at - 1].0) {
+    if at > 0 && number.parse::<f64>().is_ok_and(|n| n.abs() * factor >= units[at - 1].0) {
         number = if value < 0.0 { "-1".into() } else { "1".into() };
         name = units[at - 1].1;
     }
@@ -193,7 +186,8 @@ mod tests {
             (Unit::Number, 1_234_567.0, "1.235M"),
             (Unit::Number, 999.95, "1k"),
             (Unit::Number, -20.5, "-20.5"),
-            (Unit::Number, 0.0012, "1.2m"),
+            (Unit::Number, 0.0012, "0.0012"),
+            (Unit::Number, 0.000_25, "250µ"),
             (Unit::Bytes, 0.0, "0 B"),
             (Unit::Bytes, 1536.0, "1.5 KiB"),
             (Unit::Bytes, 25_769_803_776.0, "24 GiB"),

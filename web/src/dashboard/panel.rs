@@ -7,7 +7,7 @@ use query::{Answer, Point, Series, Steps, Value};
 use tsdb::{Labels, TimeRange, Timestamp};
 
 use super::model::{Panel, PanelKind, ValueKind};
-use super::variables::{Choices, series_name, substitute};
+use super::variables::{Choices, series_name, substitute, telling_names};
 use crate::api::ApiError;
 use crate::api::query::{Query, run};
 use crate::chart::{ChartOptions, Line, Theme, Unit, gauge, sparkline};
@@ -131,9 +131,13 @@ pub(crate) async fn lines(state: &AppState, queries: &[(String, String)], slice:
     let answers = join_all(queries.iter().map(|(expr, _)| evaluate(state, expr, steps()))).await;
     let mut lines = Vec::new();
     for (answer, (_, template)) in answers.into_iter().zip(queries) {
-        if let Value::Matrix(matrix) = answer?.value {
-            lines.extend(matrix.into_iter().map(|s| Line { name: series_name(template, &s.labels), series: s }));
-        }
+        let Value::Matrix(matrix) = answer?.value else { continue };
+        let names = if template.is_empty() {
+            telling_names(matrix.iter().map(|series| &series.labels))
+        } else {
+            matrix.iter().map(|series| series_name(template, &series.labels)).collect()
+        };
+        lines.extend(names.into_iter().zip(matrix).map(|(name, series)| Line { name, series }));
     }
     Ok(lines)
 }

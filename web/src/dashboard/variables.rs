@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tsdb::{Querier, TimeRange};
+use tsdb::{Labels, Querier, TimeRange};
 
 use super::model::Variable;
 use crate::api::params::Params;
@@ -103,8 +103,17 @@ fn escaped(value: &str) -> String {
     out
 }
 
+/// What tells series apart: their labels less those that all of them have alike. A series that is alone keeps its own.
+pub(crate) fn telling_names<'l>(series: impl Iterator<Item = &'l Labels> + Clone) -> Vec<String> {
+    let Some(first) = series.clone().next() else { return Vec::new() };
+    let alike = |name: &str| series.clone().all(|labels| labels.get(name) == first.get(name));
+    let alone = series.clone().nth(1).is_none();
+    let common: Vec<&str> = first.iter().map(|(name, _)| name).filter(|name| !alone && alike(name)).collect();
+    series.map(|labels| labels.filtered(|name| !common.contains(&name)).to_string()).collect()
+}
+
 /// Puts labels in the place of `{{label}}`; all labels if `template` is empty.
-pub(crate) fn series_name(template: &str, labels: &tsdb::Labels) -> String {
+pub(crate) fn series_name(template: &str, labels: &Labels) -> String {
     if template.is_empty() {
         return labels.to_string();
     }
@@ -122,8 +131,6 @@ pub(crate) fn series_name(template: &str, labels: &tsdb::Labels) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tsdb::Labels;
-
     use super::*;
 
     fn chosen(value: &str) -> Choices {
@@ -146,6 +153,14 @@ mod tests {
         let put = |text: &str| substitute(text, &[chosen("")], Duration::from_secs(300));
         assert_eq!(put("rate(x{host=~\"$host\"}[$window])"), "rate(x{host=~\".*\"}[300000ms])");
         assert_eq!(put("${host}_x $hosts $ $"), ".*_x $hosts $ $");
+    }
+
+    #[test]
+    fn what_all_series_have_alike_is_not_said() {
+        let set = |cpu: &str| Labels::from_pairs([("__name__", "m"), ("cpu", cpu), ("job", "node")]);
+        assert_eq!(telling_names([&set("0"), &set("1")].into_iter()), [r#"{cpu="0"}"#, r#"{cpu="1"}"#]);
+        assert_eq!(telling_names([&set("0")].into_iter()), [r#"m{cpu="0", job="node"}"#]);
+        assert_eq!(telling_names([&set(""), &set("1")].into_iter()), ["{}", r#"{cpu="1"}"#]);
     }
 
     #[test]

@@ -1,0 +1,384 @@
+//! The command line: flags spelled as Prometheus spells them.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::BoolishValueParser;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+
+/// A Prometheus-compatible metrics server: scrapes targets, keeps their samples, answers PromQL, draws the answers.
+///
+/// Without flags it listens on 127.0.0.1:9090, stores in ./data and scrapes itself and this machine every 5 s.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "silverback", version, max_term_width = 110)]
+pub(crate) struct Flags {
+    /// Prometheus configuration file. Without it this server and this machine are scraped.
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Address to listen on; may be given more than once. [default: 127.0.0.1:9090, with --config.file 0.0.0.0:9090]
+    #[arg(long = "web.listen-address", value_name = "ADDRESS")]
+    pub(crate) listen: Vec<String>,
+
+    /// Directory of the data.
+    #[arg(long = "storage.tsdb.path", value_name = "DIR", default_value = "data")]
+    pub(crate) data: PathBuf,
+
+    /// When logged samples are made to survive a power cut: `commit` (before a scrape or a pushed request is
+    /// acknowledged), a duration (in the background), or `never` (when the system sees fit). Samples survive the end of
+    /// the process in any case.
+    #[arg(long = "storage.wal-sync", value_name = "WHEN", default_value = "1s")]
+    pub(crate) wal_sync: WalSync,
+
+    /// Series that may be in memory; 0 for no limit.
+    #[arg(long = "storage.max-series", value_name = "N", default_value_t = 0)]
+    pub(crate) max_series: u64,
+
+    /// Accept remote write requests on /api/v1/write.
+    #[arg(long = "web.enable-remote-write-receiver", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    pub(crate) enable_remote_write: bool,
+
+    /// Allow /-/reload and /-/quit.
+    #[arg(long = "web.enable-lifecycle", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    pub(crate) enable_lifecycle: bool,
+
+    /// Folder of further dashboards, YAML files.
+    #[arg(long = "web.dashboards", value_name = "DIR")]
+    pub(crate) dashboards: Option<PathBuf>,
+
+    /// Address under which others reach this server, for links to it. Its path is the default of --web.route-prefix.
+    #[arg(long = "web.external-url", value_name = "URL", default_value = "", hide_default_value = true)]
+    pub(crate) external_url: String,
+
+    /// What comes before the path of every address.
+    #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "", hide_default_value = true)]
+    pub(crate) route_prefix: String,
+
+    /// Origins that browsers may call the API from: a regular expression for all of the origin.
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
+    pub(crate) cors_origin: String,
+
+    /// What stands in the title of every page.
+    #[arg(long = "web.page-title", value_name = "TEXT", default_value = "Silverback")]
+    pub(crate) page_title: String,
+
+    /// How long a query may take.
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
+    pub(crate) query_timeout: Duration,
+
+    /// Queries that run at once; more wait for a place.
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20)]
+    pub(crate) query_concurrency: usize,
+
+    /// Samples that a query may hold in memory at once.
+    #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
+    pub(crate) query_samples: u64,
+
+    /// Bytes that a query may hold in memory at once; takes the units KB, MB, GB.
+    #[arg(long = "query.max-memory", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
+    pub(crate) query_memory: u64,
+
+    /// How long a sample counts as current.
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) lookback: Duration,
+
+    /// Behaviour that is off by default: promql-delayed-name-removal, type-and-unit-labels, use-start-timestamps,
+    /// promql-per-step-stats. What is listed as a feature in Prometheus and is no longer behind a switch is accepted.
+    #[arg(long = "enable-feature", value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) features: Vec<String>,
+
+    /// Only messages of this level and above.
+    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: LogLevel,
+
+    /// How messages are written: for people, as key=value pairs, or as JSON.
+    #[arg(long = "log.format", value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check files without starting anything.
+    #[command(subcommand)]
+    Check(Check),
+}
+
+/// What to check.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Check {
+    /// Configuration files: prints what is wrong with them, and what of them has no effect.
+    Config {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `--storage.wal-sync`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WalSync {
+    Commit,
+    Every(Duration),
+    Never,
+}
+
+impl std::str::FromStr for WalSync {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "commit" => Ok(Self::Commit),
+            "never" => Ok(Self::Never),
+            text => match duration(text) {
+                Ok(every) if !every.is_zero() => Ok(Self::Every(every)),
+                _ => Err("must be commit, never or a duration like 1s".into()),
+            },
+        }
+    }
+}
+
+/// `--log.level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+/// `--log.format`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Logfmt,
+    Json,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    scraper::parse_duration(text).map_err(|_| "must be a duration like 30s, 5m or 1h30m".into())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "B" => 1,
+        "KB" | "KIB" => 1 << 10,
+        "MB" | "MIB" => 1 << 20,
+        "GB" | "GIB" => 1 << 30,
+        "TB" | "TIB" => 1 << 40,
+        _ => return Err("must be a number of bytes, with KB, MB or GB behind it if need be".into()),
+    };
+    let number: u64 = digits.parse().map_err(|_| "must be a whole number of bytes, KB, MB or GB".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "is too large".into())
+}
+
+/// Flags of Prometheus that have no effect here, and whether a value follows.
+const WITHOUT_EFFECT: [(&str, bool); 38] = [
+    ("alertmanager.notification-batch-size", true),
+    ("alertmanager.notification-queue-capacity", true),
+    ("alertmanager.drain-notification-queue-on-shutdown", false),
+    ("agent", false),
+    ("auto-gomaxprocs", false),
+    ("auto-gomemlimit", false),
+    ("auto-gomemlimit.ratio", true),
+    ("config.auto-reload-interval", true),
+    ("rules.alert.for-grace-period", true),
+    ("rules.alert.for-outage-tolerance", true),
+    ("rules.alert.resend-delay", true),
+    ("rules.max-concurrent-evals", true),
+    ("scrape.adjust-timestamps", false),
+    ("scrape.discovery-reload-interval", true),
+    ("scrape.name-escaping-scheme", true),
+    ("scrape.timestamp-tolerance", true),
+    ("storage.remote.flush-deadline", true),
+    ("storage.remote.read-concurrent-limit", true),
+    ("storage.remote.read-max-bytes-in-frame", true),
+    ("storage.remote.read-sample-limit", true),
+    ("storage.tsdb.allow-overlapping-blocks", false),
+    ("storage.tsdb.allow-overlapping-compaction", false),
+    ("storage.tsdb.head-chunks-write-queue-size", true),
+    ("storage.tsdb.max-block-chunk-segment-size", true),
+    ("storage.tsdb.max-block-duration", true),
+    ("storage.tsdb.min-block-duration", true),
+    ("storage.tsdb.no-lockfile", false),
+    ("storage.tsdb.retention.size", true),
+    ("storage.tsdb.retention.time", true),
+    ("storage.tsdb.samples-per-chunk", true),
+    ("storage.tsdb.wal-compression", false),
+    ("storage.tsdb.wal-compression-type", true),
+    ("storage.tsdb.wal-segment-size", true),
+    ("web.config.file", true),
+    ("web.console.libraries", true),
+    ("web.console.templates", true),
+    ("web.enable-admin-api", false),
+    ("web.max-connections", true),
+];
+
+/// Flags of Prometheus with values that we take but that do nothing, and flags that nobody knows: what was left out of
+/// the command line, for a warning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    /// Known to Prometheus.
+    pub(crate) without_effect: Vec<String>,
+    /// Known to nobody, with the nearest flag there is.
+    pub(crate) unknown: Vec<(String, Option<String>)>,
+}
+
+impl Flags {
+    /// Reads a command line. Flags without effect and unknown ones are left out and told of: someone who swaps the
+    /// binary keeps the command.
+    ///
+    /// # Errors
+    /// If a value cannot be used, or help was asked for.
+    pub(crate) fn parse_from(line: impl IntoIterator<Item = String>) -> Result<(Self, LeftOut), clap::Error> {
+        let command = Self::command();
+        let mut left_out = LeftOut::default();
+        let mut kept = Vec::new();
+        let mut line = line.into_iter().peekable();
+        kept.extend(line.next());
+        let mut flags_end = false;
+        while let Some(word) = line.next() {
+            flags_end |= word == "--" || command.find_subcommand(&word).is_some();
+            let name = word.strip_prefix("--").filter(|name| !flags_end && !name.is_empty());
+            let Some(flag) = name else {
+                kept.push(word);
+                continue;
+            };
+            let (name, has_value) = flag.split_once('=').map_or((flag, false), |(name, _)| (name, true));
+            if let Some(off) = name.strip_prefix("no-").filter(|off| is_switch(&command, off)) {
+                kept.push(format!("--{off}=false"));
+                continue;
+            }
+            if known(&command, name) {
+                kept.push(word);
+                continue;
+            }
+            let bare = name.strip_prefix("no-").unwrap_or(name);
+            let takes_value = match WITHOUT_EFFECT.iter().find(|(known, _)| *known == name || *known == bare) {
+                Some((_, takes_value)) => {
+                    left_out.without_effect.push(format!("--{name}"));
+                    *takes_value
+                }
+                None => {
+                    left_out.unknown.push((format!("--{name}"), nearest(&command, name)));
+                    line.peek().is_some_and(|next| command.find_subcommand(next).is_none())
+                }
+            };
+            if takes_value && !has_value {
+                line.next_if(|next| !next.starts_with('-'));
+            }
+        }
+        let matches = command.try_get_matches_from(kept)?;
+        Ok((Self::from_arg_matches(&matches)?, left_out))
+    }
+
+    /// The flags in use with their values, for `/api/v1/status/flags`.
+    pub(crate) fn in_use(&self) -> BTreeMap<String, String> {
+        let duration = scraper::format_duration;
+        let text = |path: &Option<PathBuf>| path.as_ref().map_or_else(String::new, |path| path.display().to_string());
+        let sync = match self.wal_sync {
+            WalSync::Commit => "commit".to_owned(),
+            WalSync::Every(every) => duration(every),
+            WalSync::Never => "never".to_owned(),
+        };
+        [
+            ("config.file", text(&self.config)),
+            ("enable-feature", self.features.join(",")),
+            ("log.format", format!("{:?}", self.log_format).to_lowercase()),
+            ("log.level", format!("{:?}", self.log_level).to_lowercase()),
+            ("query.lookback-delta", duration(self.lookback)),
+            ("query.max-concurrency", self.query_concurrency.to_string()),
+            ("query.max-memory", self.query_memory.to_string()),
+            ("query.max-samples", self.query_samples.to_string()),
+            ("query.timeout", duration(self.query_timeout)),
+            ("storage.max-series", self.max_series.to_string()),
+            ("storage.tsdb.path", self.data.display().to_string()),
+            ("storage.wal-sync", sync),
+            ("web.cors.origin", self.cors_origin.clone()),
+            ("web.dashboards", text(&self.dashboards)),
+            ("web.enable-admin-api", "false".into()),
+            ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
+            ("web.enable-remote-write-receiver", self.enable_remote_write.to_string()),
+            ("web.external-url", self.external_url.clone()),
+            ("web.listen-address", self.listen.join(",")),
+            ("web.page-title", self.page_title.clone()),
+            ("web.route-prefix", self.route_prefix.clone()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+    }
+}
+
+fn known(command: &clap::Command, name: &str) -> bool {
+    matches!(name, "help" | "version") || command.get_arguments().any(|arg| arg.get_long() == Some(name))
+}
+
+fn is_switch(command: &clap::Command, name: &str) -> bool {
+    command
+        .get_arguments()
+        .any(|arg| arg.get_long() == Some(name) && arg.get_num_args().is_some_and(|values| values.min_values() == 0))
+}
+
+/// The flag that is spelled most like `name`, if one is.
+fn nearest(command: &clap::Command, name: &str) -> Option<String> {
+    let flags = command.get_arguments().filter_map(clap::Arg::get_long);
+    let (distance, flag) = flags.map(|flag| (strsim::damerau_levenshtein(flag, name), flag)).min()?;
+    (distance <= 3).then(|| format!("--{flag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<(Flags, LeftOut), clap::Error> {
+        Flags::parse_from(std::iter::once("silverback").chain(line.split_whitespace()).map(str::to_owned))
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn a_command_line_of_prometheus_is_taken_as_it_is() {
+        let line = "--config.file=/etc/prometheus.yml --storage.tsdb.path /data --storage.tsdb.retention.time 15d \
+                    --web.console.libraries=x --web.enable-lifecycle --no-web.enable-remote-write-receiver \
+                    --web.listen-address=:9090 --query.timeout=1m30s";
+        let (flags, left_out) = parse(line).unwrap();
+        assert_eq!(flags.data, PathBuf::from("/data"));
+        assert_eq!((flags.enable_lifecycle, flags.enable_remote_write), (true, false));
+        assert_eq!(flags.query_timeout, Duration::from_secs(90));
+        assert_eq!(left_out.without_effect, ["--storage.tsdb.retention.time", "--web.console.libraries"]);
+        assert!(left_out.unknown.is_empty());
+    }
+
+    #[test]
+    fn an_unknown_flag_is_told_of_with_the_nearest_there_is() {
+        let (_, left_out) = parse("--web.listen-adress=:1 --some.thing value").unwrap();
+        let expected = [
+            ("--web.listen-adress".to_owned(), Some("--web.listen-address".to_owned())),
+            ("--some.thing".to_owned(), None),
+        ];
+        assert_eq!(left_out.unknown, expected);
+    }
+
+    #[test]
+    fn values_that_cannot_be_used_are_errors() {
+        for bad in ["--query.timeout=soon", "--storage.wal-sync=sometimes", "--query.max-memory=1.5GB", "stray"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse("--query.max-memory=512MB").unwrap().0.query_memory, 512 << 20);
+        assert_eq!(parse("--storage.wal-sync=commit").unwrap().0.wal_sync, WalSync::Commit);
+    }
+
+    #[test]
+    fn subcommands_keep_their_arguments() {
+        let (flags, _) = parse("check config a.yml b.yml").unwrap();
+        assert!(matches!(flags.command, Some(Command::Check(Check::Config { files })) if files.len() == 2));
+    }
+}

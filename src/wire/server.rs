@@ -1,0 +1,223 @@
+//! What the web shows of the rest of the server.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use scraper::{ScrapeManager, TargetHealth};
+use tokio::sync::watch;
+use tsdb::{Db, Timestamp};
+use web::{ActiveTarget, DroppedTarget, Health, Server, TargetMetadata, Targets};
+
+use super::{now, sources};
+use crate::config::Config;
+use crate::flags::Flags;
+use crate::process;
+
+/// The configuration in force and what it runs.
+pub(super) struct ServerInfo {
+    manager: Arc<ScrapeManager<Arc<Db>>>,
+    config_file: Option<PathBuf>,
+    flags: BTreeMap<String, String>,
+    external_url: Option<String>,
+    own: Option<SocketAddr>,
+    metrics_path: String,
+    quit: watch::Sender<bool>,
+    loaded: Mutex<Loaded>,
+    /// One at a time puts a configuration into force.
+    applying: tokio::sync::Mutex<()>,
+}
+
+struct Loaded {
+    yaml: String,
+    /// By job.
+    job_yaml: BTreeMap<String, String>,
+    notices: Vec<String>,
+    at: Timestamp,
+    /// Whether the last attempt succeeded.
+    succeeded: bool,
+}
+
+impl ServerInfo {
+    pub(super) fn new(
+        manager: Arc<ScrapeManager<Arc<Db>>>,
+        flags: &Flags,
+        external_url: Option<String>,
+        quit: watch::Sender<bool>,
+        own: Option<SocketAddr>,
+    ) -> Self {
+        let mut in_use = flags.in_use();
+        in_use.insert("web.listen-address".into(), super::listen_addresses(flags).join(","));
+        let prefix = super::addresses(flags).map(|(prefix, _)| prefix).unwrap_or_default();
+        Self {
+            manager,
+            config_file: flags.config.clone(),
+            flags: in_use,
+            external_url,
+            own,
+            metrics_path: format!("{prefix}/metrics"),
+            quit,
+            loaded: Mutex::new(Loaded {
+                yaml: String::new(),
+                job_yaml: BTreeMap::new(),
+                notices: Vec::new(),
+                at: now(),
+                succeeded: false,
+            }),
+            applying: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, Loaded> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a configuration into force, or, without one, what is built in.
+    pub(super) async fn apply(&self, config: Option<Config>) -> Result<(), String> {
+        let _one = self.applying.lock().await;
+        let (jobs, yaml, notices) = match &config {
+            Some(config) => {
+                if !config.ignored().is_empty() {
+                    tracing::warn!(
+                        keys = config.ignored().join(", "),
+                        "configuration keys without effect in this version"
+                    );
+                }
+                let notices: Vec<String> = config.notices().iter().map(|&notice| notice.to_owned()).collect();
+                (config.scrape.clone(), config.yaml().to_owned(), notices)
+            }
+            None => (sources::built_in(self.own, &self.metrics_path), sources::YAML.to_owned(), Vec::new()),
+        };
+        for notice in &notices {
+            tracing::warn!("{notice}");
+        }
+        self.manager.apply(jobs).await.map_err(|e| e.to_string())?;
+        let jobs = config.iter().flat_map(|config| {
+            config
+                .scrape
+                .iter()
+                .filter_map(|job| Some((job.job_name.clone(), config.job_yaml(&job.job_name)?.to_owned())))
+        });
+        *self.loaded() = Loaded { yaml, job_yaml: jobs.collect(), notices, at: now(), succeeded: true };
+        Ok(())
+    }
+
+    /// Loads the configuration file again: all of it, or nothing.
+    pub(super) async fn load_again(&self) -> Result<(), String> {
+        let loaded = match self.config_file.clone() {
+            None => Ok(None),
+            Some(path) => match tokio::task::spawn_blocking(move || Config::load(&path)).await {
+                Ok(loaded) => loaded.map(Some).map_err(|e| e.to_string()),
+                Err(panic) => Err(panic.to_string()),
+            },
+        };
+        let outcome = match loaded {
+            Ok(config) => self.apply(config).await,
+            Err(why) => Err(why),
+        };
+        match &outcome {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(why) => {
+                self.loaded().succeeded = false;
+                tracing::error!("the configuration stays as it was: {why}");
+            }
+        }
+        outcome
+    }
+
+    /// `url` as others reach it.
+    fn global_url(&self, url: &str) -> String {
+        let local = ["://localhost", "://127.0.0.1", "://[::1]"].iter().any(|host| url.contains(host));
+        match &self.external_url {
+            Some(external) if local => {
+                let outer =
+                    external.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+                let host = outer.rsplit_once(':').map_or(outer, |(host, _)| host);
+                ["localhost", "127.0.0.1", "[::1]"]
+                    .iter()
+                    .fold(url.to_owned(), |url, local| url.replacen(&format!("://{local}"), &format!("://{host}"), 1))
+            }
+            _ => url.to_owned(),
+        }
+    }
+}
+
+impl Server for ServerInfo {
+    fn targets(&self) -> Targets {
+        let targets = self.manager.targets();
+        let active = targets.active.into_iter().map(|target| ActiveTarget {
+            discovered_labels: target.spec.discovered.clone(),
+            labels: target.spec.labels.clone(),
+            scrape_pool: target.pool,
+            global_url: self.global_url(&target.spec.url),
+            scrape_url: target.spec.url.clone(),
+            last_error: target.last.error,
+            last_scrape: target.last.at,
+            last_duration: target.last.duration,
+            health: match target.last.health {
+                TargetHealth::Unknown => Health::Unknown,
+                TargetHealth::Up => Health::Up,
+                TargetHealth::Down => Health::Down,
+            },
+            interval: target.spec.interval,
+            timeout: target.spec.timeout,
+            samples: target.last.samples,
+        });
+        Targets {
+            active: active.collect(),
+            dropped: targets
+                .dropped
+                .into_iter()
+                .map(|(scrape_pool, discovered_labels)| DroppedTarget { discovered_labels, scrape_pool })
+                .collect(),
+            dropped_counts: targets.dropped_counts,
+        }
+    }
+
+    fn target_metadata(&self) -> Vec<TargetMetadata> {
+        let mut all = Vec::new();
+        for target in self.manager.targets().active {
+            for (metric, metadata) in target.families.snapshot() {
+                all.push(TargetMetadata { target: target.spec.labels.clone(), metric, metadata });
+            }
+        }
+        all
+    }
+
+    fn config(&self) -> String {
+        self.loaded().yaml.clone()
+    }
+
+    fn pool_config(&self, pool: &str) -> Option<String> {
+        self.loaded().job_yaml.get(pool).cloned()
+    }
+
+    fn flags(&self) -> BTreeMap<String, String> {
+        self.flags.clone()
+    }
+
+    fn notices(&self) -> Vec<String> {
+        self.loaded().notices.clone()
+    }
+
+    fn config_loaded(&self) -> (Timestamp, bool) {
+        let loaded = self.loaded();
+        (loaded.at, loaded.succeeded)
+    }
+
+    fn metrics(&self, out: &mut String) {
+        process::metrics(out);
+        self.manager.render_metrics(out);
+    }
+
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {
+        Box::pin(self.load_again())
+    }
+
+    fn quit(&self) {
+        self.quit.send_replace(true);
+    }
+}

@@ -1,0 +1,62 @@
+//! Remote write requests, written by hand.
+
+/// One time series: labels, samples as `(milliseconds, value)`.
+pub type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+/// A request of version 1.0, compressed.
+pub fn request(series: &[Series<'_>]) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (labels, samples) in series {
+        let mut one = Vec::new();
+        for (name, value) in *labels {
+            let mut label = Vec::new();
+            bytes(&mut label, 1, name.as_bytes());
+            bytes(&mut label, 2, value.as_bytes());
+            bytes(&mut one, 1, &label);
+        }
+        for (at, value) in *samples {
+            let mut sample = Vec::new();
+            double(&mut sample, 1, *value);
+            number(&mut sample, 2, *at as u64);
+            bytes(&mut one, 2, &sample);
+        }
+        bytes(&mut message, 1, &one);
+    }
+    compress(&message)
+}
+
+pub fn compress(message: &[u8]) -> Vec<u8> {
+    snap::raw::Encoder::new().compress_vec(message).expect("a message in memory can be compressed")
+}
+
+/// A field of bytes.
+pub fn bytes(out: &mut Vec<u8>, field: u64, value: &[u8]) {
+    varint(out, field << 3 | 2);
+    varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// A field of a whole number.
+pub fn number(out: &mut Vec<u8>, field: u64, value: u64) {
+    varint(out, field << 3);
+    varint(out, value);
+}
+
+/// A field of a signed number in zigzag coding.
+pub fn signed(out: &mut Vec<u8>, field: u64, value: i64) {
+    number(out, field, (value << 1 ^ value >> 63) as u64);
+}
+
+/// A field of a float.
+pub fn double(out: &mut Vec<u8>, field: u64, value: f64) {
+    varint(out, field << 3 | 1);
+    out.extend_from_slice(&value.to_le_bytes());
+}
+
+fn varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

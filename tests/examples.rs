@@ -1,0 +1,62 @@
+//! The examples run, and do what they say.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::{Process, Server, fetch, free_port, wait_for};
+
+/// An example that cargo has built beside the tests.
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_BIN_EXE_silverback")).parent().unwrap().join("examples").join(name)
+}
+
+#[test]
+fn embed_tsdb_stores_and_reads_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = Command::new(example("embed_tsdb")).arg(dir.path()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("rate"), "{text}");
+}
+
+#[test]
+fn render_chart_draws_a_picture() {
+    let output = Command::new(example("render_chart")).output().unwrap();
+    let svg = String::from_utf8(output.stdout).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.contains("<polyline") && svg.contains("Memory in use"), "{svg}");
+}
+
+#[test]
+fn exporter_is_scraped_under_the_example_configuration() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let _exporter = Process::start(Command::new(example("exporter")).arg(&address));
+    wait_for("the exporter", || fetch(&format!("http://{address}/metrics")).status == 200);
+    let config = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: example\n  static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    let server = Server::with_config(&config, &[]);
+    wait_for("the exporter's counter", || {
+        server.number("count({job=\"example\", __name__!~\"up|scrape_.*\"})").is_some_and(|n| n >= 3.0)
+    });
+    let kinds = server.api("/metadata", &[]);
+    assert!(kinds.as_object().unwrap().values().any(|entry| entry[0]["type"] == "histogram"), "{kinds}");
+    // The configuration in the folder is sound.
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/silverback.yml");
+    let check = Command::new(env!("CARGO_BIN_EXE_silverback")).args(["check", "config"]).arg(file).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stderr));
+}
+
+#[test]
+fn the_dashboards_of_the_folder_are_shown() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/dashboards");
+    let server = Server::start(&[&format!("--web.dashboards={}", folder.display())]);
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
+        let page = server.get(&format!("/d/{name}"));
+        assert_eq!(page.status, 200, "{name}: {}", page.text());
+    }
+}
