@@ -91,7 +91,7 @@ pub enum Entry<'a> {
     },
     /// Anything else after `#`.
     Comment,
-    /// A value. [`Parser::labels`] has its labels until the next entry.
+    /// A value. [`Parser::labels`] has its labels and [`Parser::exemplar`] its exemplar until the next entry.
     Sample(Sample<'a>),
 }
 
@@ -104,8 +104,6 @@ pub struct Sample<'a> {
     pub value: f64,
     /// Milliseconds since the Unix epoch, if the target says.
     pub timestamp: Option<i64>,
-    /// An example of what was counted (OpenMetrics).
-    pub exemplar: Option<Exemplar<'a>>,
     /// Whether this is the `_created` companion of its family (OpenMetrics): its value is the moment, in seconds, at
     /// which the counts of the series with the same other labels began.
     pub created: bool,
@@ -117,7 +115,6 @@ impl PartialEq for Sample<'_> {
         self.series == other.series
             && self.value.to_bits() == other.value.to_bits()
             && self.timestamp == other.timestamp
-            && self.exemplar == other.exemplar
             && self.created == other.created
     }
 }
@@ -170,6 +167,8 @@ pub struct Parser<'a> {
     spans: Spans,
     /// Where the value of the last sample begins.
     value_at: usize,
+    /// Of the last sample.
+    exemplar: Option<Exemplar<'a>>,
     /// OpenMetrics: the end marker has been read.
     ended: bool,
 }
@@ -186,6 +185,7 @@ impl<'a> Parser<'a> {
             family: Cow::Borrowed(""),
             spans: Spans::default(),
             value_at: 0,
+            exemplar: None,
             ended: false,
         }
     }
@@ -207,6 +207,12 @@ impl<'a> Parser<'a> {
     #[must_use]
     pub fn labels(&self) -> SampleLabels<'_> {
         self.spans.labels(self.body, self.kind)
+    }
+
+    /// The exemplar of the sample that [`entry`](Self::entry) has just returned (OpenMetrics).
+    #[must_use]
+    pub fn exemplar(&self) -> Option<&Exemplar<'a>> {
+        self.exemplar.as_ref()
     }
 
     /// Where the next entry begins.

@@ -14,7 +14,7 @@ fn read(body: &str, format: Format) -> Result<Vec<String>, String> {
                 if let Some(t) = s.timestamp {
                     line += &format!(" @{t}");
                 }
-                if let Some(e) = s.exemplar {
+                if let Some(e) = parser.exemplar() {
                     line += &format!(" #{} {}", String::from_utf8_lossy(e.labels), e.value);
                     line += &e.timestamp.map(|t| format!(" @{t}")).unwrap_or_default();
                 }
