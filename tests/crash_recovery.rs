@@ -69,7 +69,6 @@ fn twenty_kills_during_ingestion_lose_nothing_that_was_acknowledged_or_read() {
         let listen = format!("--web.listen-address=127.0.0.1:{port}");
         let flags = ["--config.file=prometheus.yml", "--web.enable-remote-write-receiver", listen.as_str()];
         let mut server = Server::spawn(dir.path(), &flags);
-        server.url = format!("http://127.0.0.1:{port}");
         wait_for("the server", || server.get("/-/ready").status == 200);
         // Everything from before is there, and of each request all or nothing.
         let found = stored(&server, start_ms);
@@ -117,7 +116,7 @@ fn twenty_kills_during_ingestion_lose_nothing_that_was_acknowledged_or_read() {
     assert!(acknowledged.load(Ordering::SeqCst) > 100, "the kills came during ingestion");
 }
 
-/// The samples of a series that is scraped.
+/// The samples of a metric that is scraped.
 fn scrapes(server: &Server) -> Vec<(f64, f64)> {
     let query = encode(&[("query", "process_start_time_seconds[1h]")]);
     let answer = server.get(&format!("/api/v1/query?{query}"));
@@ -125,6 +124,8 @@ fn scrapes(server: &Server) -> Vec<(f64, f64)> {
         return Vec::new();
     }
     let json = answer.json();
-    let values = json["data"]["result"][0]["values"].as_array().cloned().unwrap_or_default();
+    // Each start listens on another port, which makes another series.
+    let series = json["data"]["result"].as_array().unwrap().iter();
+    let values: Vec<_> = series.flat_map(|series| series["values"].as_array().cloned().unwrap_or_default()).collect();
     values.iter().map(|point| (point[0].as_f64().unwrap(), point[1].as_str().unwrap().parse().unwrap())).collect()
 }

@@ -41,7 +41,11 @@ fn exposed(page: &str, metric: &str) -> BTreeMap<String, f64> {
     lines
         .map(|line| {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            (name[metric.len()..].to_owned(), value.parse().unwrap())
+            // A label without a value is none.
+            let labels =
+                name[metric.len()..].trim_matches(['{', '}']).split(',').filter(|label| !label.ends_with("=\"\""));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            (if labels.is_empty() { labels } else { format!("{{{labels}}}") }, value.parse().unwrap())
         })
         .collect()
 }

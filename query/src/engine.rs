@@ -1,7 +1,7 @@
 //! The engine: expression, store and steps in, answer out.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tsdb::{Columns, Labels, Queryable, Timestamp};
@@ -191,6 +191,7 @@ impl Engine {
             pool: self.pool.as_ref(),
             notes: Notes::default(),
             counters,
+            metadata_labels: OnceLock::new(),
         };
         let prepared = (self.clock)();
         let value = answer(&query, expr, grid)?;

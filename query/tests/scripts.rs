@@ -15,21 +15,21 @@ use query::testing::{Outcome, engine_options, play};
 use tsdb::testing::ModelStore;
 
 fn play_file(path: &Path, threads: usize) -> Outcome {
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(path).expect("the script can be read");
     let engine = Engine::new(engine_options(threads), || Duration::ZERO);
     play(&engine, &mut ModelStore::default(), &text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn scripts(folder: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
-    let mut paths: Vec<PathBuf> = files.map(|file| file.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.expect("the folder can be read").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "test"));
     paths.sort();
     paths
 }
 
 fn name(path: &Path) -> String {
-    path.file_name().unwrap().to_string_lossy().into_owned()
+    path.file_name().expect("a file has a name").to_string_lossy().into_owned()
 }
 
 #[test]
@@ -47,6 +47,23 @@ fn our_own_scripts_pass() {
     assert!(report.is_empty(), "\n{report}");
     assert!(total > 0, "no scripts in {}", folder.display());
     println!("{total} evaluations passed");
+}
+
+#[test]
+fn our_own_scripts_use_every_function_and_operator() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/promql");
+    let text: String = scripts(&folder).iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let evals: Vec<&str> = text.lines().filter(|line| line.starts_with("eval ")).collect();
+    let used = |what: &str| evals.iter().any(|line| line.contains(what));
+    let calls = query::FUNCTIONS.iter().map(|function| format!("{}(", function.name));
+    let aggregations = query::AggregateOp::ALL.iter().map(|op| op.as_str().to_owned());
+    let operators = "+ - * / % ^ atan2 == != < <= > >= </ >/ and or unless".split(' ').map(|op| format!(" {op} "));
+    let modifiers =
+        "bool on ignoring group_left group_right fill fill_left fill_right by without offset @ anchored smoothed";
+    let modifiers = modifiers.split(' ').map(|word| format!(" {word}"));
+    let unused: Vec<String> =
+        calls.chain(aggregations).chain(operators).chain(modifiers).filter(|what| !used(what)).collect();
+    assert!(unused.is_empty(), "not in any script: {unused:?}");
 }
 
 /// Reads `| file | passed | total |` rows.

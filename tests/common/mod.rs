@@ -78,8 +78,9 @@ impl Server {
     pub fn spawn(dir: &Path, flags: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_silverback"));
         command.current_dir(dir).args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
-        let port = free_port();
-        if !flags.iter().any(|flag| flag.starts_with("--web.listen-address")) {
+        let asked = flags.iter().find_map(|flag| flag.strip_prefix("--web.listen-address=127.0.0.1:"));
+        let port = asked.map_or_else(free_port, |port| port.parse().unwrap());
+        if asked.is_none() {
             command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
         }
         let mut child = command.spawn().unwrap();

@@ -143,6 +143,18 @@ impl Rows {
         }
     }
 
+    /// Appends all rows of `other`, which has as many steps.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        let before = self.values.len();
+        self.values.append(&mut other.values);
+        if other.has_histograms() {
+            self.histograms.resize(before, None);
+            self.histograms.append(&mut other.histograms);
+        } else if self.has_histograms() {
+            self.histograms.resize(self.values.len(), None);
+        }
+    }
+
     /// What all rows hold, in Prometheus' way of counting: a histogram counts for its size.
     pub(crate) fn point_count(&self) -> u64 {
         let floats = self.values.iter().filter(|v| !is_absent(**v)).count() as u64;

@@ -37,35 +37,38 @@ impl<'q> GroupBy<'q> {
         Labels::from_sorted(pairs)
     }
 
-    /// Hash of the group's labels. Allocates nothing when grouping by labels.
-    fn hash(&self, source: &dyn Source, index: usize) -> u64 {
+    /// What tells the groups apart, as bytes: the values of the labels, their lengths before them.
+    fn key(&self, source: &dyn Source, index: usize, key: &mut Vec<u8>) {
+        key.clear();
         if self.without {
-            return self.labels_of(source, index).hash();
+            for text in self.labels_of(source, index).iter().flat_map(|(name, value)| [name, value]) {
+                push_text(key, text);
+            }
+            return;
         }
-        let mut hash = 0u64;
         for name in &self.names {
-            let value = source.label(index, name).unwrap_or_default();
-            hash =
-                hash.rotate_left(23).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ xxhash_rust::xxh3::xxh3_64(value.as_bytes());
+            push_text(key, source.label(index, name).unwrap_or_default());
         }
-        hash
     }
+}
 
-    fn is_same(&self, source: &dyn Source, a: usize, b: usize) -> bool {
-        if self.without {
-            return self.labels_of(source, a) == self.labels_of(source, b);
-        }
-        self.names.iter().all(|name| source.label(a, name) == source.label(b, name))
-    }
+fn push_text(key: &mut Vec<u8>, text: &str) {
+    key.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    key.extend_from_slice(text.as_bytes());
 }
 
 /// Groups in the order in which their first series came.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    table: HashTable<(u64, u32)>,
+    table: HashTable<u32>,
     /// The first series of each.
     pub(crate) first: Vec<u32>,
     hashes: Vec<u64>,
+    /// The keys of all groups, one behind the other; each ends where `ends` says.
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    /// The key that is looked for.
+    wanted: Vec<u8>,
 }
 
 impl Groups {
@@ -73,31 +76,43 @@ impl Groups {
     pub(crate) fn group_of(&mut self, by: &GroupBy<'_>, source: &dyn Source, index: usize) -> usize {
         if by.is_single() {
             if self.first.is_empty() {
-                self.first.push(index as u32);
-                self.hashes.push(0);
+                self.insert(0, index as u32, &[]);
             }
             return 0;
         }
-        let hash = by.hash(source, index);
-        self.entry(hash, by, source, index)
+        let mut wanted = std::mem::take(&mut self.wanted);
+        by.key(source, index, &mut wanted);
+        let group = self.entry(xxhash_rust::xxh3::xxh3_64(&wanted), index as u32, &wanted);
+        self.wanted = wanted;
+        group
     }
 
     /// The groups of `other`, found among or added to these.
-    pub(crate) fn adopt(&mut self, other: &Self, by: &GroupBy<'_>, source: &dyn Source) -> Vec<usize> {
-        let found = other.first.iter().zip(&other.hashes);
-        found.map(|(index, hash)| self.entry(*hash, by, source, *index as usize)).collect()
+    pub(crate) fn adopt(&mut self, other: &Self) -> Vec<usize> {
+        (0..other.len()).map(|group| self.entry(other.hashes[group], other.first[group], other.key(group))).collect()
     }
 
-    fn entry(&mut self, hash: u64, by: &GroupBy<'_>, source: &dyn Source, index: usize) -> usize {
-        let first = &self.first;
-        let same = |entry: &(u64, u32)| entry.0 == hash && by.is_same(source, first[entry.1 as usize] as usize, index);
-        if let Some((_, group)) = self.table.find(hash, same) {
-            return *group as usize;
+    fn key(&self, group: usize) -> &[u8] {
+        let start = group.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.keys[start..self.ends[group]]
+    }
+
+    fn entry(&mut self, hash: u64, first: u32, key: &[u8]) -> usize {
+        let same = |group: &u32| self.hashes[*group as usize] == hash && self.key(*group as usize) == key;
+        match self.table.find(hash, same) {
+            Some(group) => *group as usize,
+            None => self.insert(hash, first, key),
         }
+    }
+
+    fn insert(&mut self, hash: u64, first: u32, key: &[u8]) -> usize {
         let group = self.first.len();
-        self.table.insert_unique(hash, (hash, group as u32), |entry| entry.0);
-        self.first.push(index as u32);
+        self.first.push(first);
         self.hashes.push(hash);
+        self.keys.extend_from_slice(key);
+        self.ends.push(self.keys.len());
+        let hashes = &self.hashes;
+        self.table.insert_unique(hash, group as u32, |group| hashes[*group as usize]);
         group
     }
 

@@ -187,7 +187,8 @@ impl<'q> Eval<'q> {
     /// If two of them have values at the same step.
     pub(crate) fn without_name(self, source: SharedSource<'q>) -> Result<SharedSource<'q>, Error> {
         let delayed = self.query.delays_name_removal();
-        let unique = delayed || (source.one_name() && !has_metadata_labels(&*source));
+        let unique =
+            delayed || (source.one_name() && !(self.query.has_metadata_labels()? && has_metadata_labels(&*source)));
         let unnamed: SharedSource<'q> = Arc::new(WithoutName { inner: source, delayed });
         if unique {
             return Ok(unnamed);

@@ -1,12 +1,13 @@
 //! What all nodes and threads of one running query share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tsdb::{Matcher, Querier, SeriesSet, TimeRange};
 
 use super::notes::Notes;
 use super::pool::Pool;
+use super::source::{TYPE_LABEL, UNIT_LABEL};
 use crate::budget::{Budget, StopFlag};
 use crate::engine::Options;
 use crate::error::Error;
@@ -27,6 +28,7 @@ pub(crate) struct Query<'q> {
     pub(crate) pool: Option<&'q Pool>,
     pub(crate) notes: Notes,
     pub(crate) counters: Counters,
+    pub(crate) metadata_labels: OnceLock<bool>,
 }
 
 /// What the operators count.
@@ -87,6 +89,21 @@ impl<'q> Query<'q> {
     /// What durations may depend on.
     pub(crate) fn times(&self) -> QueryTimes {
         QueryTimes { step: self.step_ms as f64 / 1000.0, range: (self.end_ms - self.start_ms) as f64 / 1000.0 }
+    }
+
+    /// Whether any series of the store has a type or unit label, which operations drop together with the name.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub(crate) fn has_metadata_labels(&self) -> Result<bool, Error> {
+        if let Some(known) = self.metadata_labels.get() {
+            return Ok(*known);
+        }
+        let mut found = false;
+        for name in [TYPE_LABEL, UNIT_LABEL] {
+            found |= !self.querier.label_values(name, &[], TimeRange::ALL, 1)?.is_empty();
+        }
+        Ok(*self.metadata_labels.get_or_init(|| found))
     }
 
     pub(crate) fn delays_name_removal(&self) -> bool {

@@ -22,7 +22,7 @@ pub(crate) enum Take {
     Value,
     /// When it was taken, in seconds.
     Timestamp,
-    /// When its counts began, in seconds; nothing if unknown.
+    /// When its counts began, in seconds; 0 if unknown.
     Start,
     /// When it was taken, in milliseconds; histograms stay what they are.
     Origin,
@@ -93,7 +93,12 @@ fn read_range(query: &Query<'_>, grid: Grid, offset_ms: i64, smoothed: bool) -> 
 
 /// Whether the conditions let only one metric name pass.
 pub(crate) fn names_one_metric(matchers: &[Matcher]) -> bool {
-    matchers.iter().any(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME)
+    only_name(matchers).is_some()
+}
+
+/// The only metric name that the conditions let pass.
+pub(crate) fn only_name(matchers: &[Matcher]) -> Option<&str> {
+    matchers.iter().find(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME).map(Matcher::value)
 }
 
 impl Source for SelectorSource<'_> {
@@ -133,7 +138,9 @@ impl Source for SelectorSource<'_> {
                 samples +=
                     smoothed::interpolate(self.query, columns, self.grid, self.offset_ms, self.span, &name, rows, row);
             } else if columns.histograms.is_empty() && self.take == Take::Value {
-                samples += newest_floats(columns, self.grid, self.offset_ms, self.query.lookback_ms, rows.row_mut(row));
+                let newest = &mut scratch.newest;
+                newest.prepare(&columns.timestamps_ms, self.grid, self.offset_ms, self.query.lookback_ms);
+                samples += newest.fill(&columns.values, rows.row_mut(row));
             } else {
                 samples += self.newest(columns, rows, row);
             }
@@ -152,23 +159,49 @@ impl Source for SelectorSource<'_> {
     }
 }
 
-/// The newest float no older than the lookback at each step. Stale markers are [`ABSENT`] by themselves.
-fn newest_floats(columns: &Columns, grid: Grid, offset_ms: i64, lookback_ms: i64, row: &mut [f64]) -> u64 {
-    let (times, values) = (&columns.timestamps_ms[..], &columns.values[..]);
-    let (mut next, mut samples) = (0, 0);
-    for (step, slot) in row.iter_mut().enumerate() {
-        let at = grid.at(step).saturating_sub(offset_ms);
-        while next < times.len() && times[next] <= at {
-            next += 1;
+/// Which sample each step sees. As with windows, series that were scraped together share it.
+#[derive(Debug, Default)]
+pub(crate) struct Newest {
+    key: Option<(Grid, i64, i64)>,
+    times: Vec<i64>,
+    /// The newest sample no older than the lookback, by step; [`NOTHING`] if there is none.
+    samples: Vec<u32>,
+}
+
+/// No sample.
+const NOTHING: u32 = u32::MAX;
+
+impl Newest {
+    fn prepare(&mut self, times: &[i64], grid: Grid, offset_ms: i64, lookback_ms: i64) {
+        let key = Some((grid, offset_ms, lookback_ms));
+        if self.key == key && self.times == times {
+            return;
         }
-        let value = match next.checked_sub(1) {
-            Some(newest) if times[newest] > at.saturating_sub(lookback_ms) => values[newest],
-            _ => ABSENT,
-        };
-        samples += u64::from(!is_absent(value));
-        *slot = value;
+        self.key = key;
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        self.samples.clear();
+        let mut next = 0;
+        for step in 0..grid.count {
+            let at = grid.at(step).saturating_sub(offset_ms);
+            while next < times.len() && times[next] <= at {
+                next += 1;
+            }
+            let newest = next.checked_sub(1).filter(|i| times[*i] > at.saturating_sub(lookback_ms));
+            self.samples.push(newest.map_or(NOTHING, |i| i as u32));
+        }
     }
-    samples
+
+    /// Fills a row with floats; returns how many there are. Stale markers are [`ABSENT`] by themselves.
+    fn fill(&self, values: &[f64], row: &mut [f64]) -> u64 {
+        let mut samples = 0;
+        for (slot, sample) in row.iter_mut().zip(&self.samples) {
+            let value = values.get(*sample as usize).copied().unwrap_or(ABSENT);
+            samples += u64::from(!is_absent(value));
+            *slot = value;
+        }
+        samples
+    }
 }
 
 impl SelectorSource<'_> {
@@ -198,7 +231,6 @@ impl SelectorSource<'_> {
                         Take::Value => columns.values[i],
                         Take::Timestamp => time as f64 / 1000.0,
                         Take::Origin => time as f64,
-                        Take::Start if start == 0 => ABSENT,
                         Take::Start => start as f64 / 1000.0,
                     };
                     samples += 1;
@@ -217,7 +249,7 @@ impl SelectorSource<'_> {
             Take::Value | Take::Origin => rows.set_histogram(row, step, sample.histogram.clone()),
             Take::Timestamp => rows.row_mut(row)[step] = sample.timestamp.millis() as f64 / 1000.0,
             Take::Start => {
-                rows.row_mut(row)[step] = sample.start.map_or(ABSENT, |start| start.millis() as f64 / 1000.0);
+                rows.row_mut(row)[step] = sample.start.map_or(0.0, |start| start.millis() as f64 / 1000.0);
             }
         }
         histogram_points(&sample.histogram)

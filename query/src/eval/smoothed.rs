@@ -118,6 +118,9 @@ pub(crate) fn between_histograms(
     if at == after.0 {
         return Ok(after.1.clone());
     }
+    if before.1.has_custom_buckets() != after.1.has_custom_buckets() {
+        return Err(IncompatibleBuckets);
+    }
     let fraction = (at - before.0) as f64 / (after.0 - before.0) as f64;
     let mut result = after.1.clone();
     if is_counter && after.1.is_reset_after(before.1) {

@@ -7,13 +7,16 @@ use tsdb::{Columns, Labels, METRIC_NAME};
 
 use super::grid::{Grid, Rows};
 use super::query::Query;
+use super::selector::Newest;
+use super::window::Plan;
 use crate::error::Error;
+use crate::functions::Geometry;
 
 /// The type of a metric, where it is kept as a label.
 pub(crate) const TYPE_LABEL: &str = "__type__";
 
 /// The unit of a metric, where it is kept as a label.
-const UNIT_LABEL: &str = "__unit__";
+pub(crate) const UNIT_LABEL: &str = "__unit__";
 
 /// Series by position, in the order of their labels where they come from the store. May be read from many threads.
 pub(crate) trait Source: Send + Sync {
@@ -49,7 +52,10 @@ pub(crate) type SharedSource<'q> = Arc<dyn Source + 'q>;
 pub(crate) struct Scratch {
     pub(crate) columns: Columns,
     pub(crate) floats: Vec<f64>,
+    pub(crate) plan: Plan,
+    pub(crate) newest: Newest,
     pub(crate) sums: Vec<(f64, f64)>,
+    pub(crate) geometry: Geometry,
     pub(crate) indices: Vec<u32>,
     pub(crate) step_samples: Vec<u64>,
 }

@@ -1,6 +1,6 @@
 //! Evaluated series: rows in memory, with their labels.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ impl<'q> Table<'q> {
             &*source,
             steps,
             |range, rows, _| {
+                if (0..range.len()).all(|series| rows.any_present(series)) {
+                    return Ok((std::mem::take(rows), range.map(|index| index as u32).collect()));
+                }
                 let mut kept = Rows { steps, ..Rows::default() };
                 let mut indices = Vec::new();
                 for (series, index) in range.enumerate() {
@@ -58,9 +61,7 @@ impl<'q> Table<'q> {
                 if rows.values.is_empty() {
                     rows = part;
                 } else {
-                    for series in 0..part.len() {
-                        rows.push_row(&part, series);
-                    }
+                    rows.append(part);
                 }
                 indices.extend(part_indices);
                 Ok(())

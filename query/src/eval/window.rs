@@ -11,17 +11,59 @@ use tsdb::{
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
 use super::query::Query;
-use super::selector::{detect_resets, names_one_metric};
+use super::selector::{detect_resets, names_one_metric, only_name};
 use super::source::{Scratch, SharedSource, Source};
 use super::subquery;
 use super::table::Table;
 use crate::error::Error;
 use crate::format::quote;
+use crate::functions::Geometry;
 use crate::parser::{Expr, Extension, MatrixSelector, Span};
 use crate::value::is_absent;
 
+/// Which samples each window has. Series that were scraped together have samples at the same moments: what is found for
+/// one holds for the next, and comparing the moments is cheaper than finding it anew.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    windows: Option<Windows>,
+    times: Vec<i64>,
+    /// First sample of each window, and the one after its last.
+    pub(crate) bounds: Vec<(u32, u32)>,
+    /// Samples in all windows together.
+    pub(crate) samples: u64,
+    /// Counts how often it changed, for what is derived from it.
+    pub(crate) version: u64,
+}
+
+impl Plan {
+    /// Finds the windows of samples at `times`, unless that has just been done.
+    pub(crate) fn prepare(&mut self, times: &[i64], windows: &Windows) {
+        if self.windows.as_ref() == Some(windows) && self.times == times {
+            return;
+        }
+        self.version += 1;
+        self.windows = Some(*windows);
+        self.times.clear();
+        self.times.extend_from_slice(times);
+        self.bounds.clear();
+        self.samples = 0;
+        let (mut low, mut high) = (0, 0);
+        for step in 0..windows.grid.count {
+            let (start, end) = windows.bounds(step);
+            while high < times.len() && times[high] <= end {
+                high += 1;
+            }
+            while low < high && times[low] <= start {
+                low += 1;
+            }
+            self.bounds.push((low as u32, high as u32));
+            self.samples += (high - low) as u64;
+        }
+    }
+}
+
 /// The windows of a range vector: at step `k` those samples `t` with `start(k) < t <= end(k)`.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Windows {
     /// Where the windows end, but for the offset.
     pub(crate) grid: Grid,
@@ -104,9 +146,12 @@ pub(crate) struct RowContext<'a, 'q> {
     pub(crate) samples: u64,
     /// The same by step; empty unless asked for.
     pub(crate) step_samples: &'a mut [u64],
+    /// Which samples each window has.
+    pub(crate) plan: &'a mut Plan,
     /// Memory for the function's own use.
     pub(crate) floats: &'a mut Vec<f64>,
     pub(crate) sums: &'a mut Vec<(f64, f64)>,
+    pub(crate) geometry: &'a mut Geometry,
     pub(crate) indices: &'a mut Vec<u32>,
 }
 
@@ -159,7 +204,15 @@ impl RowContext<'_, '_> {
         super::smoothed::note_reconciled(self.query, self.span, operation);
     }
 
-    /// Slides two indices over the float samples and calls `f(self, step, low, high)` for every window that has some.
+    /// Counts the samples in all windows of the plan.
+    pub(crate) fn count_planned(&mut self) {
+        self.samples += self.plan.samples;
+        for (total, (low, high)) in self.step_samples.iter_mut().zip(&self.plan.bounds) {
+            *total += u64::from(high - low);
+        }
+    }
+
+    /// Calls `f(self, step, low, high)` for every window that has float samples: those from `low` to before `high`.
     #[inline]
     pub(crate) fn slide(
         &mut self,
@@ -167,24 +220,15 @@ impl RowContext<'_, '_> {
         windows: &Windows,
         mut f: impl FnMut(&mut Self, usize, usize, usize),
     ) {
-        let (mut low, mut high) = (0, 0);
-        for step in 0..windows.grid.count {
-            let (start, end) = windows.bounds(step);
-            while high < times.len() && times[high] <= end {
-                high += 1;
+        self.plan.prepare(times, windows);
+        self.count_planned();
+        let plan = std::mem::take(self.plan);
+        for (step, (low, high)) in plan.bounds.iter().enumerate() {
+            if low < high {
+                f(self, step, *low as usize, *high as usize);
             }
-            while low < high && times[low] <= start {
-                low += 1;
-            }
-            if low == high {
-                continue;
-            }
-            self.samples += (high - low) as u64;
-            if let Some(total) = self.step_samples.get_mut(step) {
-                *total += (high - low) as u64;
-            }
-            f(self, step, low, high);
         }
+        *self.plan = plan;
     }
 
     /// The same over floats and histograms together; `f` gets every window that has a sample of either kind.
@@ -261,6 +305,8 @@ pub(crate) struct RangeVector<'q> {
     pub(crate) samples: Samples<'q>,
     pub(crate) windows: Windows,
     pub(crate) span: Span,
+    /// The metric name, if the conditions let only one pass.
+    name: Option<&'q str>,
     one_name: bool,
     stats_only: bool,
     count_steps: bool,
@@ -280,6 +326,7 @@ impl<'q> RangeVector<'q> {
                 let Samples::Evaluated(table, _) = &samples else { unreachable!("a subquery is evaluated") };
                 Ok(Self {
                     query: eval.query,
+                    name: None,
                     one_name: table.one_name(),
                     samples,
                     windows,
@@ -309,6 +356,7 @@ impl<'q> RangeVector<'q> {
             samples: Samples::Stored(set),
             windows,
             span,
+            name: only_name(&selector.matchers),
             one_name: names_one_metric(&selector.matchers),
             stats_only: eval.stats_only,
             count_steps: eval.counts_steps(),
@@ -335,6 +383,10 @@ impl<'q> RangeVector<'q> {
             Samples::Stored(set) => set.label(index, name),
             Samples::Evaluated(table, _) => table.label(index, name),
         }
+    }
+
+    fn metric_name(&self, index: usize) -> &str {
+        self.name.or_else(|| self.label(index, METRIC_NAME)).unwrap_or_default()
     }
 
     pub(crate) fn drops_name(&self, index: usize) -> bool {
@@ -440,10 +492,6 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
         self.vector.label(index, name)
     }
 
-    fn drops_name(&self, index: usize) -> bool {
-        self.vector.drops_name(index)
-    }
-
     fn one_name(&self) -> bool {
         self.vector.one_name
     }
@@ -462,11 +510,13 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
                 span: self.vector.span,
                 rows,
                 row,
-                name: self.vector.label(index, METRIC_NAME).unwrap_or_default(),
+                name: self.vector.metric_name(index),
                 samples: 0,
                 step_samples: &mut scratch.step_samples,
+                plan: &mut scratch.plan,
                 floats: &mut scratch.floats,
                 sums: &mut scratch.sums,
+                geometry: &mut scratch.geometry,
                 indices: &mut scratch.indices,
             };
             self.function.fill(&scratch.columns, &self.vector.windows, &mut context)?;

@@ -14,7 +14,7 @@ use crate::eval::{Eval, Output};
 use crate::parser::{Call, Expr};
 use crate::value::ABSENT;
 
-/// The labels that the conditions name exactly once, and by equality.
+/// The labels that the conditions name by equality, and then not again.
 fn labels_of(expr: &Expr) -> Labels {
     let matchers: &[Matcher] = match expr.unwrapped() {
         Expr::Selector(selector) => &selector.matchers,
@@ -22,9 +22,11 @@ fn labels_of(expr: &Expr) -> Labels {
         _ => return Labels::empty(),
     };
     let mut builder = LabelsBuilder::default();
-    for matcher in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
-        let only = matchers.iter().filter(|m| m.name() == matcher.name()).count() == 1;
-        if matcher.op() == MatchOp::Equal && only {
+    for (i, matcher) in matchers.iter().enumerate().filter(|(_, m)| m.name() != METRIC_NAME) {
+        let same = |other: &&Matcher| other.name() == matcher.name();
+        let before = matchers[..i].iter().filter(same).any(|m| m.op() == MatchOp::Equal);
+        let named = matcher.op() == MatchOp::Equal && !before && !matchers[i + 1..].iter().any(|m| same(&m));
+        if named {
             builder.set(matcher.name(), matcher.value());
         }
     }

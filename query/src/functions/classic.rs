@@ -1,6 +1,6 @@
 //! Quantiles and fractions of histograms: native ones, and classic ones made of series by `le`.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 use tsdb::{FloatHistogram, Labels, LabelsBuilder, METRIC_NAME};

@@ -108,7 +108,8 @@ fn histograms(
     } else {
         (*samples[last].histogram).clone()
     };
-    if !is_counter && !(is_gauge(&left) && is_gauge(&right)) {
+    let gauges = is_gauge(&left) && is_gauge(&right);
+    if !is_counter && !gauges {
         row.warn_not_a_gauge();
     }
     let mut result = right.clone();

@@ -172,7 +172,7 @@ pub(super) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> f6
         rank += bucket.count;
     }
     // Observations of NaN are in no bucket and so in no interval.
-    let all = if histogram.sum.is_nan() { rank } else { histogram.count };
+    let all = if histogram.sum.is_nan() { histogram.buckets().iter().map(|b| b.count).sum() } else { histogram.count };
     let within = |found: Option<f64>| found.filter(|r| *r <= all).unwrap_or(all);
     (within(upper_rank) - within(lower_rank)) / histogram.count
 }

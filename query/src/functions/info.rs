@@ -1,6 +1,8 @@
 //! `info`: series with the labels of the info metrics that describe the same instance and job.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use hashbrown::HashMap;
 
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
@@ -50,7 +52,7 @@ impl<'q> Wanted<'q> {
 
     /// Whether series of this name are info series themselves.
     fn is_info(&self, name: &str) -> bool {
-        !self.names.is_empty() && self.names.iter().all(|m| m.matches(name))
+        self.names.iter().any(|m| !m.op().is_negative()) && self.names.iter().all(|m| m.matches(name))
     }
 
     fn takes(&self, label: &str) -> bool {
@@ -74,16 +76,16 @@ pub(super) fn info<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Err
     let steps = eval.grid.count;
     let mut places: HashMap<Labels, usize> = HashMap::new();
     let (mut labels, mut drops, mut rows) = (Vec::new(), Vec::new(), Rows { steps, ..Rows::default() });
-    for series in 0..base.len() {
+    for (series, is_info) in is_info.iter().copied().enumerate() {
         eval.query.stop.check("expression evaluation")?;
         let mut last: Option<(Vec<u32>, Option<usize>)> = None;
         for step in 0..steps {
             let Some(cell) = base.get(series, step) else { continue };
-            let chosen = if is_info[series] { Vec::new() } else { join.choose(series, step)? };
+            let chosen = if is_info { Vec::new() } else { join.choose(series, step)? };
             let row = match &last {
                 Some((before, row)) if *before == chosen => *row,
                 _ => {
-                    let named = join.enriched(series, &chosen, is_info[series])?;
+                    let named = join.enriched(series, &chosen, is_info)?;
                     let row = named.map(|named| {
                         *places.entry(named).or_insert_with_key(|named| {
                             labels.push(named.clone());
@@ -124,6 +126,9 @@ fn select<'q>(
     let mut matchers = wanted.names.clone();
     if matchers.is_empty() {
         matchers.push(Matcher::equal(METRIC_NAME, DEFAULT_INFO));
+    } else if matchers.iter().all(|m| m.op().is_negative()) {
+        // Names that are only excluded are excluded from what looks like an info metric.
+        matchers.extend(Matcher::new(MatchOp::Regex, METRIC_NAME, ".+_info"));
     }
     let mut identified = false;
     for label in IDENTIFYING {

@@ -53,9 +53,8 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let replacement = text(eval.text(&call.args[2])?);
     let origin = text(eval.text(&call.args[3])?);
     let pattern = text(eval.text(&call.args[4])?);
-    let regex = match Regex::new(&format!("^(?s:{pattern})$")) {
-        Ok(regex) => regex,
-        Err(_) => return fail(format!("invalid regular expression in label_replace(): {pattern}")),
+    let Ok(regex) = Regex::new(&format!("^(?s:{pattern})$")) else {
+        return fail(format!("invalid regular expression in label_replace(): {pattern}"));
     };
     let source = eval.vector(&call.args[0])?;
     relabel(eval, source, destination == METRIC_NAME, |labels| {

@@ -48,14 +48,14 @@ pub(super) fn sign(value: f64) -> f64 {
     }
 }
 
-/// Go's `math.Max`: NaN wins.
+/// Go's `math.Max`: infinity wins, then NaN.
 fn max(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if (a.is_nan() || b.is_nan()) && a != f64::INFINITY && b != f64::INFINITY { f64::NAN } else { a.max(b) }
 }
 
-/// Go's `math.Min`: NaN wins.
+/// Go's `math.Min`: minus infinity wins, then NaN.
 fn min(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if (a.is_nan() || b.is_nan()) && a != f64::NEG_INFINITY && b != f64::NEG_INFINITY { f64::NAN } else { a.min(b) }
 }
 
 fn limited<'q>(eval: Eval<'q>, call: &'q Call, low: Vec<f64>, high: Vec<f64>) -> Result<Output<'q>, Error> {

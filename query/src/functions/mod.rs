@@ -8,6 +8,7 @@ mod info;
 mod label;
 mod math;
 mod over_time;
+mod pairs;
 mod rate;
 mod regression;
 mod sliding;
@@ -15,6 +16,8 @@ mod sort;
 pub(crate) mod time;
 
 use std::fmt;
+
+pub(crate) use rate::Geometry;
 
 use crate::error::Error;
 use crate::eval::{Eval, Output};
@@ -104,7 +107,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("atanh", &[Vector], Vector, |e, c| math::map(e, c, f64::atanh)),
     row("avg_over_time", &[Matrix], Vector, over_time::avg),
     row("ceil", &[Vector], Vector, |e, c| math::map(e, c, f64::ceil)),
-    row("changes", &[Matrix], Vector, rate::changes),
+    row("changes", &[Matrix], Vector, pairs::changes),
     row("clamp", &[Vector, Scalar, Scalar], Vector, math::clamp),
     row("clamp_max", &[Vector, Scalar], Vector, math::clamp_max),
     row("clamp_min", &[Vector, Scalar], Vector, math::clamp_min),
@@ -134,10 +137,10 @@ pub static FUNCTIONS: &[Function] = &[
     row("histogram_stdvar", &[Vector], Vector, |e, c| histogram::shape(e, c, histogram::variance)),
     row("histogram_sum", &[Vector], Vector, |e, c| histogram::stat(e, c, |h| h.sum)),
     row("hour", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.hour)).arity(Arity::Optional(1)),
-    row("idelta", &[Matrix], Vector, |e, c| rate::instant(e, c, false)),
+    row("idelta", &[Matrix], Vector, |e, c| pairs::instant(e, c, false)),
     row("increase", &[Matrix], Vector, |e, c| rate::extrapolated(e, c, rate::INCREASE)),
     row("info", &[Vector, Vector], Vector, info::info).arity(Arity::Optional(1)).experimental(),
-    row("irate", &[Matrix], Vector, |e, c| rate::instant(e, c, true)),
+    row("irate", &[Matrix], Vector, |e, c| pairs::instant(e, c, true)),
     row("label_join", &[Vector, String, String, String], Vector, label::join).arity(Arity::Repeated { least: 3 }),
     row("label_replace", &[Vector, String, String, String, String], Vector, label::replace),
     row("last_over_time", &[Matrix], Vector, over_time::last),
@@ -158,7 +161,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("rad", &[Vector], Vector, |e, c| math::map(e, c, |v| v * std::f64::consts::PI / 180.0)),
     row("range", &[], Scalar, time::range).experimental(),
     row("rate", &[Matrix], Vector, |e, c| rate::extrapolated(e, c, rate::RATE)),
-    row("resets", &[Matrix], Vector, rate::resets),
+    row("resets", &[Matrix], Vector, pairs::resets),
     row("round", &[Vector, Scalar], Vector, math::round).arity(Arity::Optional(1)),
     row("scalar", &[Vector], Scalar, math::scalar),
     row("sgn", &[Vector], Vector, |e, c| math::map(e, c, math::sign)),

@@ -5,7 +5,7 @@ use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample};
 use super::extended;
 use super::over_time::windowed;
 use crate::error::Error;
-use crate::eval::window::{RowContext, Window, Windows};
+use crate::eval::window::{Plan, RowContext, Window, Windows};
 use crate::eval::{Eval, Output};
 use crate::parser::Call;
 use crate::value::is_absent;
@@ -17,6 +17,13 @@ pub(super) struct Kind {
     pub(super) is_counter: bool,
     /// Per second rather than in all.
     pub(super) is_rate: bool,
+}
+
+impl Kind {
+    /// The factor of a rate is per second.
+    fn scaled(self, factor: f64, windows: &Windows) -> f64 {
+        if self.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor }
+    }
 }
 
 pub(super) const RATE: Kind = Kind { is_counter: true, is_rate: true };
@@ -72,8 +79,11 @@ struct Ends {
 
 impl Ends {
     /// By what to multiply the difference; `None` if there are too few samples.
-    #[inline]
     fn factor(&self) -> Option<f64> {
+        (self.intervals > 0 || self.began_ms.is_some()).then(|| self.edges().factor)
+    }
+
+    fn edges(&self) -> Edges {
         let mut to_start = (self.first_ms - self.start_ms) as f64 / 1000.0;
         let mut to_end = (self.end_ms - self.last_ms) as f64 / 1000.0;
         let mut sampled = (self.last_ms - self.first_ms) as f64 / 1000.0;
@@ -83,8 +93,6 @@ impl Ends {
         if let Some(began_ms) = self.began_ms {
             to_start = 0.0;
             sampled = (self.last_ms - began_ms) as f64 / 1000.0;
-        } else if self.intervals == 0 {
-            return None;
         } else {
             if to_start >= threshold {
                 to_start = average / 2.0;
@@ -102,7 +110,8 @@ impl Ends {
         if to_end >= threshold {
             to_end = average / 2.0;
         }
-        Some(if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled })
+        let factor = if sampled == 0.0 { 1.0 } else { (sampled + to_start + to_end) / sampled };
+        Edges { sampled, to_start, factor }
     }
 }
 
@@ -128,44 +137,48 @@ fn began(start: Option<i64>, window_start: i64, first_ms: i64) -> Option<i64> {
     start.filter(|start| *start != 0 && *start > window_start && *start < first_ms)
 }
 
-/// Windows of floats. The places of resets are found once; then each window takes constant time.
+/// Windows of floats. The places of resets are found once, and what depends on the moments of the samples only is kept
+/// for series that share them; then each window takes a few operations.
 fn floats(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, kind: Kind, use_starts: bool) {
     let (times, values) = (&columns.timestamps_ms[..], &columns.values[..]);
     let starts: &[i64] = if use_starts && kind.is_counter { &columns.starts_ms } else { &[] };
     let mut resets = std::mem::take(row.indices);
-    resets.clear();
-    let mut overlapping = Vec::new();
-    if kind.is_counter {
-        for (i, pair) in values.windows(2).enumerate() {
-            if pair[1] < pair[0] {
-                resets.push(i as u32 + 1);
-            }
-        }
-        if !starts.is_empty() {
-            resets.clear();
-            for i in 1..values.len() {
-                let by_start = is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
-                if values[i] < values[i - 1] || by_start {
-                    resets.push(i as u32);
-                }
-                if overlaps(starts[i - 1], times[i - 1], starts[i]) {
-                    overlapping.push(i);
-                }
-            }
-        }
-    }
-    let seconds = windows.range_ms as f64 / 1000.0;
+    find_resets(times, values, starts, kind, &mut resets);
+    let overlapping = start_overlaps(times, starts);
+    row.plan.prepare(times, windows);
+    let mut geometry = std::mem::take(row.geometry);
+    geometry.prepare(row.plan, times, windows, kind);
+    row.count_planned();
+    let slots = row.rows.row_mut(row.row).iter_mut();
     let mut next_reset = 0;
-    row.slide(times, windows, |row, step, low, high| {
-        let mut increase = values[high - 1] - values[low];
-        while resets.get(next_reset).is_some_and(|reset| *reset as usize <= low) {
-            next_reset += 1;
+    let mut overlap = false;
+    for (step, ((slot, (low, high)), edges)) in slots.zip(&row.plan.bounds).zip(&geometry.edges).enumerate() {
+        let (low, high) = (*low as usize, *high as usize);
+        if low == high {
+            continue;
         }
-        for reset in resets[next_reset..].iter().map(|reset| *reset as usize).take_while(|reset| *reset < high) {
-            increase += values[reset - 1];
+        let first = values[low];
+        let mut increase = values[high - 1] - first;
+        if !resets.is_empty() {
+            while resets.get(next_reset).is_some_and(|reset| *reset as usize <= low) {
+                next_reset += 1;
+            }
+            for reset in resets[next_reset..].iter().map(|reset| *reset as usize).take_while(|reset| *reset < high) {
+                increase += values[reset - 1];
+            }
         }
-        if !overlapping.is_empty() && overlapping.iter().any(|i| (low + 1..high).contains(i)) {
-            row.warn_start_overlap();
+        let mut began_ms = None;
+        if !starts.is_empty() {
+            began_ms = began(Some(starts[low]), windows.start(step), times[low]);
+            overlap |= overlapping.iter().any(|i| (low + 1..high).contains(i));
+        }
+        // Whether the counter may have started within the window, with room for rounding.
+        let limited = kind.is_counter && first * edges.sampled < edges.to_start * increase * (1.0 + 1e-9);
+        if began_ms.is_none() && !limited {
+            if high - low >= 2 {
+                *slot = number(increase * edges.factor);
+            }
+            continue;
         }
         let ends = Ends {
             first_ms: times[low],
@@ -173,18 +186,90 @@ fn floats(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, ki
             intervals: high - low - 1,
             start_ms: windows.start(step),
             end_ms: windows.end(step),
-            began_ms: began(starts.get(low).copied(), windows.start(step), times[low]),
-            zero: kind.is_counter.then_some((values[low], increase)),
+            began_ms,
+            zero: kind.is_counter.then_some((first, increase)),
         };
-        if ends.began_ms.is_some() {
-            increase += values[low];
+        if began_ms.is_some() {
+            increase += first;
         }
         if let Some(factor) = ends.factor() {
-            let factor = if kind.is_rate { factor / seconds } else { factor };
-            row.set(step, number(increase * factor));
+            *slot = number(increase * kind.scaled(factor, windows));
         }
-    });
+    }
+    if overlap {
+        row.warn_start_overlap();
+    }
+    *row.geometry = geometry;
     *row.indices = resets;
+}
+
+/// The places of samples before which a counter was reset.
+fn find_resets(times: &[i64], values: &[f64], starts: &[i64], kind: Kind, resets: &mut Vec<u32>) {
+    resets.clear();
+    let later = values.get(1..).unwrap_or_default();
+    // Looking for any is done for several samples at once; most series have none.
+    let any = values.iter().zip(later).fold(false, |any, (before, value)| any | (value < before));
+    if !kind.is_counter || (!any && starts.is_empty()) {
+        return;
+    }
+    for i in 1..values.len() {
+        let by_start = !starts.is_empty() && is_start_reset(starts[i - 1], times[i - 1], starts[i], times[i]);
+        if values[i] < values[i - 1] || by_start {
+            resets.push(i as u32);
+        }
+    }
+}
+
+/// The places of samples whose counts claim to have begun before the sample before them.
+fn start_overlaps(times: &[i64], starts: &[i64]) -> Vec<usize> {
+    (1..starts.len()).filter(|i| overlaps(starts[i - 1], times[i - 1], starts[*i])).collect()
+}
+
+/// How windows of a plan are extrapolated if no counter starts within them.
+#[derive(Debug, Default)]
+pub(crate) struct Geometry {
+    /// The plan's, and whether for rates.
+    key: (u64, bool),
+    edges: Vec<Edges>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Edges {
+    /// From the first to the last sample, in seconds.
+    sampled: f64,
+    /// How far the window is extrapolated to its start, in seconds.
+    to_start: f64,
+    /// By what to multiply the difference.
+    factor: f64,
+}
+
+impl Geometry {
+    fn prepare(&mut self, plan: &Plan, times: &[i64], windows: &Windows, kind: Kind) {
+        let key = (plan.version, kind.is_rate);
+        if self.key == key {
+            return;
+        }
+        self.key = key;
+        self.edges.clear();
+        for (step, (low, high)) in plan.bounds.iter().enumerate() {
+            let (low, high) = (*low as usize, *high as usize);
+            if high - low < 2 {
+                self.edges.push(Edges::default());
+                continue;
+            }
+            let ends = Ends {
+                first_ms: times[low],
+                last_ms: times[high - 1],
+                intervals: high - low - 1,
+                start_ms: windows.start(step),
+                end_ms: windows.end(step),
+                began_ms: None,
+                zero: None,
+            };
+            let edges = ends.edges();
+            self.edges.push(Edges { factor: kind.scaled(edges.factor, windows), ..edges });
+        }
+    }
 }
 
 /// A value that is no hole.
@@ -232,7 +317,7 @@ fn mixed(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Windows, k
         }
     }
     let (Some(factor), Some(mut histogram)) = (ends.factor(), result) else { return };
-    histogram.mul(if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor });
+    histogram.mul(kind.scaled(factor, windows));
     row.set_histogram(window.step, histogram);
 }
 
@@ -263,8 +348,7 @@ fn float_window(row: &mut RowContext<'_, '_>, window: &Window<'_>, windows: &Win
         increase += values[0];
     }
     if let Some(factor) = ends.factor() {
-        let factor = if kind.is_rate { factor / (windows.range_ms as f64 / 1000.0) } else { factor };
-        row.set(window.step, number(increase * factor));
+        row.set(window.step, number(increase * kind.scaled(factor, windows)));
     }
 }
 
@@ -374,211 +458,4 @@ fn add_resets(
         previous = &b.histogram;
     }
     Some(())
-}
-
-/// One of a window's last samples.
-#[derive(Clone, Copy)]
-enum Last<'a> {
-    Float(i64, f64, i64),
-    Histogram(&'a HistogramSample),
-}
-
-impl Last<'_> {
-    fn time(&self) -> i64 {
-        match self {
-            Self::Float(time, ..) => *time,
-            Self::Histogram(sample) => sample.timestamp.millis(),
-        }
-    }
-}
-
-/// The last two samples of a window, of either kind.
-fn last_two<'a>(window: &Window<'a>) -> Option<(Last<'a>, Last<'a>)> {
-    let floats = window.times.len();
-    let float = |back: usize| {
-        let i = floats.checked_sub(back)?;
-        Some(Last::Float(window.times[i], window.values[i], window.starts.get(i).copied().unwrap_or(0)))
-    };
-    let histograms = window.histograms;
-    let histogram = |back: usize| Some(Last::Histogram(&histograms[histograms.len().checked_sub(back)?]));
-    let (mut last, mut f, mut h) = ([None, None], 1, 1);
-    for slot in &mut last {
-        *slot = match (float(f), histogram(h)) {
-            (Some(a), Some(b)) if b.time() >= a.time() => {
-                h += 1;
-                Some(b)
-            }
-            (Some(a), _) => {
-                f += 1;
-                Some(a)
-            }
-            (None, b) => {
-                h += 1;
-                b
-            }
-        };
-    }
-    Some((last[1]?, last[0]?))
-}
-
-/// `irate`, `idelta`: the difference of the last two samples.
-pub(super) fn instant<'q>(eval: Eval<'q>, call: &'q Call, is_rate: bool) -> Result<Output<'q>, Error> {
-    let use_starts = eval.query.options.features.use_start_timestamps;
-    windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
-        row.each_window(columns, windows, |row, window| {
-            let Some((a, b)) = last_two(&window) else { return };
-            let interval_ms = b.time() - a.time();
-            if interval_ms == 0 {
-                return;
-            }
-            let seconds = interval_ms as f64 / 1000.0;
-            match (a, b) {
-                (Last::Float(at, before, before_start), Last::Float(now, value, start)) => {
-                    let reset =
-                        is_rate && (value < before || (use_starts && is_start_reset(before_start, at, start, now)));
-                    let difference = if reset { value } else { value - before };
-                    row.set(window.step, number(if is_rate { difference / seconds } else { difference }));
-                }
-                (Last::Histogram(a), Last::Histogram(b)) => {
-                    if let Some(mut result) = instant_histogram(row, a, b, is_rate, use_starts) {
-                        if is_rate {
-                            result.div(seconds);
-                        }
-                        row.set_histogram(window.step, result);
-                    }
-                }
-                _ => row.warn_mixed_samples(),
-            }
-        });
-        Ok(())
-    })
-}
-
-fn instant_histogram(
-    row: &RowContext<'_, '_>,
-    a: &HistogramSample,
-    b: &HistogramSample,
-    is_rate: bool,
-    use_starts: bool,
-) -> Option<FloatHistogram> {
-    let gauges = [a, b].map(|s| s.histogram.counter_reset_hint == CounterResetHint::Gauge);
-    if is_rate && gauges.contains(&true) {
-        row.warn_not_a_counter();
-    }
-    if !is_rate && gauges.contains(&false) {
-        row.warn_not_a_gauge();
-    }
-    let start_of = |sample: &HistogramSample| sample.start.map_or(0, tsdb::Timestamp::millis);
-    let by_start = use_starts && is_start_reset(start_of(a), a.timestamp.millis(), start_of(b), b.timestamp.millis());
-    let mut result = (*b.histogram).clone();
-    if !is_rate || !(by_start || b.histogram.is_reset_after(&a.histogram)) {
-        match result.sub(&a.histogram) {
-            Ok(combined) if combined.bounds_reconciled => row.note_reconciled("subtraction"),
-            Ok(_) => {}
-            Err(_) => {
-                row.warn_mixed_buckets();
-                return None;
-            }
-        }
-    }
-    result.counter_reset_hint = CounterResetHint::Gauge;
-    result.compact();
-    Some(result)
-}
-
-/// A window's samples of both kinds in the order of time.
-fn in_order<'a>(window: &Window<'a>) -> impl Iterator<Item = Last<'a>> {
-    let (times, values, histograms) = (window.times, window.values, window.histograms);
-    let starts = window.starts;
-    let (mut f, mut h) = (0, 0);
-    std::iter::from_fn(move || match (times.get(f), histograms.get(h)) {
-        (Some(time), Some(histogram)) if histogram.timestamp.millis() < *time => {
-            h += 1;
-            Some(Last::Histogram(histogram))
-        }
-        (Some(time), _) => {
-            f += 1;
-            Some(Last::Float(*time, values[f - 1], starts.get(f - 1).copied().unwrap_or(0)))
-        }
-        (None, Some(histogram)) => {
-            h += 1;
-            Some(Last::Histogram(histogram))
-        }
-        (None, None) => None,
-    })
-}
-
-/// Counts neighbours for which `differ` holds.
-fn count_pairs<'q>(
-    eval: Eval<'q>,
-    call: &'q Call,
-    floats_differ: impl Fn(f64, f64) -> bool + Send + Sync + 'q,
-    differ: impl Fn(Last<'_>, Last<'_>) -> bool + Send + Sync + 'q,
-    plain: bool,
-) -> Result<Output<'q>, Error> {
-    windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
-        let anchored = windows.extension.is_some();
-        if columns.histograms.is_empty() && !anchored && (plain || columns.starts_ms.is_empty()) {
-            // Running counts: the number within a window is a difference.
-            let mut counts = std::mem::take(row.indices);
-            counts.clear();
-            counts.push(0);
-            let mut count = 0;
-            for pair in columns.values.windows(2) {
-                count += u32::from(floats_differ(pair[0], pair[1]));
-                counts.push(count);
-            }
-            row.slide(&columns.timestamps_ms, windows, |row, step, low, high| {
-                row.set(step, f64::from(counts[high - 1] - counts[low]));
-            });
-            *row.indices = counts;
-            return Ok(());
-        }
-        row.each_window(columns, windows, |row, window| {
-            let mut samples: Vec<Last<'_>> = in_order(&window).collect();
-            if anchored {
-                // The last sample before the window starts it; without any within, there is nothing to compare.
-                let before = samples.iter().take_while(|s| s.time() <= window.start).count();
-                if before == samples.len() {
-                    return;
-                }
-                samples.drain(..before.saturating_sub(1));
-            }
-            let count = samples.windows(2).filter(|pair| differ(pair[0], pair[1])).count();
-            row.set(window.step, count as f64);
-        });
-        Ok(())
-    })
-}
-
-/// `changes`: how often a value differs from the one before.
-pub(super) fn changes<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    let floats_differ = |a: f64, b: f64| a != b && !(a.is_nan() && b.is_nan());
-    let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
-        (Last::Float(_, a, _), Last::Float(_, b, _)) => floats_differ(a, b),
-        (Last::Histogram(a), Last::Histogram(b)) => {
-            let bare =
-                |h: &FloatHistogram| FloatHistogram { counter_reset_hint: CounterResetHint::Unknown, ..h.clone() };
-            bare(&a.histogram) != bare(&b.histogram)
-        }
-        _ => true,
-    };
-    count_pairs(eval, call, floats_differ, differ, true)
-}
-
-/// `resets`: how often a counter started anew. From float to histogram and back counts, too.
-pub(super) fn resets<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    let use_starts = eval.query.options.features.use_start_timestamps;
-    let differ = move |a: Last<'_>, b: Last<'_>| match (a, b) {
-        (Last::Float(at, a, a_start), Last::Float(now, b, b_start)) => {
-            b < a || (use_starts && is_start_reset(a_start, at, b_start, now))
-        }
-        (Last::Histogram(a), Last::Histogram(b)) => {
-            let start = |s: &HistogramSample| s.start.map_or(0, tsdb::Timestamp::millis);
-            let by_start = is_start_reset(start(a), a.timestamp.millis(), start(b), b.timestamp.millis());
-            (use_starts && by_start) || b.histogram.is_reset_after(&a.histogram)
-        }
-        _ => true,
-    };
-    count_pairs(eval, call, |a, b| b < a, differ, !use_starts)
 }

@@ -48,21 +48,24 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - part)) + (b - part))
 }
 
-/// Running totals of all values so far, as pairs of floats (about 106 bits): one more than there are values.
-/// `None` if a value or a total is not finite.
+/// Running totals of all values so far, as sum and what rounding took from it: one more than there are values. `None` if
+/// a total is not finite.
+///
+/// The errors are exact and add up in a sum of their own, so that a total is good to about 100 bits.
 fn running_totals(values: &[f64], totals: &mut Vec<(f64, f64)>) -> Option<f64> {
     totals.clear();
     totals.reserve(values.len() + 1);
-    let (mut high, mut low) = (0.0, 0.0);
+    let (mut sum, mut lost) = (0.0, 0.0);
     let mut largest = 0.0f64;
-    totals.push((high, low));
+    totals.push((sum, lost));
     for value in values {
-        let (sum, error) = two_sum(high, *value);
-        (high, low) = two_sum(sum, low + error);
-        largest = largest.max(high.abs());
-        totals.push((high, low));
+        let (next, error) = two_sum(sum, *value);
+        sum = next;
+        lost += error;
+        largest = largest.max(sum.abs());
+        totals.push((sum, lost));
     }
-    largest.is_finite().then_some(largest).filter(|_| high.is_finite() && low.is_finite())
+    (largest.is_finite() && sum.is_finite() && lost.is_finite()).then_some(largest)
 }
 
 /// Fills a row with sums or means of floats.

@@ -7,7 +7,7 @@ use tsdb::Labels;
 
 use crate::error::Error;
 use crate::eval::grid::Rows;
-use crate::eval::source::Source;
+use crate::eval::source::{Mapped, Source};
 use crate::eval::table::{Cell, Table};
 use crate::eval::{Eval, Output};
 use crate::parser::Call;
@@ -36,7 +36,12 @@ fn reordered<'q>(eval: Eval<'q>, table: &Table<'q>, order: &[usize]) -> Result<O
 /// `sort`, `sort_desc`: NaN is last in both; histograms are left out.
 pub(super) fn by_value<'q>(eval: Eval<'q>, call: &'q Call, descending: bool) -> Result<Output<'q>, Error> {
     if warn_range(eval, call) {
-        return eval.eval(&call.args[0]);
+        let inner = eval.vector(&call.args[0])?;
+        let map = |rows: &mut Rows| {
+            rows.drop_histograms();
+            Ok(())
+        };
+        return Ok(Output::Series(Arc::new(Mapped { inner, map })));
     }
     let table = eval.table(&call.args[0])?;
     let mut values: Vec<(f64, usize)> = (0..table.len())

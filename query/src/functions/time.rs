@@ -78,13 +78,20 @@ pub(super) struct Civil {
     pub(super) days_in_month: f64,
 }
 
-/// Seconds since the Unix epoch on the calendar; fractions are cut off.
+/// 2⁶³.
+const TOO_LATE: f64 = 9_223_372_036_854_775_808.0;
+
+/// Seconds since the Unix epoch on the calendar; fractions are cut off. What no 64-bit count of seconds can hold is all
+/// the same moment, the first after the last one that it can, as in Prometheus.
 ///
 /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 pub(super) fn civil(seconds: f64) -> Civil {
-    // Years that fit neither float nor calendar end at its edges.
-    let seconds = seconds.clamp(-6.8e16, 6.8e16) as i64;
-    let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (days, rest) = if (-TOO_LATE..TOO_LATE).contains(&seconds) {
+        let seconds = seconds as i64;
+        (seconds.div_euclid(86_400), seconds.rem_euclid(86_400))
+    } else {
+        (106_751_991_167_300, 55_808)
+    };
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -118,7 +125,7 @@ pub(crate) fn rfc3339(millis: i64) -> String {
 
 /// A part of the date of each value, or of the step itself if there is no argument.
 pub(super) fn calendar<'q>(eval: Eval<'q>, call: &'q Call, part: fn(Civil) -> f64) -> Result<Output<'q>, Error> {
-    let of = move |seconds: f64| if seconds.is_finite() { part(civil(seconds)) } else { f64::NAN };
+    let of = move |seconds: f64| part(civil(seconds));
     let Some(arg) = call.args.first() else {
         let values = (0..eval.grid.count).map(|k| of(eval.grid.at(k) as f64 / 1000.0)).collect();
         return Ok(Output::Series(constant(eval, Labels::empty(), values)?));
@@ -141,12 +148,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_of_leap_years_and_before_the_epoch() {
+    fn dates_of_leap_years_before_the_epoch_and_past_all_time() {
         let t = civil(1_456_790_399.0);
         assert_eq!((t.year, t.month, t.day, t.hour, t.minute), (2016.0, 2.0, 29.0, 23.0, 59.0));
         assert_eq!((t.yearday, t.days_in_month), (60.0, 29.0));
         let t = civil(-1.0);
         assert_eq!((t.year, t.month, t.day, t.weekday), (1969.0, 12.0, 31.0, 3.0));
+        for odd in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e30] {
+            let t = civil(odd);
+            assert_eq!((t.year, t.month, t.day, t.hour, t.minute), (292_277_026_596.0, 12.0, 4.0, 15.0, 30.0));
+            assert_eq!((t.weekday, t.yearday, t.days_in_month), (0.0, 339.0, 31.0));
+        }
         assert_eq!(rfc3339(1_136_239_445_000), "2006-01-02T22:04:05Z");
     }
 }

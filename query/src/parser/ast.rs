@@ -457,12 +457,16 @@ pub struct Matching {
 pub struct Binary {
     /// Where it stands.
     pub span: Span,
+    /// Where the operator and its modifiers stand.
+    pub operator: Span,
     /// The operator.
     pub op: BinaryOp,
     /// The left side.
     pub lhs: Box<Expr>,
     /// The right side.
     pub rhs: Box<Expr>,
+    /// [`ValueType::Scalar`] if both sides are scalars.
+    pub value_type: ValueType,
     /// How series match, if both sides are vectors.
     pub matching: Option<Matching>,
     /// `bool`: comparisons answer 0 or 1 instead of filtering.
@@ -516,10 +520,7 @@ impl Expr {
             Self::Selector(_) | Self::Aggregate(_) => ValueType::Vector,
             Self::Matrix(_) | Self::Subquery(_) => ValueType::Matrix,
             Self::Call(e) => e.function.returns,
-            Self::Binary(e) => match (e.lhs.value_type(), e.rhs.value_type()) {
-                (ValueType::Scalar, ValueType::Scalar) => ValueType::Scalar,
-                _ => ValueType::Vector,
-            },
+            Self::Binary(e) => e.value_type,
             Self::Unary(e) => e.expr.value_type(),
             Self::Paren(e) => e.expr.value_type(),
         }

@@ -7,50 +7,47 @@ use super::ast::{Binary, BinaryOp, Call, Cardinality, Expr, Fill, Matching, Span
 use crate::format::quote;
 use crate::functions::Arity;
 
-/// Checks an expression and all below it.
+/// Checks an expression and all below it, from left to right, parts before the whole.
 pub(super) fn check(expr: &Expr) -> Result<(), ParseError> {
+    // Without recursion: chains of operators are long.
+    let (mut open, mut nodes) = (vec![expr], Vec::new());
+    while let Some(node) = open.pop() {
+        nodes.push(node);
+        // The second argument of info() only lists conditions: it need not select anything by itself.
+        let own = if matches!(node, Expr::Call(call) if call.function.name == "info") { 1 } else { usize::MAX };
+        open.extend(node.children().take(own));
+    }
+    nodes.into_iter().rev().try_for_each(check_node)
+}
+
+fn check_node(expr: &Expr) -> Result<(), ParseError> {
     match expr {
-        Expr::Number(_) | Expr::Text(_) => Ok(()),
+        Expr::Number(_) | Expr::Text(_) | Expr::Paren(_) => Ok(()),
         Expr::Selector(e) => selector(e),
         Expr::Matrix(e) => selector(&e.selector),
-        Expr::Subquery(e) => {
-            check(&e.inner)?;
-            match e.inner.value_type() {
-                ValueType::Vector => Ok(()),
-                other => fail(format!("subquery is only allowed on instant vector, got {other} instead"), e.span),
-            }
-        }
+        Expr::Subquery(e) => match e.inner.value_type() {
+            ValueType::Vector => Ok(()),
+            other => fail(format!("subquery is only allowed on instant vector, got {other} instead"), e.span),
+        },
         Expr::Call(e) => call(e),
         Expr::Aggregate(e) => {
-            check(&e.expr)?;
             expect(&e.expr, ValueType::Vector, "aggregation expression")?;
-            if let (Some(param), Some(wanted)) = (&e.param, e.op.parameter()) {
-                check(param)?;
-                let context = format!("{} parameter", e.op.as_str());
-                let context = if wanted == ValueType::Scalar { "aggregation parameter" } else { context.as_str() };
-                expect(param, wanted, context)?;
+            match (&e.param, e.op.parameter()) {
+                (Some(param), Some(wanted)) => expect(param, wanted, "aggregation parameter"),
+                _ => Ok(()),
             }
-            Ok(())
         }
-        Expr::Binary(e) => {
-            check(&e.lhs)?;
-            check(&e.rhs)?;
-            binary(e)
-        }
-        Expr::Unary(e) => {
-            check(&e.expr)?;
-            match e.expr.value_type() {
-                ValueType::Scalar | ValueType::Vector => Ok(()),
-                other => fail(
-                    format!(
-                        "unary expression only allowed on expressions of type scalar or instant vector, got {}",
-                        quote(other.documented().as_bytes())
-                    ),
-                    e.span,
+        Expr::Binary(e) => binary(e),
+        Expr::Unary(e) => match e.expr.value_type() {
+            ValueType::Scalar | ValueType::Vector => Ok(()),
+            other => fail(
+                format!(
+                    "unary expression only allowed on expressions of type scalar or instant vector, got {}",
+                    quote(other.documented().as_bytes())
                 ),
-            }
-        }
-        Expr::Paren(e) => check(&e.expr),
+                e.span,
+            ),
+        },
     }
 }
 
@@ -121,7 +118,6 @@ fn call(call: &Call) -> Result<(), ParseError> {
 }
 
 fn check_argument(call: &Call, index: usize, arg: &Expr) -> Result<(), ParseError> {
-    // The second argument of info() only lists conditions: it need not select anything by itself.
     if call.function.name == "info" && index == 1 {
         return match arg {
             Expr::Selector(selector) if selector.name.is_none() => Ok(()),
@@ -132,16 +128,22 @@ fn check_argument(call: &Call, index: usize, arg: &Expr) -> Result<(), ParseErro
             _ => fail("expected label selectors only", arg.span()),
         };
     }
-    check(arg)
+    Ok(())
 }
 
 fn binary(e: &Binary) -> Result<(), ParseError> {
     let (left, right) = (e.lhs.value_type(), e.rhs.value_type());
     if e.return_bool && !e.op.is_comparison() {
-        return fail("bool modifier can only be used on comparison operators", e.span);
+        return fail("bool modifier can only be used on comparison operators", e.operator);
     }
     if e.op.is_comparison() && !e.return_bool && left == ValueType::Scalar && right == ValueType::Scalar {
-        return fail("comparisons between scalars must use BOOL modifier", e.span);
+        return fail("comparisons between scalars must use BOOL modifier", e.operator);
+    }
+    if let Some(matching) = e.matching.as_ref().filter(|m| m.on)
+        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
+    {
+        let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label.as_bytes()));
+        return fail(message, e.operator);
     }
     for (side, value_type) in [(&e.lhs, left), (&e.rhs, right)] {
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
@@ -164,12 +166,6 @@ fn matching(op: BinaryOp, matching: &Matching, span: Span) -> Result<(), ParseEr
         if matching.fill != Fill::default() {
             return fail("filling in missing series not allowed for set operators", span);
         }
-    }
-    if matching.on
-        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
-    {
-        let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label.as_bytes()));
-        return fail(message, span);
     }
     Ok(())
 }

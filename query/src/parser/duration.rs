@@ -16,23 +16,36 @@ const UNITS: [(&str, u64); 7] = [
 /// Reads a duration such as `1h30m`: units in descending order, each at most once. In milliseconds.
 #[must_use]
 pub fn parse_millis(text: &str) -> Option<i64> {
+    read_millis(text).ok()
+}
+
+/// Reads a duration, or says what is wrong with it.
+pub(super) fn read_millis(text: &str) -> Result<i64, String> {
+    let invalid = || format!("not a valid duration string: {text:?}");
     if text == "0" {
-        return Some(0);
+        return Ok(0);
     }
-    let (mut rest, mut total, mut next_unit) = (text, 0u64, 0);
+    let (mut rest, mut total, mut next_unit) = (text, Some(0u64), 0);
     while !rest.is_empty() {
         let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let number: u64 = rest.get(..digits)?.parse().ok()?;
+        let number: u64 = rest[..digits].parse().map_err(|_| invalid())?;
         rest = &rest[digits..];
-        let letters = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = &rest[..letters];
-        rest = &rest[letters..];
-        let at = next_unit + UNITS[next_unit..].iter().position(|(name, _)| *name == unit)?;
+        let length = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = &rest[..length];
+        rest = &rest[length..];
+        let known = UNITS.iter().position(|(name, _)| *name == unit);
+        let at = known.ok_or_else(|| format!("unknown unit {unit:?} in duration {text:?}"))?;
+        if at < next_unit {
+            return Err(invalid());
+        }
         next_unit = at + 1;
-        total = total.checked_add(number.checked_mul(UNITS[at].1)?)?;
+        total = total.zip(number.checked_mul(UNITS[at].1)).and_then(|(total, part)| total.checked_add(part));
+    }
+    if next_unit == 0 {
+        return Err(invalid());
     }
     // Go's time.Duration holds 292 years of nanoseconds.
-    (next_unit > 0 && total <= 9_223_372_036_854).then_some(total as i64)
+    total.filter(|t| *t <= 9_223_372_036_854).map(|t| t as i64).ok_or_else(|| "duration out of range".into())
 }
 
 /// Writes milliseconds as a duration: `1h30m`; negative ones with a sign.
@@ -46,7 +59,7 @@ pub(crate) fn write_millis(f: &mut fmt::Formatter<'_>, millis: i64) -> fmt::Resu
     let mut rest = millis.unsigned_abs();
     for (name, size) in UNITS {
         // Years and weeks only where nothing is left over: 366d, not 1y1d.
-        if (name == "y" || name == "w") && rest % size != 0 {
+        if (name == "y" || name == "w") && !rest.is_multiple_of(size) {
             continue;
         }
         if rest >= size {
@@ -167,7 +180,7 @@ impl DurationExpr {
     /// If it divides by zero or leaves the range of durations, about 292 years.
     pub(crate) fn to_millis(&self, times: QueryTimes) -> Result<i64, &'static str> {
         let seconds = self.seconds(times)?;
-        if !(seconds.abs() < 9_223_372_036.0) {
+        if seconds.is_nan() || seconds.abs() >= 9_223_372_036.0 {
             return Err("duration out of range");
         }
         // Literals are whole milliseconds divided by 1000: rounding brings those back.

@@ -54,12 +54,24 @@ pub(super) struct Lexer<'t> {
     line: u32,
     line_start: usize,
     in_braces: bool,
-    in_brackets: bool,
+    brackets: Brackets,
+    open_parens: u32,
+}
+
+/// Where within `[…]` the lexer stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Brackets {
+    Outside,
+    /// Before any number or name.
+    Begun,
+    Range,
+    /// Past the colon.
+    Step,
 }
 
 impl<'t> Lexer<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: 0, line: 1, line_start: 0, in_braces: false, in_brackets: false }
+        Self { text, at: 0, line: 1, line_start: 0, in_braces: false, brackets: Brackets::Outside, open_parens: 0 }
     }
 
     fn peek(&self) -> Option<u8> {
@@ -88,8 +100,15 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn error(&self, start: usize, message: String) -> ParseError {
+    fn error(&self, start: usize, message: impl Into<String>) -> ParseError {
         ParseError::new(message, self.span_from(start))
+    }
+
+    /// Complains about the character at `start`.
+    fn stray(&mut self, start: usize, what: &str) -> ParseError {
+        let character = self.text[start..].chars().next().unwrap_or(char::REPLACEMENT_CHARACTER);
+        self.at = (start + character.len_utf8()).min(self.text.len());
+        self.error(start, format!("unexpected {what} {character:?}"))
     }
 
     fn skip_blanks(&mut self) {
@@ -111,52 +130,122 @@ impl<'t> Lexer<'t> {
     pub(super) fn next(&mut self) -> Result<Token, ParseError> {
         self.skip_blanks();
         let start = self.at;
-        let Some(byte) = self.peek() else {
-            return Ok(Token { kind: Kind::End, span: self.span_from(start) });
-        };
+        let Some(byte) = self.peek() else { return self.end() };
         // A quoted text may hold line breaks; its place is that of its first byte.
         let (line, column) = (self.line, (start - self.line_start + 1) as u32);
-        let kind = match byte {
-            b'"' | b'\'' | b'`' => self.text_literal(byte)?,
-            b'0'..=b'9' => self.number()?,
-            b'.' if self.text.as_bytes().get(start + 1).is_some_and(u8::is_ascii_digit) => self.number()?,
-            b'_' | b'a'..=b'z' | b'A'..=b'Z' => self.word(),
-            b':' if !self.in_brackets && !self.in_braces => self.word(),
-            _ => self.punctuation(byte)?,
-        };
+        let kind = if self.in_braces { self.within_braces(byte)? } else { self.outside_braces(byte)? };
         Ok(Token { kind, span: Span { start: start as u32, end: self.at as u32, line, column } })
     }
 
+    fn end(&self) -> Result<Token, ParseError> {
+        let message = match self.brackets {
+            _ if self.in_braces => "unexpected end of input inside braces",
+            Brackets::Begun => "unexpected end of input in duration expression",
+            _ if self.open_parens > 0 => "unclosed left parenthesis",
+            Brackets::Range | Brackets::Step => "unclosed left bracket",
+            Brackets::Outside => return Ok(Token { kind: Kind::End, span: self.span_from(self.at) }),
+        };
+        Err(self.error(self.at, message))
+    }
+
     fn word(&mut self) -> Kind {
-        let colon = !self.in_brackets && !self.in_braces;
+        let colon = !self.in_braces && self.brackets == Brackets::Outside;
         self.take_while(|b| b.is_ascii_alphanumeric() || b == b'_' || (colon && b == b':'));
         Kind::Word
+    }
+
+    fn within_braces(&mut self, byte: u8) -> Result<Kind, ParseError> {
+        let start = self.at;
+        match byte {
+            b'"' | b'\'' | b'`' => return self.text_literal(byte),
+            b'_' | b'a'..=b'z' | b'A'..=b'Z' => return Ok(self.word()),
+            _ => self.at += 1,
+        }
+        Ok(match byte {
+            b'}' => {
+                self.in_braces = false;
+                Kind::RightBrace
+            }
+            b',' => Kind::Comma,
+            b'=' if self.accept(b'~') => Kind::RegexMatch,
+            b'=' => Kind::Assign,
+            b'!' if self.accept(b'=') => Kind::NotEqual,
+            b'!' if self.accept(b'~') => Kind::RegexUnequal,
+            b'!' => return Err(self.after(start, "'!' inside braces")),
+            b'{' => return Err(self.stray(start, "left brace")),
+            _ => return Err(self.stray(start, "character inside braces:")),
+        })
+    }
+
+    fn outside_braces(&mut self, byte: u8) -> Result<Kind, ParseError> {
+        let digit_follows = self.text.as_bytes().get(self.at + 1).is_some_and(u8::is_ascii_digit);
+        let begun = self.brackets == Brackets::Begun;
+        match byte {
+            b'0'..=b'9' => self.number(),
+            b'.' if digit_follows => self.number(),
+            b'_' | b'a'..=b'z' | b'A'..=b'Z' => {
+                let start = self.at;
+                let kind = self.word();
+                if begun {
+                    self.brackets = Brackets::Range;
+                    let words = ["step", "range", "min_of", "max_of"];
+                    if !words.iter().any(|word| word.eq_ignore_ascii_case(&self.text[start..self.at])) {
+                        return Err(self.stray(start, "character in duration expression:"));
+                    }
+                }
+                Ok(kind)
+            }
+            b':' if self.brackets == Brackets::Outside => Ok(self.word()),
+            b'"' | b'\'' | b'`' if !begun => self.text_literal(byte),
+            b']' | b':' | b'(' | b')' | b'+' | b'-' | b'*' | b'/' | b'%' | b'^' => self.punctuation(byte),
+            _ if begun => Err(self.stray(self.at, "character in duration expression:")),
+            _ => self.punctuation(byte),
+        }
+    }
+
+    fn after(&self, start: usize, what: &str) -> ParseError {
+        let next = self.text[self.at..].chars().next().unwrap_or(char::REPLACEMENT_CHARACTER);
+        self.error(start, format!("unexpected character after {what}: {next:?}"))
     }
 
     fn punctuation(&mut self, byte: u8) -> Result<Kind, ParseError> {
         let start = self.at;
         self.at += 1;
         Ok(match byte {
-            b'(' => Kind::LeftParen,
-            b')' => Kind::RightParen,
+            b'(' => {
+                self.open_parens += 1;
+                Kind::LeftParen
+            }
+            b')' => {
+                let left = self.open_parens.checked_sub(1);
+                self.open_parens = left.ok_or_else(|| self.error(self.at, "unexpected right parenthesis ')'"))?;
+                Kind::RightParen
+            }
             b'{' => {
                 self.in_braces = true;
                 Kind::LeftBrace
             }
-            b'}' => {
-                self.in_braces = false;
-                Kind::RightBrace
-            }
+            b'[' if self.brackets != Brackets::Outside => return Err(self.stray(start, "left bracket")),
             b'[' => {
-                self.in_brackets = true;
+                self.brackets = Brackets::Begun;
                 Kind::LeftBracket
             }
+            b']' if self.brackets == Brackets::Outside => return Err(self.stray(start, "right bracket")),
             b']' => {
-                self.in_brackets = false;
+                self.brackets = Brackets::Outside;
                 Kind::RightBracket
             }
+            b':' => match self.brackets {
+                Brackets::Range => {
+                    self.brackets = Brackets::Step;
+                    Kind::Colon
+                }
+                Brackets::Begun => {
+                    return Err(self.error(self.at, "unexpected colon before duration in duration expression"));
+                }
+                Brackets::Step | Brackets::Outside => return Err(self.stray(start, "colon")),
+            },
             b',' => Kind::Comma,
-            b':' => Kind::Colon,
             b'+' => Kind::Add,
             b'-' => Kind::Sub,
             b'*' => Kind::Mul,
@@ -165,27 +254,17 @@ impl<'t> Lexer<'t> {
             b'^' => Kind::Pow,
             b'@' => Kind::At,
             b'=' if self.accept(b'=') => Kind::Equal,
-            b'=' if self.accept(b'~') => Kind::RegexMatch,
+            b'=' if self.peek() == Some(b'~') => return Err(self.after(start, "'='")),
             b'=' => Kind::Assign,
             b'!' if self.accept(b'=') => Kind::NotEqual,
-            b'!' if self.accept(b'~') => Kind::RegexUnequal,
-            b'!' => {
-                let next = self.text[self.at..].chars().next().map_or_else(String::new, |c| format!(": {c:?}"));
-                return Err(self.error(start, format!("unexpected character after '!'{next}")));
-            }
+            b'!' => return Err(self.after(start, "'!'")),
             b'<' if self.accept(b'=') => Kind::LessEqual,
             b'<' if self.accept(b'/') => Kind::TrimUpper,
             b'<' => Kind::Less,
             b'>' if self.accept(b'=') => Kind::GreaterEqual,
             b'>' if self.accept(b'/') => Kind::TrimLower,
             b'>' => Kind::Greater,
-            _ => {
-                self.at = start;
-                let character = self.text[start..].chars().next().unwrap_or_default();
-                self.at += character.len_utf8();
-                let place = if self.in_braces { " inside braces" } else { "" };
-                return Err(self.error(start, format!("unexpected character{place}: {character:?}")));
-            }
+            _ => return Err(self.stray(start, "character:")),
         })
     }
 
@@ -201,9 +280,10 @@ impl<'t> Lexer<'t> {
                 }
                 Some(b'\\') if quote != b'`' => {
                     self.at += 1;
-                    if self.peek().is_some() {
-                        self.at += self.text[self.at..].chars().next().map_or(1, char::len_utf8);
-                    }
+                    let Some(escaped) = self.text[self.at..].chars().next() else {
+                        return Err(self.error(start, "escape sequence not terminated"));
+                    };
+                    self.at += escaped.len_utf8();
                 }
                 Some(b'\n') if quote == b'`' => {
                     self.at += 1;
@@ -220,38 +300,83 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    /// A number, or a duration such as `1h30m`.
+    /// A number, or something that begins like a duration such as `1h30m`.
     fn number(&mut self) -> Result<Kind, ParseError> {
         let start = self.at;
-        let hex = self.text.as_bytes()[start..].starts_with(b"0x") || self.text.as_bytes()[start..].starts_with(b"0X");
-        if hex {
-            self.at += 2;
-            self.take_while(|b| b.is_ascii_hexdigit() || b == b'_');
-        } else {
-            self.take_while(|b| b.is_ascii_digit() || b == b'_');
-            if self.accept(b'.') {
-                self.take_while(|b| b.is_ascii_digit() || b == b'_');
-            }
-            let before = self.at;
-            if self.accept(b'e') || self.accept(b'E') {
-                let _ = self.accept(b'+') || self.accept(b'-');
-                if self.peek().is_some_and(|b| b.is_ascii_digit()) {
-                    self.take_while(|b| b.is_ascii_digit() || b == b'_');
-                } else {
-                    self.at = before;
-                }
-            }
+        if self.brackets == Brackets::Begun {
+            self.brackets = Brackets::Range;
         }
-        if !self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.') {
+        if self.digits() {
             return Ok(Kind::Number);
         }
-        self.at = start;
-        self.take_while(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
-        let text = &self.text[start..self.at];
-        if super::duration::parse_millis(text).is_some() {
+        if self.units() {
             return Ok(Kind::Duration);
         }
-        Err(self.error(start, format!("bad number or duration syntax: {text:?}")))
+        Err(self.error(start, format!("bad number or duration syntax: {:?}", &self.text[start..self.at])))
+    }
+
+    fn accept_any(&mut self, bytes: &[u8]) -> bool {
+        let found = self.peek().is_some_and(|b| bytes.contains(&b));
+        self.at += usize::from(found);
+        found
+    }
+
+    /// Passes over digits with at most a point and an exponent, `_` between digits; whether they are a number and end
+    /// there.
+    fn digits(&mut self) -> bool {
+        let hex = self.accept(b'0') && self.accept_any(b"xX");
+        if hex {
+            self.accept(b'_');
+        }
+        self.accept(b'.');
+        let (mut point, mut exponent) = (false, false);
+        while let Some(byte) = self.peek() {
+            // What may not follow the byte.
+            let excluded: &[u8] = match byte {
+                b'0'..=b'9' => b"",
+                b'a'..=b'f' | b'A'..=b'F' if hex => b"",
+                b'.' => b"_.",
+                b'_' | b'e' | b'E' => b"._eE",
+                _ => break,
+            };
+            self.at += 1;
+            if excluded.is_empty() {
+                continue;
+            }
+            let repeated = match byte {
+                b'.' => std::mem::replace(&mut point, true) || exponent,
+                b'_' => false,
+                _ => std::mem::replace(&mut exponent, true),
+            };
+            let is_exponent = !matches!(byte, b'.' | b'_');
+            if is_exponent {
+                self.accept_any(b"+-");
+            }
+            let at_end = byte != b'.' && self.peek().is_none_or(|b| is_exponent && !b.is_ascii_digit());
+            if repeated || at_end || self.accept_any(excluded) {
+                return false;
+            }
+        }
+        !self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
+    }
+
+    /// Passes over the unit after a number, and over further numbers with units; whether they end there.
+    fn units(&mut self) -> bool {
+        if !self.accept_any(b"smhdwy") {
+            return false;
+        }
+        self.accept(b's');
+        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
+            self.take_while(|b| b.is_ascii_digit());
+            // Years only come first.
+            if !self.accept_any(b"smhdw") {
+                return false;
+            }
+            self.accept(b's');
+        }
+        let more = self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
+        self.at += usize::from(more);
+        !more
     }
 }
 
@@ -293,23 +418,32 @@ fn escape<'a>(text: &'a str, quote: u8, out: &mut Vec<u8>) -> Result<&'a str, St
         'u' => return digits(rest, 4, 16, out, true),
         'U' => return digits(rest, 8, 16, out, true),
         '0'..='7' => return digits(text, 3, 8, out, false),
-        _ => return Err(format!("unknown escape sequence {kind:?}")),
+        _ => return Err(format!("unknown escape sequence {}", named(kind))),
     };
     out.push(simple);
     Ok(rest)
 }
 
+/// `U+0071 'q'`
+fn named(character: char) -> String {
+    format!("U+{:04X} '{character}'", u32::from(character))
+}
+
 fn digits<'a>(text: &'a str, count: usize, radix: u32, out: &mut Vec<u8>, character: bool) -> Result<&'a str, String> {
-    let number = text
-        .get(..count)
-        .filter(|t| t.bytes().all(|b| char::from(b).is_digit(radix)))
-        .and_then(|t| u32::from_str_radix(t, radix).ok())
-        .ok_or("illegal character in escape sequence")?;
+    const INVALID: &str = "escape sequence is an invalid Unicode code point";
+    let mut number = 0u32;
+    for i in 0..count {
+        // What is missing is the quote that ends the text.
+        let digit = text[i..].chars().next().unwrap_or('"');
+        let value =
+            digit.to_digit(radix).ok_or_else(|| format!("illegal character {} in escape sequence", named(digit)))?;
+        number = number.saturating_mul(radix).saturating_add(value);
+    }
     if character {
-        let character = char::from_u32(number).ok_or("escape sequence is an invalid Unicode code point")?;
+        let character = char::from_u32(number).ok_or(INVALID)?;
         out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {
-        out.push(u8::try_from(number).map_err(|_| "escape sequence is too large")?);
+        out.push(u8::try_from(number).map_err(|_| INVALID)?);
     }
     Ok(&text[count..])
 }
@@ -343,8 +477,21 @@ mod tests {
             kinds("1 1.5 .5 1e3 1E-3 0x1F 1_000 1h30m 5ms 5."),
             [Number, Number, Number, Number, Number, Number, Number, Duration, Duration, Number]
         );
-        for bad in ["1x", "1.2.3", "1h2x", "1m1h", "0xfg"] {
-            assert!(Lexer::new(bad).next().is_err(), "{bad}");
+        for (bad, read) in [
+            ("1x", "1"),
+            ("1.2.3", "1.2."),
+            ("1..2", "1.."),
+            ("1h2x", "1h2"),
+            ("1mx", "1mx"),
+            ("1d1y", "1d1"),
+            ("0xfg", "0xf"),
+            ("0b1", "0"),
+            ("1e+", "1e+"),
+            ("1_", "1_"),
+            ("1__0", "1__"),
+        ] {
+            let message = Lexer::new(bad).next().unwrap_err().message;
+            assert_eq!(message, format!("bad number or duration syntax: {read:?}"), "{bad}");
         }
     }
 

@@ -23,16 +23,20 @@ pub use walk::SelectorUse;
 
 /// Why a text is not PromQL, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{line}:{column}: parse error: {message}")]
+#[error("{}: parse error: {message}", place(*line, *column))]
 pub struct ParseError {
     /// What is wrong.
     pub message: String,
-    /// Line of the place, from 1.
+    /// Line of the place, from 1; 0 if there is no text.
     pub line: usize,
-    /// Column of the place in bytes, from 1.
+    /// Column of the place in bytes, from 1; 0 if there is no text.
     pub column: usize,
     /// Bytes of the text that are concerned.
     pub span: std::ops::Range<usize>,
+}
+
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { "unknown position".into() } else { format!("{line}:{column}") }
 }
 
 impl ParseError {

@@ -1,23 +1,30 @@
 //! Tokens → expression: a Pratt parser with one token of lookahead.
 
-use tsdb::{METRIC_NAME, MatchOp, Matcher, Timestamp};
+mod message;
+mod modifiers;
+mod selector;
+#[cfg(test)]
+mod tests;
+
+use tsdb::Matcher;
 
 use super::ParseError;
 use super::ast::{
-    Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, Expr, Extension, Grouping, Matching,
-    MatrixSelector, Modifiers, NumberLiteral, Paren, Span, Subquery, TextLiteral, Unary, VectorSelector,
+    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, Grouping, Matching, NumberLiteral, Paren, Span,
+    TextLiteral, Unary, ValueType,
 };
 use super::check;
-use super::duration::{DurationExpr, DurationOp, QueryTimes, parse_millis};
+use super::duration::read_millis;
 use super::lexer::{Kind, Lexer, Token, unquote};
 use crate::format::quote;
 use crate::functions;
+use message::{describe, is_keyword};
 
 /// How deep expressions may nest.
-const MAX_DEPTH: u32 = 250;
+const MAX_DEPTH: u32 = 128;
 
-/// How many operators may follow each other on one level; the tree that they make is walked recursively.
-const MAX_CHAIN: u32 = 2_000;
+/// How many operators and modifiers an expression may have in all; parts of the tree are walked recursively.
+const MAX_CHAIN: u32 = 1_000;
 
 /// How tightly a sign binds: as `*`.
 const SIGN_PRECEDENCE: u8 = 5;
@@ -29,8 +36,9 @@ const SIGN_PRECEDENCE: u8 = 5;
 pub fn parse(text: &str) -> Result<Expr, ParseError> {
     let mut parser = Parser::new(text)?;
     if parser.token.kind == Kind::End {
-        let start = Span { line: 1, column: 1, ..Span::default() };
-        return Err(ParseError::new("no expression found in input", start));
+        // Nothing has no place.
+        let place = if text.is_empty() { Span::default() } else { Span { line: 1, column: 1, ..Span::default() } };
+        return Err(ParseError::new("no expression found in input", place));
     }
     let expr = parser.expression(0)?;
     if parser.token.kind != Kind::End {
@@ -81,6 +89,8 @@ struct Parser<'t> {
     last: Span,
     depth: u32,
     chain: u32,
+    /// How many aggregations the current token lies in.
+    aggregations: u32,
 }
 
 impl<'t> Parser<'t> {
@@ -90,7 +100,7 @@ impl<'t> Parser<'t> {
         }
         let mut lexer = Lexer::new(text);
         let token = lexer.next()?;
-        Ok(Self { text, lexer, token, last: token.span, depth: 0, chain: 0 })
+        Ok(Self { text, lexer, token, last: token.span, depth: 0, chain: 0, aggregations: 0 })
     }
 
     fn advance(&mut self) -> Result<Token, ParseError> {
@@ -123,6 +133,7 @@ impl<'t> Parser<'t> {
 
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
         let mut message = format!("unexpected {}", describe(self.token.kind, self.text_of(self.token)));
+        let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         if !context.is_empty() {
             message.push_str(" in ");
             message.push_str(context);
@@ -191,6 +202,7 @@ impl<'t> Parser<'t> {
     }
 
     fn binary(&mut self, op: BinaryOp, lhs: Expr) -> Result<Expr, ParseError> {
+        let operator = self.last;
         let mut return_bool = false;
         if self.word() == "bool" {
             self.advance()?;
@@ -218,19 +230,30 @@ impl<'t> Parser<'t> {
         if op.is_set() && matching.cardinality == Cardinality::OneToOne {
             matching.cardinality = Cardinality::ManyToMany;
         }
+        let operator = operator.to(self.last);
         // Left-associative but for the power.
         let floor = op.precedence() - u8::from(op == BinaryOp::Pow);
         let rhs = self.expression(floor)?;
         let span = lhs.span().to(self.last);
-        let both_vectors = [&lhs, &rhs].iter().all(|e| e.value_type() == super::ValueType::Vector);
-        if !both_vectors && (listed || matching.fill != super::Fill::default()) {
+        let (lhs_type, rhs_type) = (lhs.value_type(), rhs.value_type());
+        let both_vectors = lhs_type == ValueType::Vector && rhs_type == ValueType::Vector;
+        if !both_vectors && !matching.labels.is_empty() {
             return Err(ParseError::new("vector matching only allowed between instant vectors", span));
+        }
+        if !both_vectors && matching.fill != super::Fill::default() {
+            return Err(ParseError::new("filling in missing series only allowed between instant vectors", span));
         }
         Ok(Expr::Binary(Binary {
             span,
+            operator,
             op,
             lhs: Box::new(lhs),
             rhs: Box::new(rhs),
+            value_type: if lhs_type == ValueType::Scalar && rhs_type == ValueType::Scalar {
+                ValueType::Scalar
+            } else {
+                ValueType::Vector
+            },
             matching: both_vectors.then_some(matching),
             return_bool,
         }))
@@ -264,7 +287,7 @@ impl<'t> Parser<'t> {
         }
     }
 
-    /// Skips signs; whether they make a minus.
+    /// Skips a sign; whether it is a minus.
     fn sign(&mut self) -> Result<bool, ParseError> {
         if self.accept(Kind::Sub)? {
             return Ok(true);
@@ -279,12 +302,12 @@ impl<'t> Parser<'t> {
             Kind::Number | Kind::Duration => {
                 let token = self.advance()?;
                 let text = self.text_of(token);
-                if token.kind == Kind::Duration {
-                    return Ok(parse_millis(text).unwrap_or_default() as f64 / 1000.0);
-                }
-                parse_number(text).ok_or_else(|| {
-                    ParseError::new(format!("error parsing number: {}", quote(text.as_bytes())), token.span)
-                })
+                let value = if token.kind == Kind::Duration {
+                    read_millis(text).map(|millis| millis as f64 / 1000.0)
+                } else {
+                    parse_number(text)
+                };
+                value.map_err(|message| ParseError::new(message, token.span))
             }
             Kind::Word => match self.word().as_str() {
                 "inf" => self.advance().map(|_| f64::INFINITY),
@@ -348,7 +371,7 @@ impl<'t> Parser<'t> {
             if opens || next.eq_ignore_ascii_case("by") || next.eq_ignore_ascii_case("without") {
                 return self.aggregate(op);
             }
-        } else if opens && !matches!(word.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right") {
+        } else if opens && !is_keyword(&word) {
             return self.call();
         }
         if matches!(word.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right" | "atan2") {
@@ -368,11 +391,11 @@ impl<'t> Parser<'t> {
     fn call(&mut self) -> Result<Expr, ParseError> {
         let token = self.advance()?;
         let name = self.text_of(token);
+        let args = self.arguments()?;
         let Some(function) = functions::find(name) else {
             let message = format!("unknown function with name {}", quote(name.as_bytes()));
             return Err(ParseError::new(message, token.span));
         };
-        let args = self.arguments()?;
         Ok(Expr::Call(Call { span: token.span.to(self.last), function, args }))
     }
 
@@ -402,7 +425,9 @@ impl<'t> Parser<'t> {
         if self.token.kind != Kind::LeftParen {
             return Err(self.unexpected("aggregation", ""));
         }
+        self.aggregations += 1;
         let mut args = self.arguments()?;
+        self.aggregations -= 1;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
@@ -445,7 +470,10 @@ impl<'t> Parser<'t> {
                     let value = self.unquoted(self.token)?;
                     match String::from_utf8(value) {
                         Ok(name) if !name.is_empty() => name,
-                        _ => return Err(self.unexpected(CONTEXT, "label")),
+                        _ => {
+                            let message = format!("invalid label name for grouping: {}", self.text_of(self.token));
+                            return Err(ParseError::new(message, self.token.span));
+                        }
                     }
                 }
                 _ => return Err(self.unexpected(CONTEXT, "label")),
@@ -461,420 +489,24 @@ impl<'t> Parser<'t> {
     }
 
     fn unquoted(&self, token: Token) -> Result<Vec<u8>, ParseError> {
-        unquote(self.text_of(token))
-            .map_err(|reason| ParseError::new(format!("error unquoting string: {reason}"), token.span))
-    }
-
-    /// A selector whose name, if it stands before the braces, has been read.
-    fn selector(&mut self, name: Option<(String, Span)>) -> Result<Expr, ParseError> {
-        let start = name.as_ref().map_or(self.token.span, |(_, span)| *span);
-        let mut name = name.map(|(name, _)| name);
-        let mut matchers: Vec<Matcher> = name.iter().map(|n| Matcher::equal(METRIC_NAME, n.as_str())).collect();
-        if self.accept(Kind::LeftBrace)? {
-            while !self.accept(Kind::RightBrace)? {
-                self.matcher(&mut name, &mut matchers)?;
-                if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightBrace {
-                    return Err(self.unexpected("label matching", "\",\" or \"}\""));
-                }
-            }
-        }
-        Ok(Expr::Selector(VectorSelector {
-            span: start.to(self.last),
-            name,
-            matchers,
-            modifiers: Modifiers::default(),
-            extension: None,
-        }))
-    }
-
-    fn matcher(&mut self, name: &mut Option<String>, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
-        const CONTEXT: &str = "label matching";
-        let label = self.token;
-        let label_name = match label.kind {
-            Kind::Word => self.text_of(label).to_owned(),
-            Kind::Text => String::from_utf8_lossy(&self.unquoted(label)?).into_owned(),
-            _ => return Err(self.unexpected(CONTEXT, "identifier or \"}\"")),
-        };
-        self.advance()?;
-        if label.kind == Kind::Text && matches!(self.token.kind, Kind::Comma | Kind::RightBrace) {
-            if let Some(before) = name {
-                let message = format!(
-                    "metric name must not be set twice: {} or {}",
-                    quote(before.as_bytes()),
-                    quote(label_name.as_bytes())
-                );
-                return Err(ParseError::new(message, label.span));
-            }
-            matchers.push(Matcher::equal(METRIC_NAME, label_name.as_str()));
-            *name = Some(label_name);
-            return Ok(());
-        }
-        let op = match self.token.kind {
-            Kind::Assign => MatchOp::Equal,
-            Kind::NotEqual => MatchOp::NotEqual,
-            Kind::RegexMatch => MatchOp::Regex,
-            Kind::RegexUnequal => MatchOp::NotRegex,
-            _ => return Err(self.unexpected(CONTEXT, "label matching operator")),
-        };
-        self.advance()?;
-        if self.token.kind != Kind::Text {
-            return Err(self.unexpected(CONTEXT, "string"));
-        }
-        let token = self.advance()?;
-        let value = String::from_utf8_lossy(&self.unquoted(token)?).into_owned();
-        let matcher = Matcher::new(op, label_name, value)
-            .map_err(|error| ParseError::new(error.to_string(), label.span.to(token.span)))?;
-        matchers.push(matcher);
-        Ok(())
-    }
-
-    /// `[5m]`, `[5m:1m]`, `offset`, `@`, `anchored`, `smoothed` after an expression.
-    fn postfix(&mut self, mut expr: Expr) -> Result<Expr, ParseError> {
-        loop {
-            expr = match self.token.kind {
-                Kind::LeftBracket => self.brackets(expr)?,
-                Kind::At => self.at(expr)?,
-                Kind::Word => match self.word().as_str() {
-                    "offset" => self.offset(expr)?,
-                    "anchored" => self.extension(expr, Extension::Anchored)?,
-                    "smoothed" => self.extension(expr, Extension::Smoothed)?,
-                    _ => return Ok(expr),
-                },
-                _ => return Ok(expr),
-            };
-            self.chain += 1;
-            if self.chain > MAX_CHAIN {
-                let message = format!("expression has more than {MAX_CHAIN} operators");
-                return Err(ParseError::new(message, self.token.span));
-            }
-        }
-    }
-
-    fn brackets(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        let open = self.advance()?.span;
-        if self.token.kind == Kind::Colon || self.token.kind == Kind::RightBracket {
-            return Err(self.unexpected("subquery or range selector", "duration"));
-        }
-        let range = self.positive_duration("subquery or range selector")?;
-        if self.accept(Kind::Colon)? {
-            let step = if self.token.kind == Kind::RightBracket {
-                None
-            } else {
-                Some(self.positive_duration("subquery selector")?)
-            };
-            self.expect(Kind::RightBracket, "subquery selector", "\"]\"")?;
-            let span = expr.span().to(self.last);
-            return Ok(Expr::Subquery(Subquery {
-                span,
-                inner: Box::new(expr),
-                range,
-                step,
-                modifiers: Modifiers::default(),
-            }));
-        }
-        if self.token.kind != Kind::RightBracket {
-            return Err(self.unexpected("subquery or range", "\":\" or \"]\""));
-        }
-        self.advance()?;
-        let place = open.to(self.last);
-        match expr {
-            Expr::Selector(selector) => {
-                if selector.modifiers.offset.is_some() {
-                    return Err(ParseError::new("no offset modifiers allowed before range", place));
-                }
-                if selector.modifiers.at.is_some() {
-                    return Err(ParseError::new("no @ modifiers allowed before range", place));
-                }
-                if let Some(extension) = selector.extension {
-                    let message = format!("no {} modifier allowed before range", extension.as_str());
-                    return Err(ParseError::new(message, place));
-                }
-                Ok(Expr::Matrix(MatrixSelector { span: selector.span.to(self.last), selector, range }))
-            }
-            _ => Err(ParseError::new("ranges only allowed for vector selectors", place)),
-        }
-    }
-
-    fn positive_duration(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
-        let start = self.token.span;
-        let duration = self.duration(0, context)?;
-        let span = start.to(self.last);
-        self.check_duration(&duration, span)?;
-        // What depends on the query's step is checked when the query runs.
-        let times = QueryTimes { step: 0.0, range: 0.0 };
-        if duration.is_fixed() && duration.to_millis(times).is_ok_and(|millis| millis <= 0) {
-            return Err(ParseError::new("duration must be greater than 0", span));
-        }
-        Ok(duration)
-    }
-
-    fn check_duration(&self, duration: &DurationExpr, span: Span) -> Result<(), ParseError> {
-        if !duration.is_fixed() {
-            return Ok(());
-        }
-        match duration.to_millis(QueryTimes { step: 0.0, range: 0.0 }) {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(ParseError::new(reason, span)),
-        }
-    }
-
-    /// Arithmetic of durations; operators all bind more tightly than `floor`.
-    fn duration(&mut self, floor: u8, context: &str) -> Result<DurationExpr, ParseError> {
-        self.nested(|parser| {
-            let mut lhs = parser.duration_operand(context)?;
-            loop {
-                let (op, precedence) = match parser.token.kind {
-                    Kind::Add => (DurationOp::Add, 1),
-                    Kind::Sub => (DurationOp::Sub, 1),
-                    Kind::Mul => (DurationOp::Mul, 2),
-                    Kind::Div => (DurationOp::Div, 2),
-                    Kind::Mod => (DurationOp::Mod, 2),
-                    Kind::Pow => (DurationOp::Pow, 3),
-                    _ => return Ok(lhs),
-                };
-                if precedence <= floor {
-                    return Ok(lhs);
-                }
-                parser.chain += 1;
-                if parser.chain > MAX_CHAIN {
-                    return Err(ParseError::new("duration has too many operators", parser.token.span));
-                }
-                parser.advance()?;
-                let rhs = parser.duration(precedence - u8::from(op == DurationOp::Pow), context)?;
-                lhs = DurationExpr::Binary(op, Box::new(lhs), Box::new(rhs));
-            }
-        })
-    }
-
-    fn duration_operand(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
-        match self.token.kind {
-            Kind::Number | Kind::Duration => Ok(DurationExpr::Seconds(self.number(context, "number or duration")?)),
-            Kind::Sub => {
-                self.advance()?;
-                // As in expressions, a sign binds as tightly as `*`.
-                Ok(match self.duration(2, context)? {
-                    DurationExpr::Seconds(seconds) => DurationExpr::Seconds(-seconds),
-                    other => DurationExpr::Negative(Box::new(other)),
-                })
-            }
-            Kind::Add => {
-                self.advance()?;
-                self.duration(2, context)
-            }
-            Kind::LeftParen => {
-                self.advance()?;
-                let inner = self.duration(0, context)?;
-                self.expect(Kind::RightParen, context, "\")\"")?;
-                Ok(DurationExpr::Paren(Box::new(inner)))
-            }
-            Kind::Word => self.duration_call(context),
-            _ => Err(self.unexpected(context, "number or duration")),
-        }
-    }
-
-    fn duration_call(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
-        let word = self.word();
-        if !matches!(word.as_str(), "step" | "range" | "min_of" | "max_of") {
-            return Err(self.unexpected(context, "number, duration, step(), or range()"));
-        }
-        self.advance()?;
-        self.expect(Kind::LeftParen, context, "\"(\"")?;
-        if word == "step" || word == "range" {
-            self.expect(Kind::RightParen, context, "\")\"")?;
-            return Ok(if word == "step" { DurationExpr::Step } else { DurationExpr::Range });
-        }
-        let first = Box::new(self.duration(0, context)?);
-        self.expect(Kind::Comma, context, "\",\"")?;
-        let second = Box::new(self.duration(0, context)?);
-        self.expect(Kind::RightParen, context, "\")\"")?;
-        Ok(if word == "min_of" { DurationExpr::MinOf(first, second) } else { DurationExpr::MaxOf(first, second) })
-    }
-
-    /// After `offset` stands one operand: `offset 5m * 2` multiplies the result.
-    fn offset(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        self.advance()?;
-        let start = self.token.span;
-        let negative = self.sign()?;
-        if !matches!(self.token.kind, Kind::Number | Kind::Duration | Kind::LeftParen | Kind::Word) {
-            return Err(self.unexpected("offset", "number, duration, step(), or range()"));
-        }
-        let operand = self.duration_operand("offset")?;
-        let offset = match operand {
-            DurationExpr::Seconds(seconds) if negative => DurationExpr::Seconds(-seconds),
-            other if negative => DurationExpr::Negative(Box::new(other)),
-            other => other,
-        };
-        self.check_duration(&offset, start.to(self.last))?;
-        let last = self.last;
-        modifiable(expr, "offset modifier", |modifiers, span| {
-            if modifiers.offset.is_some() {
-                return Err(ParseError::new("offset may not be set multiple times", *span));
-            }
-            modifiers.offset = Some(offset);
-            *span = span.to(last);
-            Ok(())
-        })
-    }
-
-    fn at(&mut self, expr: Expr) -> Result<Expr, ParseError> {
-        let operator = self.advance()?.span;
-        let word = self.word();
-        let at = if word == "start" || word == "end" {
-            self.advance()?;
-            self.expect(Kind::LeftParen, "@", "timestamp")?;
-            self.expect(Kind::RightParen, "@", "timestamp")?;
-            if word == "start" { At::Start } else { At::End }
-        } else {
-            let negative = self.sign()?;
-            let seconds = self.number("@", "timestamp")?;
-            let seconds = if negative { -seconds } else { seconds };
-            let millis = seconds * 1000.0;
-            if !(millis.abs() < i64::MAX as f64) {
-                let message = format!("timestamp out of bounds for @ modifier: {seconds:.6}");
-                return Err(ParseError::new(message, operator.to(self.last)));
-            }
-            At::Time(Timestamp::from_millis(millis.round() as i64))
-        };
-        let last = self.last;
-        modifiable(expr, "@ modifier", |modifiers, span| {
-            if modifiers.at.is_some() {
-                return Err(ParseError::new("@ <timestamp> may not be set multiple times", *span));
-            }
-            modifiers.at = Some(at);
-            *span = span.to(last);
-            Ok(())
-        })
-    }
-
-    fn extension(&mut self, mut expr: Expr, extension: Extension) -> Result<Expr, ParseError> {
-        self.advance()?;
-        let last = self.last;
-        let (slot, span) = match &mut expr {
-            Expr::Selector(s) => (&mut s.extension, &mut s.span),
-            Expr::Matrix(m) => (&mut m.selector.extension, &mut m.span),
-            other => {
-                let message = format!(
-                    "{} modifier must be preceded by an instant vector selector or range vector selector, but follows a {} instead",
-                    extension.as_str(),
-                    kind_name(other)
-                );
-                return Err(ParseError::new(message, other.span()));
-            }
-        };
-        match *slot {
-            Some(before) if before == extension => {
-                let message = format!("{} modifier may not be set multiple times", extension.as_str());
-                return Err(ParseError::new(message, *span));
-            }
-            Some(_) => return Err(ParseError::new("anchored and smoothed modifiers cannot be used together", *span)),
-            None => *slot = Some(extension),
-        }
-        *span = span.to(last);
-        Ok(expr)
-    }
-}
-
-/// Hands the modifiers of a selector or subquery to `set`; anything else cannot have any.
-fn modifiable(
-    mut expr: Expr,
-    what: &str,
-    set: impl FnOnce(&mut Modifiers, &mut Span) -> Result<(), ParseError>,
-) -> Result<Expr, ParseError> {
-    match &mut expr {
-        Expr::Selector(s) => set(&mut s.modifiers, &mut s.span)?,
-        Expr::Matrix(m) => set(&mut m.selector.modifiers, &mut m.span)?,
-        Expr::Subquery(s) => set(&mut s.modifiers, &mut s.span)?,
-        other => {
-            let message = format!(
-                "{what} must be preceded by an instant vector selector or range vector selector or a subquery, but follows a {} instead",
-                kind_name(other)
-            );
-            return Err(ParseError::new(message, other.span()));
-        }
-    }
-    Ok(expr)
-}
-
-/// How messages call the node.
-fn kind_name(expr: &Expr) -> &'static str {
-    match expr {
-        Expr::Number(_) => "number literal",
-        Expr::Text(_) => "string literal",
-        Expr::Selector(_) => "vector selector",
-        Expr::Matrix(_) => "range vector selector",
-        Expr::Subquery(_) => "subquery",
-        Expr::Call(_) => "function call",
-        Expr::Aggregate(_) => "aggregation",
-        Expr::Binary(_) => "binary expression",
-        Expr::Unary(_) => "unary expression",
-        Expr::Paren(_) => "parenthesized expression",
+        unquote(self.text_of(token)).map_err(|reason| ParseError::new(reason, token.span))
     }
 }
 
 /// Integers in the bases that Go knows, then floats; `_` separates digits.
-fn parse_number(text: &str) -> Option<f64> {
+fn parse_number(text: &str) -> Result<f64, String> {
     let digits: String = text.chars().filter(|c| *c != '_').collect();
-    let based = |prefix: [&str; 2], radix| {
-        prefix.iter().find_map(|p| digits.strip_prefix(p)).map(|rest| u64::from_str_radix(rest, radix))
+    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
+    let value = match hex {
+        Some(hex) => u64::from_str_radix(hex, 16).ok().map(|v| v as f64),
+        None if octal => u64::from_str_radix(&digits, 8).ok().map(|v| v as f64),
+        None => digits.parse().ok(),
     };
-    if let Some(value) = based(["0x", "0X"], 16) {
-        return value.ok().map(|v| v as f64);
-    }
-    if digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b)) {
-        return u64::from_str_radix(&digits, 8).ok().map(|v| v as f64);
-    }
-    digits.parse().ok()
+    let reason = match value {
+        Some(value) if value.is_finite() => return Ok(value),
+        Some(_) => "value out of range",
+        None => "invalid syntax",
+    };
+    Err(format!("error parsing number: strconv.ParseFloat: parsing {}: {reason}", quote(text.as_bytes())))
 }
-
-const KEYWORDS: [&str; 15] = [
-    "by",
-    "without",
-    "on",
-    "ignoring",
-    "group_left",
-    "group_right",
-    "bool",
-    "offset",
-    "anchored",
-    "smoothed",
-    "fill",
-    "fill_left",
-    "fill_right",
-    "start",
-    "end",
-];
-
-/// How messages call a token.
-fn describe(kind: Kind, text: &str) -> String {
-    let lower = text.to_ascii_lowercase();
-    match kind {
-        Kind::End => "end of input".into(),
-        Kind::Word if AggregateOp::ALL.iter().any(|op| op.as_str() == lower) => format!("<aggr:{lower}>"),
-        Kind::Word if KEYWORDS.contains(&lower.as_str()) => format!("<{lower}>"),
-        Kind::Word if matches!(lower.as_str(), "and" | "or" | "unless" | "atan2") => format!("<op:{lower}>"),
-        Kind::Word if lower == "inf" || lower == "nan" => format!("number {}", quote(text.as_bytes())),
-        Kind::Word if text.contains(':') => format!("metric identifier {}", quote(text.as_bytes())),
-        Kind::Word => format!("identifier {}", quote(text.as_bytes())),
-        Kind::Number => format!("number {}", quote(text.as_bytes())),
-        Kind::Duration => format!("duration {}", quote(text.as_bytes())),
-        Kind::Text => {
-            let short: String = text.chars().take(10).collect();
-            let dots = if text.chars().count() > 10 { "..." } else { "" };
-            format!("string {}{dots}", quote(short.as_bytes()))
-        }
-        Kind::LeftParen
-        | Kind::RightParen
-        | Kind::LeftBrace
-        | Kind::RightBrace
-        | Kind::LeftBracket
-        | Kind::RightBracket
-        | Kind::Comma
-        | Kind::Colon
-        | Kind::Assign => quote(text.as_bytes()),
-        _ => format!("<op:{text}>"),
-    }
-}
-
-#[cfg(test)]
-#[path = "parse_tests.rs"]
-mod tests;

@@ -18,8 +18,6 @@ impl fmt::Display for Expr {
                 let millis = (e.value * 1000.0).round();
                 if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
                     super::duration::write_millis(f, millis as i64)
-                } else if e.value.is_infinite() {
-                    f.write_str(if e.value > 0.0 { "Inf" } else { "-Inf" })
                 } else {
                     f.write_str(&general(e.value))
                 }
@@ -53,11 +51,21 @@ impl fmt::Display for Expr {
                 write_list(f, e.param.as_deref().into_iter().chain([&*e.expr]))?;
                 f.write_str(")")
             }
-            Self::Binary(e) => write!(f, "{} {}{} {}", e.lhs, e.op.as_str(), Modifier(e), e.rhs),
+            Self::Binary(e) => write_chain(f, e),
             Self::Unary(e) => write!(f, "{}{}", if e.negative { '-' } else { '+' }, e.expr),
             Self::Paren(e) => write!(f, "({})", e.expr),
         }
     }
+}
+
+/// A chain of operators, without recursion along its left sides.
+fn write_chain(f: &mut fmt::Formatter<'_>, last: &Binary) -> fmt::Result {
+    let mut chain = vec![last];
+    while let Expr::Binary(inner) = &*chain[chain.len() - 1].lhs {
+        chain.push(inner);
+    }
+    write!(f, "{}", chain[chain.len() - 1].lhs)?;
+    chain.into_iter().rev().try_for_each(|e| write!(f, " {}{} {}", e.op.as_str(), Modifier(e), e.rhs))
 }
 
 fn write_list<'e>(f: &mut fmt::Formatter<'_>, exprs: impl Iterator<Item = &'e Expr>) -> fmt::Result {
@@ -163,22 +171,18 @@ impl fmt::Display for Modifier<'_> {
             write!(f, " group_{side} {}", label_list(include))?;
         }
         match (fill.left, fill.right) {
-            (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", number(left))?,
+            (Some(left), Some(right)) if left.to_bits() == right.to_bits() => write!(f, " fill ({})", general(left))?,
             (left, right) => {
                 if let Some(left) = left {
-                    write!(f, " fill_left ({})", number(left))?;
+                    write!(f, " fill_left ({})", general(left))?;
                 }
                 if let Some(right) = right {
-                    write!(f, " fill_right ({})", number(right))?;
+                    write!(f, " fill_right ({})", general(right))?;
                 }
             }
         }
         Ok(())
     }
-}
-
-fn number(value: f64) -> String {
-    if value == f64::INFINITY { "Inf".into() } else { general(value) }
 }
 
 impl Expr {

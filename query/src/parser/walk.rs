@@ -109,6 +109,16 @@ impl Expr {
             Self::Matrix(e) => fixed(&e.selector.modifiers),
             Self::Subquery(e) => fixed(&e.modifiers),
             Self::Call(e) => !e.function.depends_on_time(e.args.len()) && self.children().all(Self::is_step_invariant),
+            Self::Binary(last) => {
+                let mut e = last;
+                while let Self::Binary(inner) = &*e.lhs {
+                    if !e.rhs.is_step_invariant() {
+                        return false;
+                    }
+                    e = inner;
+                }
+                e.lhs.is_step_invariant() && e.rhs.is_step_invariant()
+            }
             _ => self.children().all(Self::is_step_invariant),
         }
     }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use tsdb::{
-    Columns, Error, FloatHistogram, HistogramSample, Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange,
-    Timestamp,
-};
+use tsdb::{Columns, Error, Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange};
 
 /// Series that all have samples at the same moments.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +15,6 @@ struct Inner {
     labels: Vec<Labels>,
     timestamps_ms: Vec<i64>,
     values: Vec<Vec<f64>>,
-    histograms: Vec<Vec<Arc<FloatHistogram>>>,
 }
 
 impl Synthetic {
@@ -31,7 +27,7 @@ impl Synthetic {
         series.sort_by(|a, b| a.0.cmp(&b.0));
         assert!(series.iter().all(|s| s.1.len() == timestamps_ms.len()), "one value per moment");
         let (labels, values) = series.into_iter().unzip();
-        Self { inner: Arc::new(Inner { labels, timestamps_ms, values, histograms: Vec::new() }) }
+        Self { inner: Arc::new(Inner { labels, timestamps_ms, values }) }
     }
 }
 
@@ -81,14 +77,6 @@ impl SeriesSet for Selected {
         let low = times.partition_point(|t| *t < range.start.millis());
         let high = times.partition_point(|t| *t <= range.end.millis()).max(low);
         let series = self.chosen[index] as usize;
-        if let Some(histograms) = self.inner.histograms.get(series) {
-            columns.histograms.extend((low..high).map(|i| HistogramSample {
-                timestamp: Timestamp::from_millis(times[i]),
-                start: None,
-                histogram: histograms[i].clone(),
-            }));
-            return Ok(());
-        }
         columns.timestamps_ms.extend_from_slice(&times[low..high]);
         columns.values.extend_from_slice(&self.inner.values[series][low..high]);
         Ok(())

@@ -284,7 +284,7 @@ impl<'a> Parser<'a> {
         let end = (at + AFTER).min(self.body.len());
         let end = memchr::memchr(b'\n', &self.body[at..end]).map_or(end, |n| at + n);
         ParseError {
-            line: 1 + memchr::memchr_iter(b'\n', &self.body[..at]).count(),
+            line: 1 + memchr::memchr_iter(b'\n', &self.body[..line_at]).count(),
             what: fault.what,
             snippet: String::from_utf8_lossy(&self.body[start..end]).into_owned(),
         }

@@ -20,6 +20,8 @@ pub(crate) struct Slice {
     pub(crate) start: Timestamp,
     pub(crate) end: Timestamp,
     pub(crate) step: Duration,
+    /// The end as it was asked for: the moment of the latest numbers.
+    pub(crate) at: Timestamp,
 }
 
 /// Points over the width of a picture.
@@ -37,6 +39,7 @@ impl Slice {
             start: Timestamp::from_millis(whole(start.millis())),
             end: Timestamp::from_millis(whole(end.millis())),
             step,
+            at: end,
         }
     }
 
@@ -144,7 +147,7 @@ pub(crate) async fn lines(state: &AppState, queries: &[(String, String)], slice:
 
 /// The latest float of each series.
 async fn latest(state: &AppState, expr: &str, slice: Slice) -> Result<Vec<(Labels, f64)>, ApiError> {
-    Ok(match evaluate(state, expr, Steps::Instant(slice.end)).await?.value {
+    Ok(match evaluate(state, expr, Steps::Instant(slice.at)).await?.value {
         Value::Scalar(value) => vec![(Labels::empty(), value)],
         Value::Vector(samples) => samples
             .into_iter()

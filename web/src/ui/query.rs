@@ -103,7 +103,7 @@ async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) ->
         Ok(slice) => slice,
         Err(why) => return fail(page, why.message, StatusCode::BAD_REQUEST),
     };
-    let answer = match evaluate(state, expr, Steps::Instant(slice.end)).await {
+    let answer = match evaluate(state, expr, Steps::Instant(slice.at)).await {
         Ok(answer) => answer,
         Err(why) => return fail(page, why.message, why.kind.status()),
     };

@@ -1,6 +1,6 @@
 //! Sums and means of native histograms.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 use tsdb::{CounterResetHint, FloatHistogram, IncompatibleBuckets, KahanHistogram, METRIC_NAME};
@@ -124,7 +124,7 @@ impl<'q> HistogramCells<'q> {
         let Found { step, series, histogram, .. } = found;
         let hint = histogram.counter_reset_hint;
         let reconciled = match self.cells.entry(group * self.steps + step) {
-            std::collections::hash_map::Entry::Vacant(entry) => {
+            hashbrown::hash_map::Entry::Vacant(entry) => {
                 let state = match op {
                     AggregateOp::Sum => State::Sum(Box::new(KahanHistogram::new((*histogram).clone()))),
                     AggregateOp::Avg => State::Mean(Box::new(HistogramMean::new((*histogram).clone()))),
@@ -134,7 +134,7 @@ impl<'q> HistogramCells<'q> {
                 entry.insert(Cell { state, count: 1.0, saw_reset: saw.0, saw_no_reset: saw.1 });
                 return;
             }
-            std::collections::hash_map::Entry::Occupied(mut entry) => {
+            hashbrown::hash_map::Entry::Occupied(mut entry) => {
                 let cell = entry.get_mut();
                 cell.count += 1.0;
                 cell.saw_reset |= hint == CounterResetHint::Reset;

@@ -75,7 +75,7 @@ fn fold<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
             Ok((local, part, found))
         },
         |(local, part, found)| {
-            let place = groups.adopt(&local, &by, &*source);
+            let place = groups.adopt(&local);
             held.grow(cells.grow(groups.len()))?;
             for (group, place) in place.iter().enumerate() {
                 cells.merge_row(*place, &part, group);

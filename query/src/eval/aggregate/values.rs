@@ -1,6 +1,6 @@
 //! `count_values`: one series per group and value.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use tsdb::{Labels, LabelsBuilder};
 

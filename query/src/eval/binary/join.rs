@@ -1,13 +1,13 @@
 //! Arithmetic and comparison between two vectors.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 use tsdb::{Labels, LabelsBuilder};
 
 use super::super::grid::Rows;
 use super::super::query::Held;
-use super::super::source::{SharedSource, Source, is_metadata};
+use super::super::source::{SharedSource, Source, is_metadata, without_metadata};
 use super::super::table::{Cell, Table};
 use super::super::{Eval, Output};
 use super::cells::{Outcome, apply};
@@ -35,8 +35,6 @@ pub(super) fn eval<'q>(
     let (many_numbers, one_numbers) = (signatures.of(many), signatures.of(one));
     let count = signatures.all.len();
     let _held = query.hold(signatures.all.iter().map(|l| l.size_bytes() as u64 + 64).sum())?;
-    let (fill_many, fill_one) =
-        if swapped { (matching.fill.right, matching.fill.left) } else { (matching.fill.left, matching.fill.right) };
     let mut join = Join {
         eval,
         e,
@@ -45,9 +43,10 @@ pub(super) fn eval<'q>(
         many,
         one,
         swapped,
-        fill_many,
-        fill_one,
+        fill_many: matching.fill.left,
+        fill_one: matching.fill.right,
         many_present: any_present(many),
+        by_signature: vec![None; count],
         output: Results::new(eval, query.hold(0)?),
     };
     let (many_lists, one_lists) = (by_number(&many_numbers, count), by_number(&one_numbers, count));
@@ -80,9 +79,12 @@ struct Join<'a, 'q> {
     one: &'a Table<'q>,
     /// Whether the many side stands on the right.
     swapped: bool,
+    /// `fill_left`, which Prometheus gives to the many side even if that stands on the right.
     fill_many: Option<f64>,
     fill_one: Option<f64>,
     many_present: Vec<bool>,
+    /// Rows of results whose labels are their signature.
+    by_signature: Vec<Option<usize>>,
     output: Results<'q>,
 }
 
@@ -142,9 +144,7 @@ impl<'q> Join<'_, 'q> {
         if left.iter().zip(right).all(|(a, b)| is_absent(*a) || is_absent(*b)) {
             return Ok(());
         }
-        let labels = self.labels(number, Some(many as u32), Some(one as u32));
-        let drops = self.drops(Some(many as u32));
-        let row = self.output.row_of(labels, drops)?;
+        let row = self.row(number, Some(many as u32), Some(one as u32))?;
         let cells = row * left.len()..(row + 1) * left.len();
         let (values, matched) = (&mut self.output.rows.values[cells.clone()], &mut self.output.matched[cells]);
         let mut overlap = false;
@@ -206,8 +206,7 @@ impl<'q> Join<'_, 'q> {
         let row = match last {
             Some((before, row)) if *before == one => *row,
             _ => {
-                let labels = self.labels(number, many, one);
-                let row = self.output.row_of(labels, self.drops(many))?;
+                let row = self.row(number, many, one)?;
                 *last = Some((one, row));
                 row
             }
@@ -215,14 +214,37 @@ impl<'q> Join<'_, 'q> {
         self.output.set(row, step, outcome, self.matching)
     }
 
-    fn drops(&self, many: Option<u32>) -> bool {
-        let delayed = self.eval.query.delays_name_removal();
-        delayed && (drops_name(self.e) || many.is_some_and(|series| self.many.drops_name(series as usize)))
+    /// The row of a result.
+    fn row(&mut self, number: usize, many: Option<u32>, one: Option<u32>) -> Result<usize, Error> {
+        let drops = self.e.return_bool && self.eval.query.delays_name_removal();
+        // One-to-one, and without the name: then the signature makes the labels.
+        let one_to_one = self.matching.cardinality == Cardinality::OneToOne;
+        let unnamed = self.unnamed();
+        if one_to_one && (self.matching.on || unnamed) {
+            if let Some(row) = self.by_signature[number] {
+                return Ok(row);
+            }
+            let mut labels = self.signatures.all[number].clone();
+            let listed = self.matching.labels.iter().any(|label| is_metadata(label));
+            if unnamed && (listed || self.eval.query.has_metadata_labels()?) {
+                labels = without_metadata(&labels);
+            }
+            let row = self.output.new_row(labels, drops)?;
+            self.by_signature[number] = Some(row);
+            return Ok(row);
+        }
+        let labels = self.labels(number, many, one);
+        self.output.row_of(labels, drops)
+    }
+
+    /// Whether the name goes at once: arithmetic never delays that, only `bool` does.
+    fn unnamed(&self) -> bool {
+        drops_name(self.e) && !(self.e.return_bool && self.eval.query.delays_name_removal())
     }
 
     /// The labels of a result.
     fn labels(&self, number: usize, many: Option<u32>, one: Option<u32>) -> Labels {
-        let drop_name = drops_name(self.e) && !self.eval.query.delays_name_removal();
+        let drop_name = self.unnamed();
         let signature = &self.signatures.all[number];
         let base = many.map_or_else(|| signature.clone(), |series| self.many.labels(series as usize));
         if self.matching.cardinality == Cardinality::OneToOne {
@@ -304,6 +326,12 @@ impl<'q> Results<'q> {
         if let Some(row) = self.places.get(&labels) {
             return Ok(*row);
         }
+        let row = self.new_row(labels.clone(), drops)?;
+        self.places.insert(labels, row);
+        Ok(row)
+    }
+
+    fn new_row(&mut self, labels: Labels, drops: bool) -> Result<usize, Error> {
         let row = self.labels.len();
         let steps = self.rows.steps;
         self.held.grow((steps * (size_of::<f64>() + 1) + labels.size_bytes() + 64) as u64)?;
@@ -312,9 +340,8 @@ impl<'q> Results<'q> {
             self.rows.histograms.resize((row + 1) * steps, None);
         }
         self.matched.resize((row + 1) * steps, false);
-        self.labels.push(labels.clone());
+        self.labels.push(labels);
         self.drops.push(drops);
-        self.places.insert(labels, row);
         Ok(row)
     }
 

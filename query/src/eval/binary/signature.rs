@@ -1,6 +1,6 @@
 //! The labels by which series of two vectors match.
 
-use std::collections::HashMap;
+use hashbrown::HashMap;
 
 use tsdb::{Labels, METRIC_NAME};
 
