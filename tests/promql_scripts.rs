@@ -69,7 +69,8 @@ fn failures(folder: &Path) -> String {
     for path in scripts(folder) {
         let text = std::fs::read_to_string(&path).unwrap();
         let engine = Engine::new(engine_options(2), || Duration::ZERO);
-        let outcome = play(&engine, &mut RealStore::open(), &text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let outcome =
+            play(&engine, &mut RealStore::open(), &text).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let name = path.file_name().unwrap().to_string_lossy();
         println!("{name}: {}/{}", outcome.total - outcome.failures.len(), outcome.total);
         for failure in outcome.failures {

@@ -134,11 +134,11 @@ pub struct Exemplar<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what} while parsing: {snippet:?}")]
 pub struct ParseError {
-    /// Line in the body, from 1.
+    /// Line in the body, from 1, where the entry begins.
     pub line: usize,
     /// What is wrong.
     pub what: Cow<'static, str>,
-    /// The line up to and a little beyond the wrong place.
+    /// The entry up to and a little beyond the wrong place.
     pub snippet: String,
 }
 
@@ -280,13 +280,15 @@ impl<'a> Parser<'a> {
         const BEFORE: usize = 120;
         const AFTER: usize = 20;
         let at = fault.at.min(self.body.len());
-        let start = line_at.max(at.saturating_sub(BEFORE)).min(at);
+        // A text in quotes may run over many lines: the one where the entry begins is to blame.
+        let start = self.run(line_at, |b| b.is_ascii_whitespace()).min(at);
+        let snippet_start = start.max(at.saturating_sub(BEFORE));
         let end = (at + AFTER).min(self.body.len());
         let end = memchr::memchr(b'\n', &self.body[at..end]).map_or(end, |n| at + n);
         ParseError {
-            line: 1 + memchr::memchr_iter(b'\n', &self.body[..line_at]).count(),
+            line: 1 + memchr::memchr_iter(b'\n', &self.body[..start]).count(),
             what: fault.what,
-            snippet: String::from_utf8_lossy(&self.body[start..end]).into_owned(),
+            snippet: String::from_utf8_lossy(&self.body[snippet_start..end]).into_owned(),
         }
     }
 
