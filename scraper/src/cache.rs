@@ -13,7 +13,9 @@
 
 mod ingest;
 
-use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
+
+use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashSet, HashTable};
 use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
@@ -72,6 +74,8 @@ pub struct SeriesCache {
     live: bool,
     /// Scrapes so far.
     scrapes: u64,
+    /// Of the comments of `body`, whatever their order.
+    comments_hash: u64,
     families: FamilyTable,
 }
 
@@ -179,7 +183,10 @@ impl SeriesCache {
         self.format = Some(format);
         self.live = true;
         if comments_changed {
-            self.update_families(format, batch);
+            let hash = self.hash_comments();
+            if std::mem::replace(&mut self.comments_hash, hash) != hash {
+                self.update_families(format, batch);
+            }
         }
         (counts, Ok(()))
     }
@@ -261,6 +268,20 @@ impl SeriesCache {
     #[must_use]
     pub fn body_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// A hash of all that stands between the samples of the last body. Samples that change places within their family
+    /// leave it as it is.
+    fn hash_comments(&self) -> u64 {
+        let hasher = FixedState::default();
+        let (mut start, mut hash) = (0, 0u64);
+        for (text, end) in self.lines.iter().map(|line| (line.text as usize, line.end as usize)) {
+            if start < text {
+                hash = hash.wrapping_add(hasher.hash_one(&self.body[start..text]));
+            }
+            start = end;
+        }
+        hash.wrapping_add(hasher.hash_one(&self.body[start..]))
     }
 
     /// Reads the comments of the last body again. Its samples are not looked at.

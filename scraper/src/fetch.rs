@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
     HeaderName, HeaderValue, LOCATION, USER_AGENT,
@@ -31,6 +31,9 @@ const AGENT: &str = concat!("Silverback/", env!("CARGO_PKG_VERSION"));
 
 /// Redirects followed before giving up.
 const MAX_REDIRECTS: usize = 10;
+
+/// Most bytes read at once. Every connection keeps a buffer of up to that size; twice as much is not faster.
+const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// Bytes reserved for a body before any of it has come, whatever the server announces.
 const MAX_RESERVED_BYTES: usize = 16 << 20;
@@ -287,10 +290,18 @@ async fn connect(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Con
         let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
         let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
         let stream = stream.map_err(|e| format!("tls: {e}"))?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+        let (sender, connection) = Builder::new()
+            .max_buf_size(READ_BUFFER_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| deep(&e))?;
         (sender, Box::pin(connection))
     } else {
-        let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| deep(&e))?;
+        let (sender, connection) = Builder::new()
+            .max_buf_size(READ_BUFFER_BYTES)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|e| deep(&e))?;
         (sender, Box::pin(connection))
     };
     Ok(Connection { origin, sender, driver: Some(driver) })

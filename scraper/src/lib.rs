@@ -29,7 +29,7 @@ mod tls;
 pub use clock::Clock;
 pub use duration::{format_duration, parse_duration};
 pub use manager::{ApplyError, ScrapeManager, Targets};
-pub use metadata::FamilyTable;
+pub use metadata::{Described, FamilyTable};
 pub use options::{
     Auth, ClientCertificate, Discovery, Escaping, FileDiscovery, Header, HttpDiscovery, HttpOptions, Protocol,
     ScrapeConfig, TargetGroup, TlsOptions, TlsVersion,

@@ -9,6 +9,7 @@ use tsdb::Labels;
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::{Discovery, HttpOptions, ScrapeConfig};
 use crate::pool::Pool;
@@ -81,6 +82,7 @@ impl<S: Store> ScrapeManager<S> {
             clock,
             metrics: Arc::new(Metrics::default()),
             buffers: Buffers::default(),
+            descriptions: Descriptions::default(),
             seed,
             runtime: runtime.handle().clone(),
         };

@@ -1,9 +1,14 @@
-//! What a target says about its metric families: `TYPE`, `HELP`, `UNIT`.
+//! What targets say about their metric families: `TYPE`, `HELP`, `UNIT`.
+//!
+//! A thousand targets of a kind say the same of the same families, so the texts are kept once and shared.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::borrow::Cow;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tsdb::Metadata;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use tsdb::{Metadata, MetricKind};
 
 use crate::parse::Entry;
 
@@ -11,47 +16,131 @@ use crate::parse::Entry;
 const MAX_FAMILIES: usize = 20_000;
 /// Bytes of names, help and units kept per target.
 const MAX_BYTES: usize = 8 << 20;
-/// Bytes kept of one help text.
-const MAX_HELP_BYTES: usize = 4096;
+/// Bytes kept of one text.
+const MAX_TEXT_BYTES: usize = 4096;
 /// Scrapes for which a family that is no longer exposed is kept.
 const KEPT_SCRAPES: u64 = 10;
 
-/// The families of one target. Cheap to clone: a clone shows the same families.
+/// A family and what is said of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its name.
+    pub family: String,
+    /// Type, help and unit.
+    pub metadata: Metadata,
+}
+
+impl Described {
+    fn bytes(&self) -> usize {
+        self.family.len() + self.metadata.help.len() + self.metadata.unit.len()
+    }
+}
+
+/// Descriptions that targets have in common, each once. Cheap to clone: a clone is the same.
 #[derive(Clone, Debug, Default)]
-pub struct FamilyTable(Arc<Mutex<Families>>);
+pub(crate) struct Descriptions(Arc<Mutex<Shared>>);
 
 #[derive(Debug, Default)]
-struct Families {
-    by_name: BTreeMap<String, Family>,
-    bytes: usize,
-    /// Updates so far.
-    updates: u64,
+struct Shared {
+    table: HashTable<Arc<Described>>,
+    hasher: RandomState,
+    /// When the table has grown to this, those that nobody uses are thrown out.
+    tidy_at: usize,
+}
+
+impl Descriptions {
+    /// The one description that is equal to this.
+    fn get(&self, family: &str, metadata: &Seen<'_>) -> Arc<Described> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Shared { table, hasher, tidy_at } = &mut *shared;
+        let hash = |family: &str, kind: MetricKind, help: &str, unit: &str| hasher.hash_one((family, kind, help, unit));
+        let hash_of = |d: &Arc<Described>| hash(&d.family, d.metadata.kind, &d.metadata.help, &d.metadata.unit);
+        let wanted = hash(family, metadata.kind, &metadata.help, &metadata.unit);
+        if let Some(known) = table.find(wanted, |d| d.family == family && metadata.is(&d.metadata)) {
+            return Arc::clone(known);
+        }
+        if table.len() >= *tidy_at {
+            table.retain(|described| Arc::strong_count(described) > 1);
+            *tidy_at = (table.len() * 2).max(1024);
+        }
+        let described = Arc::new(Described { family: family.to_owned(), metadata: metadata.to_owned() });
+        table.insert_unique(wanted, Arc::clone(&described), hash_of);
+        described
+    }
+}
+
+/// The families of one target. Cheap to clone: a clone shows the same families.
+#[derive(Clone, Debug, Default)]
+pub struct FamilyTable {
+    descriptions: Descriptions,
+    families: Arc<Mutex<Families>>,
 }
 
 #[derive(Debug, Default)]
+struct Families {
+    /// Sorted by name.
+    entries: Vec<Family>,
+    bytes: usize,
+    /// Updates so far.
+    updates: u32,
+}
+
+#[derive(Debug)]
 struct Family {
-    metadata: Metadata,
+    described: Arc<Described>,
     /// The update that saw it last.
-    update: u64,
+    update: u32,
     /// Whether that update brought news.
     changed: bool,
     /// The scrape in which it was found missing.
     gone: Option<u64>,
 }
 
-impl FamilyTable {
-    /// All families by name.
-    #[must_use]
-    pub fn snapshot(&self) -> Vec<(String, Metadata)> {
-        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        families.by_name.iter().map(|(name, family)| (name.clone(), family.metadata.clone())).collect()
+/// What has been read of a family.
+struct Seen<'a> {
+    kind: MetricKind,
+    help: Cow<'a, str>,
+    unit: Cow<'a, str>,
+}
+
+impl Seen<'_> {
+    fn is(&self, metadata: &Metadata) -> bool {
+        self.kind == metadata.kind && self.help == metadata.help && self.unit == metadata.unit
     }
 
-    /// How many families there are and the bytes that they take.
+    fn to_owned(&self) -> Metadata {
+        Metadata { kind: self.kind, help: (*self.help).to_owned(), unit: (*self.unit).to_owned() }
+    }
+}
+
+impl FamilyTable {
+    /// An empty table that shares its texts with others of `descriptions`.
+    pub(crate) fn new(descriptions: Descriptions) -> Self {
+        Self { descriptions, families: Arc::default() }
+    }
+
+    /// All families by name.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<Arc<Described>> {
+        self.lock().entries.iter().map(|family| Arc::clone(&family.described)).collect()
+    }
+
+    /// What is said of `family`.
+    #[must_use]
+    pub fn get(&self, family: &str) -> Option<Arc<Described>> {
+        let families = self.lock();
+        families.position(family).ok().map(|at| Arc::clone(&families.entries[at].described))
+    }
+
+    /// How many families there are and the bytes of their texts.
     #[must_use]
     pub fn size(&self) -> (usize, usize) {
-        let families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        (families.by_name.len(), families.bytes)
+        let families = self.lock();
+        (families.entries.len(), families.bytes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Families> {
+        self.families.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes what a whole body says; `scrape` counts the scrapes of the target. Calls `changed` with each family that
@@ -64,73 +153,114 @@ impl FamilyTable {
         entries: impl Iterator<Item = Entry<'a>>,
         mut changed: impl FnMut(&str, &Metadata),
     ) {
-        let mut families = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        families.updates += 1;
+        let mut families = self.lock();
+        families.updates = families.updates.wrapping_add(1);
+        // The lines of a family stand together, so that most families are looked up once.
+        let mut pending: Option<(Cow<'a, str>, Line<'a>)> = None;
         for entry in entries {
-            match entry {
-                Entry::Type { family, kind } => families.set(&family, |m| (m.kind != kind).then(|| m.kind = kind)),
-                Entry::Help { family, help } => families.set(&family, |m| set_text(&mut m.help, &help)),
-                Entry::Unit { family, unit } => families.set(&family, |m| set_text(&mut m.unit, unit)),
-                Entry::Comment | Entry::Sample(_) => {}
+            let (family, line) = match entry {
+                Entry::Type { family, kind } => (family, Line { kind: Some(kind), ..Line::default() }),
+                Entry::Help { family, help } => (family, Line { help: Some(help), ..Line::default() }),
+                Entry::Unit { family, unit } => (family, Line { unit: Some(unit), ..Line::default() }),
+                Entry::Comment | Entry::Sample(_) => continue,
+            };
+            match &mut pending {
+                Some((name, lines)) if *name == family => lines.add(line),
+                _ => {
+                    if let Some((name, lines)) = pending.replace((family, line)) {
+                        families.take(&self.descriptions, &name, &lines);
+                    }
+                }
             }
         }
+        if let Some((name, lines)) = pending {
+            families.take(&self.descriptions, &name, &lines);
+        }
         families.finish(scrape);
-        for (name, family) in families.by_name.iter_mut().filter(|(_, family)| family.changed) {
+        for family in families.entries.iter_mut().filter(|family| family.changed) {
             family.changed = false;
-            changed(name, &family.metadata);
+            changed(&family.described.family, &family.described.metadata);
         }
     }
 }
 
-/// `Some` if that changes `text`.
-fn set_text(text: &mut String, new: &str) -> Option<()> {
-    let new = cut(new);
-    (text != new).then(|| new.clone_into(text))
+/// What one or more lines say about a family.
+#[derive(Default)]
+struct Line<'a> {
+    kind: Option<MetricKind>,
+    help: Option<Cow<'a, str>>,
+    unit: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    fn add(&mut self, later: Line<'a>) {
+        self.kind = later.kind.or(self.kind);
+        self.unit = later.unit.or(self.unit);
+        if later.help.is_some() {
+            self.help = later.help;
+        }
+    }
 }
 
 impl Families {
-    /// Lets `change` at the family, which answers `Some` if it has changed something. Without effect when there is no
-    /// more room.
-    fn set(&mut self, name: &str, change: impl FnOnce(&mut Metadata) -> Option<()>) {
-        let full = self.bytes >= MAX_BYTES;
-        if !self.by_name.contains_key(name) {
-            if full || self.by_name.len() >= MAX_FAMILIES {
-                return;
-            }
-            self.bytes += name.len();
-            self.by_name.insert(name.to_owned(), Family { changed: true, ..Family::default() });
+    fn position(&self, name: &str) -> Result<usize, usize> {
+        // Bodies list families in order, mostly: what is new comes last.
+        match self.entries.last() {
+            Some(last) if last.described.family.as_str() < name => Err(self.entries.len()),
+            _ => self.entries.binary_search_by(|family| family.described.family.as_str().cmp(name)),
         }
-        let family = self.by_name.get_mut(name).expect("it has just been put there");
-        (family.update, family.gone) = (self.updates, None);
-        let before = texts(&family.metadata);
-        if !full && change(&mut family.metadata).is_some() {
-            family.changed = true;
-            self.bytes = self.bytes + texts(&family.metadata) - before;
+    }
+
+    /// Takes what is said about a family, unless there is no more room.
+    fn take(&mut self, descriptions: &Descriptions, name: &str, lines: &Line<'_>) {
+        let at = self.position(name);
+        let old = at.ok().map(|at| Arc::clone(&self.entries[at].described));
+        let before = old.as_ref().map(|described| &described.metadata);
+        let seen = Seen {
+            kind: lines.kind.or(before.map(|m| m.kind)).unwrap_or_default(),
+            help: cut(lines.help.as_deref().or(before.map(|m| m.help.as_str())).unwrap_or_default()).into(),
+            unit: cut(lines.unit.or(before.map(|m| m.unit.as_str())).unwrap_or_default()).into(),
+        };
+        let full = self.bytes >= MAX_BYTES;
+        let update = self.updates;
+        match at {
+            Ok(at) => {
+                let family = &mut self.entries[at];
+                (family.update, family.gone) = (update, None);
+                if !full && !seen.is(&family.described.metadata) {
+                    let described = descriptions.get(name, &seen);
+                    self.bytes = self.bytes + described.bytes() - family.described.bytes();
+                    family.described = described;
+                    family.changed = true;
+                }
+            }
+            Err(_) if full || self.entries.len() >= MAX_FAMILIES => {}
+            Err(at) => {
+                let described = descriptions.get(name, &seen);
+                self.bytes += described.bytes();
+                self.entries.insert(at, Family { described, update, changed: true, gone: None });
+            }
         }
     }
 
     /// Notes what this update has not seen, and drops what has been missing for too long.
     fn finish(&mut self, scrape: u64) {
         let (update, mut freed) = (self.updates, 0);
-        self.by_name.retain(|name, family| {
+        self.entries.retain_mut(|family| {
             if family.update != update && family.gone.is_none() {
                 family.gone = Some(scrape);
             }
             let keep = family.gone.is_none_or(|gone| scrape.saturating_sub(gone) <= KEPT_SCRAPES);
-            freed += if keep { 0 } else { name.len() + texts(&family.metadata) };
+            freed += if keep { 0 } else { family.described.bytes() };
             keep
         });
         self.bytes -= freed;
     }
 }
 
-fn texts(metadata: &Metadata) -> usize {
-    metadata.help.len() + metadata.unit.len()
-}
-
-/// The beginning of `text`, at most [`MAX_HELP_BYTES`] of it.
+/// The beginning of `text`, at most [`MAX_TEXT_BYTES`] of it.
 fn cut(text: &str) -> &str {
-    let mut end = text.len().min(MAX_HELP_BYTES);
+    let mut end = text.len().min(MAX_TEXT_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -154,9 +284,27 @@ mod tests {
     #[test]
     fn only_news_is_reported() {
         let table = FamilyTable::default();
-        assert_eq!(update(&table, 1, "# TYPE a counter\n# HELP a x\n# HELP b y\n"), ["a counter x", "b unknown y"]);
-        assert_eq!(update(&table, 2, "# TYPE a gauge\n# HELP a x\n# HELP b y\n"), ["a gauge x"]);
+        assert_eq!(update(&table, 1, "# HELP b y\n# TYPE a counter\n# HELP a x\n"), ["a counter x", "b unknown y"]);
+        assert_eq!(update(&table, 2, "# TYPE a gauge\n# HELP b y\n# HELP a x\n"), ["a gauge x"]);
+        assert_eq!(update(&table, 3, "# TYPE a gauge\n# HELP b y\n"), Vec::<String>::new());
         assert_eq!(table.size(), (2, 4));
+        assert_eq!(table.get("a").unwrap().metadata.help, "x");
+        assert!(table.get("c").is_none());
+    }
+
+    #[test]
+    fn targets_share_their_texts() {
+        let descriptions = Descriptions::default();
+        let [a, b] = [(); 2].map(|()| FamilyTable::new(descriptions.clone()));
+        for table in [&a, &b] {
+            update(table, 1, "# HELP m x\n# TYPE m gauge\n");
+        }
+        assert!(Arc::ptr_eq(&a.snapshot()[0], &b.snapshot()[0]));
+        for scrape in 2..5000 {
+            update(&a, scrape, &format!("# HELP m{scrape} x\n"));
+        }
+        let kept = descriptions.0.lock().unwrap().table.len();
+        assert!(kept <= 1100, "{kept}");
     }
 
     #[test]
@@ -173,10 +321,10 @@ mod tests {
     #[test]
     fn a_hostile_target_cannot_fill_the_memory() {
         let table = FamilyTable::default();
-        let help = "é".repeat(MAX_HELP_BYTES);
+        let help = "é".repeat(MAX_TEXT_BYTES);
         let body: String = (0..5000).map(|n| format!("# HELP a{n} {help}\n")).collect();
         update(&table, 1, &body);
         let (families, bytes) = table.size();
-        assert!(bytes <= MAX_BYTES + MAX_HELP_BYTES + 10 && families > 1000, "{families} {bytes}");
+        assert!(bytes <= MAX_BYTES + MAX_TEXT_BYTES + 10 && families > 1000, "{families} {bytes}");
     }
 }

@@ -11,8 +11,10 @@ use tsdb::Labels;
 
 use crate::discovery;
 use crate::fetch::scrape_headers;
+use crate::metadata::FamilyTable;
 use crate::metrics::Metrics;
 use crate::options::{Discovery, Protocol, ScrapeConfig, TargetGroup};
+use crate::relabel::Relabel;
 use crate::sample_rules::SampleRules;
 use crate::scrape_loop::{Command, LoopOptions, ScrapeLoop, Shared};
 use crate::store::Store;
@@ -27,6 +29,8 @@ pub(crate) struct Pool<S: Store> {
 
 struct State {
     config: Arc<ScrapeConfig>,
+    /// The rules of `config`, in a form to share.
+    metric_relabel: Arc<[Relabel]>,
     providers: Vec<Provider>,
     next_provider: u64,
     loops: HashMap<Key, Loop>,
@@ -68,6 +72,7 @@ impl<S: Store> Pool<S> {
         let config = Arc::new(ScrapeConfig { job_name: job.to_owned(), ..ScrapeConfig::default() });
         let state = State {
             config,
+            metric_relabel: Arc::default(),
             providers: Vec::new(),
             next_provider: 0,
             loops: HashMap::new(),
@@ -87,6 +92,9 @@ impl<S: Store> Pool<S> {
                 None => self.provide(&mut state, discovery.clone()),
             };
             state.providers.push(provider);
+        }
+        if *state.metric_relabel != *config.metric_relabel {
+            state.metric_relabel = config.metric_relabel.as_slice().into();
         }
         state.config = Arc::new(config);
         self.sync(&mut state);
@@ -227,7 +235,7 @@ impl<S: Store> Pool<S> {
 
     /// Starts a loop for the target, or tells the one that it has what has changed.
     fn keep_running(&self, state: &mut State, spec: TargetSpec, forced_error: Option<String>) {
-        let options = loop_options(&state.config, spec, forced_error);
+        let options = loop_options(&state.config, &state.metric_relabel, spec, forced_error);
         let key = (options.spec.labels.clone(), options.spec.url.clone());
         match state.loops.entry(key) {
             Entry::Occupied(mut entry) if !entry.get().task.is_finished() => {
@@ -240,7 +248,7 @@ impl<S: Store> Pool<S> {
             }
             entry => {
                 let options = Arc::new(options);
-                let target = Arc::new(TargetState::default());
+                let target = Arc::new(TargetState::new(FamilyTable::new(self.shared.descriptions.clone())));
                 let (commands, receiver) = watch::channel(Command::Run(Arc::clone(&options)));
                 let scrape_loop =
                     ScrapeLoop::new(Arc::clone(&self.shared), Arc::clone(&options), Arc::clone(&target), receiver);
@@ -251,14 +259,19 @@ impl<S: Store> Pool<S> {
     }
 }
 
-fn loop_options(config: &ScrapeConfig, spec: TargetSpec, forced_error: Option<String>) -> LoopOptions {
+fn loop_options(
+    config: &ScrapeConfig,
+    metric_relabel: &Arc<[Relabel]>,
+    spec: TargetSpec,
+    forced_error: Option<String>,
+) -> LoopOptions {
     LoopOptions {
         rules: SampleRules {
             target: spec.labels.clone(),
             honor_labels: config.honor_labels,
             honor_timestamps: config.honor_timestamps,
             track_timestamps_staleness: config.track_timestamps_staleness,
-            relabel: config.metric_relabel.clone(),
+            relabel: Arc::clone(metric_relabel),
             names: config.names,
             limits: config.limits,
         },

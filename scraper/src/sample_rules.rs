@@ -1,6 +1,7 @@
 //! From the labels that a target writes to those that are stored.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME};
 
@@ -18,8 +19,8 @@ pub struct SampleRules {
     pub honor_timestamps: bool,
     /// Whether series with such timestamps get stale markers.
     pub track_timestamps_staleness: bool,
-    /// `metric_relabel_configs`.
-    pub relabel: Vec<Relabel>,
+    /// `metric_relabel_configs`, shared by the targets of a job.
+    pub relabel: Arc<[Relabel]>,
     /// Which names are allowed.
     pub names: NameScheme,
     /// What a scrape must not exceed.
@@ -208,9 +209,9 @@ mod tests {
         let unname =
             Relabel { action: Action::LabelDrop, regex: Pattern::new("__name__").unwrap(), ..Relabel::default() };
         let mut rules = rules(&[("job", "j")]);
-        rules.relabel = vec![drop];
+        rules.relabel = [drop.clone()].into();
         assert_eq!(resolve(&rules, "go_x 1"), Ok(None));
-        rules.relabel.push(unname);
+        rules.relabel = [drop, unname].into();
         assert_eq!(resolve(&rules, "m 1"), Err("missing metric name (__name__ label)".to_owned()));
     }
 

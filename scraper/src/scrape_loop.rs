@@ -19,6 +19,7 @@ use crate::cache::{Counts, IngestError, SeriesCache};
 use crate::clock::Clock;
 use crate::fetch::{Client, FetchError, Fetched, decompress};
 use crate::host;
+use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
 use crate::parse::Format;
@@ -42,6 +43,7 @@ pub(crate) struct Shared<S> {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) buffers: Buffers,
+    pub(crate) descriptions: Descriptions,
     /// Moves all targets within their intervals.
     pub(crate) seed: u64,
     /// Where all tasks run.

@@ -82,7 +82,7 @@ pub struct LastScrape {
 }
 
 /// A target that is being scraped, shared by its loop and those who look at it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct TargetState {
     last: Mutex<LastScrape>,
     /// What it says about its metric families.
@@ -90,6 +90,10 @@ pub struct TargetState {
 }
 
 impl TargetState {
+    pub(crate) fn new(families: FamilyTable) -> Self {
+        Self { last: Mutex::default(), families }
+    }
+
     /// How the target did.
     #[must_use]
     pub fn last(&self) -> LastScrape {

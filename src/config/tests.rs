@@ -262,3 +262,11 @@ fn scrape_config_files_add_jobs() {
     );
     assert!(Config::load(&path("none.yml")).unwrap_err().to_string().contains("none.yml: No such file"));
 }
+
+#[test]
+fn the_example_is_a_good_configuration() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/silverback.yml");
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.scrape.len(), 5);
+    assert!(config.ignored().is_empty(), "{:?}", config.ignored());
+}

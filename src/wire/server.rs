@@ -180,7 +180,8 @@ impl Server for ServerInfo {
     fn target_metadata(&self) -> Vec<TargetMetadata> {
         let mut all = Vec::new();
         for target in self.manager.targets().active {
-            for (metric, metadata) in target.families.snapshot() {
+            for described in target.families.snapshot() {
+                let (metric, metadata) = (described.family.clone(), described.metadata.clone());
                 all.push(TargetMetadata { target: target.spec.labels.clone(), metric, metadata });
             }
         }

@@ -183,13 +183,14 @@ fn an_evicted_series_is_found_again() {
 fn new_rules_make_the_old_series_stale() {
     let mut target = Target::new(honoring());
     target.text("a 1\nb 1\n");
-    target.rules.relabel = vec![Relabel {
+    target.rules.relabel = [Relabel {
         source_labels: vec!["__name__".to_owned()],
         regex: Pattern::new("a").unwrap(),
         target_label: "x".to_owned(),
         replacement: "y".to_owned(),
         ..Relabel::default()
-    }];
+    }]
+    .into();
     target.cache.invalidate();
     target.text("a 2\nb 2\n");
     assert_eq!(target.samples("a"), [(1000, Some(1.0)), (2000, None)]);
@@ -424,7 +425,7 @@ fn arb_rules() -> impl Strategy<Value = SampleRules> {
             target,
             honor_timestamps: honor,
             track_timestamps_staleness: track,
-            relabel,
+            relabel: relabel.into(),
             ..SampleRules::default()
         }
     })

@@ -170,7 +170,7 @@ impl Parser<'_> {
         loop {
             let rest = &self.body[end..];
             let Some(n) = memchr::memchr3(b'"', b'\\', b'\n', rest) else {
-                return Err(Fault::new(self.body.len(), "unclosed quote"));
+                return Err(Fault::new(at, "unclosed quote"));
             };
             match rest[n] {
                 b'"' => return Ok(end + n + 1),

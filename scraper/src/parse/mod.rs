@@ -91,7 +91,7 @@ pub enum Entry<'a> {
     },
     /// Anything else after `#`.
     Comment,
-    /// A value. [`Parser::labels`] has its labels until the next entry.
+    /// A value. [`Parser::labels`] has its labels and [`Parser::exemplar`] its exemplar until the next entry.
     Sample(Sample<'a>),
 }
 
@@ -104,8 +104,6 @@ pub struct Sample<'a> {
     pub value: f64,
     /// Milliseconds since the Unix epoch, if the target says.
     pub timestamp: Option<i64>,
-    /// An example of what was counted (OpenMetrics).
-    pub exemplar: Option<Exemplar<'a>>,
     /// Whether this is the `_created` companion of its family (OpenMetrics): its value is the moment, in seconds, at
     /// which the counts of the series with the same other labels began.
     pub created: bool,
@@ -117,7 +115,6 @@ impl PartialEq for Sample<'_> {
         self.series == other.series
             && self.value.to_bits() == other.value.to_bits()
             && self.timestamp == other.timestamp
-            && self.exemplar == other.exemplar
             && self.created == other.created
     }
 }
@@ -137,11 +134,11 @@ pub struct Exemplar<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {what} while parsing: {snippet:?}")]
 pub struct ParseError {
-    /// Line in the body, from 1.
+    /// Line in the body, from 1, where the entry begins.
     pub line: usize,
     /// What is wrong.
     pub what: Cow<'static, str>,
-    /// The line up to and a little beyond the wrong place.
+    /// The entry up to and a little beyond the wrong place.
     pub snippet: String,
 }
 
@@ -170,6 +167,8 @@ pub struct Parser<'a> {
     spans: Spans,
     /// Where the value of the last sample begins.
     value_at: usize,
+    /// Of the last sample.
+    exemplar: Option<Exemplar<'a>>,
     /// OpenMetrics: the end marker has been read.
     ended: bool,
 }
@@ -186,11 +185,12 @@ impl<'a> Parser<'a> {
             family: Cow::Borrowed(""),
             spans: Spans::default(),
             value_at: 0,
+            exemplar: None,
             ended: false,
         }
     }
 
-    /// The next entry, or `None` at the proper end. Cost: about 60 ns for a sample, no allocation.
+    /// The next entry, or `None` at the proper end. Cost: about 70 ns a line, no allocation.
     ///
     /// # Errors
     /// If the body is malformed. Nothing can be read after that.
@@ -207,6 +207,12 @@ impl<'a> Parser<'a> {
     #[must_use]
     pub fn labels(&self) -> SampleLabels<'_> {
         self.spans.labels(self.body, self.kind)
+    }
+
+    /// The exemplar of the sample that [`entry`](Self::entry) has just returned (OpenMetrics).
+    #[must_use]
+    pub fn exemplar(&self) -> Option<&Exemplar<'a>> {
+        self.exemplar.as_ref()
     }
 
     /// Where the next entry begins.
@@ -274,13 +280,15 @@ impl<'a> Parser<'a> {
         const BEFORE: usize = 120;
         const AFTER: usize = 20;
         let at = fault.at.min(self.body.len());
-        let start = line_at.max(at.saturating_sub(BEFORE)).min(at);
+        // A text in quotes may run over many lines: the one where the entry begins is to blame.
+        let start = self.run(line_at, |b| b.is_ascii_whitespace()).min(at);
+        let snippet_start = start.max(at.saturating_sub(BEFORE));
         let end = (at + AFTER).min(self.body.len());
         let end = memchr::memchr(b'\n', &self.body[at..end]).map_or(end, |n| at + n);
         ParseError {
-            line: 1 + memchr::memchr_iter(b'\n', &self.body[..line_at]).count(),
+            line: 1 + memchr::memchr_iter(b'\n', &self.body[..start]).count(),
             what: fault.what,
-            snippet: String::from_utf8_lossy(&self.body[start..end]).into_owned(),
+            snippet: String::from_utf8_lossy(&self.body[snippet_start..end]).into_owned(),
         }
     }
 

@@ -104,8 +104,9 @@ impl<'a> Parser<'a> {
         let (value, value_end) = self.value(at + 1, ENDS)?;
         let (timestamp, exemplar, end) = self.openmetrics_rest(value_end)?;
         self.at = end;
+        self.exemplar = exemplar;
         let created = self.is_created();
-        Ok(Entry::Sample(Sample { series, value, timestamp, exemplar, created }))
+        Ok(Entry::Sample(Sample { series, value, timestamp, created }))
     }
 
     /// Timestamp and exemplar after the value that ends at `at`, as far as they are there, and where the next line
@@ -123,7 +124,7 @@ impl<'a> Parser<'a> {
             [] => Err(Fault::new(at, NO_END)),
             [b'\n', ..] => Ok((timestamp, None, at + 1)),
             [b' ', b'#', b' ', b'{', ..] => {
-                let (exemplar, end) = self.exemplar(at + 3)?;
+                let (exemplar, end) = self.read_exemplar(at + 3)?;
                 Ok((timestamp, Some(exemplar), end))
             }
             _ => Err(Fault::new(at, "expected timestamp, exemplar or next entry")),
@@ -131,7 +132,7 @@ impl<'a> Parser<'a> {
     }
 
     /// The exemplar whose opening brace is at `brace`, and where the next line begins.
-    fn exemplar(&self, brace: usize) -> Result<(Exemplar<'a>, usize), Fault> {
+    fn read_exemplar(&self, brace: usize) -> Result<(Exemplar<'a>, usize), Fault> {
         let labels_end = self.exemplar_block(brace + 1)?;
         if self.byte(labels_end) != Some(b' ') {
             return Err(Fault::new(labels_end, "expected value after exemplar labels"));

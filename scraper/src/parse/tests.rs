@@ -14,7 +14,7 @@ fn read(body: &str, format: Format) -> Result<Vec<String>, String> {
                 if let Some(t) = s.timestamp {
                     line += &format!(" @{t}");
                 }
-                if let Some(e) = s.exemplar {
+                if let Some(e) = parser.exemplar() {
                     line += &format!(" #{} {}", String::from_utf8_lossy(e.labels), e.value);
                     line += &e.timestamp.map(|t| format!(" @{t}")).unwrap_or_default();
                 }
@@ -113,6 +113,11 @@ fn openmetrics_reads_units_exemplars_and_created_lines() {
 fn text_refuses_malformed_bodies_with_line_and_snippet() {
     for (body, error) in [
         ("a 1\nb{c=\"d\" 1\n", "line 2: expected label name while parsing: \"b{c=\\\"d\\\" 1\""),
+        ("a 1\n\n b{c=\"d 1\n", "line 3: unclosed quote while parsing: \"b{c=\\\"d 1\""),
+        (
+            "a 1\nb{c=\"d 1\ne{f=\"g\"} 1\n",
+            "line 2: expected equal after label name while parsing: \"b{c=\\\"d 1\\ne{f=\\\"g\\\"} 1\"",
+        ),
         ("a", "line 1: expected value after metric while parsing: \"a\""),
         ("a{b=1} 1", "line 1: expected label value while parsing: \"a{b=1} 1\""),
         ("a{=\"1\"} 1", "line 1: expected label name while parsing: \"a{=\\\"1\\\"} 1\""),

@@ -78,7 +78,7 @@ impl<'a> Parser<'a> {
         let (timestamp, end) = self.text_timestamp(value_end)?;
         self.at = end;
         let series = &self.body[start..series_end];
-        Ok(Entry::Sample(Sample { series, value, timestamp, exemplar: None, created: false }))
+        Ok(Entry::Sample(Sample { series, value, timestamp, created: false }))
     }
 
     /// The timestamp after the value that ends at `at`, if there is one, and the beginning of the next line.
