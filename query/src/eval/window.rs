@@ -325,16 +325,15 @@ impl<'q> RangeVector<'q> {
             Expr::Matrix(matrix) => Self::stored(eval, matrix, span),
             Expr::Subquery(subquery) => {
                 let begun = eval.query.nodes.now();
-                let (samples, windows) = subquery::evaluate(eval, subquery)?;
+                let (table, grid, windows) = subquery::evaluate(eval, subquery)?;
                 let counter = eval.query.nodes.spent(subquery.span, begun);
-                let Samples::Evaluated(table, _) = &samples else { unreachable!("a subquery is evaluated") };
                 counter.add_series(table.len());
                 counter.add_values(table.rows.values.len() as u64);
                 Ok(Self {
                     query: eval.query,
                     name: None,
                     one_name: table.one_name(),
-                    samples,
+                    samples: Samples::Evaluated(table, grid),
                     windows,
                     span,
                     stats_only: false,
