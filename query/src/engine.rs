@@ -1,5 +1,6 @@
 //! The engine: expression, store and steps in, answer out.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use crate::annotations::Annotations;
 use crate::budget::{Budget, StopFlag};
 use crate::error::Error;
 use crate::eval::grid::{Grid, Rows};
+use crate::eval::nodes::Nodes;
 use crate::eval::notes::Notes;
 use crate::eval::pool::Pool;
 use crate::eval::query::{Counters, Query};
@@ -131,6 +133,25 @@ pub struct Stats {
     pub prepare: Duration,
     /// Time of the evaluation.
     pub exec: Duration,
+    /// What the nodes of the expression took, parents first. Literals and parentheses are left out.
+    pub nodes: Vec<NodeStats>,
+}
+
+/// What one node of an expression took. What was evaluated several times counts as often.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Where it stands in the text, in bytes.
+    pub span: Range<usize>,
+    /// How many nodes lie around it.
+    pub depth: usize,
+    /// Series that it has, or reads.
+    pub series: u64,
+    /// Values computed, holes included; of a range vector from the store, samples decoded.
+    pub values: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Time, summed over threads. What its parts took on the way is included.
+    pub time: Duration,
 }
 
 impl Engine {
@@ -191,17 +212,18 @@ impl Engine {
             pool: self.pool.as_ref(),
             notes: Notes::default(),
             counters,
+            nodes: Nodes::new(self.clock),
             metadata_labels: OnceLock::new(),
         };
         let prepared = (self.clock)();
         let value = answer(&query, expr, grid)?;
         query.stop.check("expression evaluation")?;
-        let stats = stats(&query, grid, prepared.saturating_sub(begun), (self.clock)().saturating_sub(prepared));
+        let stats = stats(&query, expr, grid, prepared.saturating_sub(begun), (self.clock)().saturating_sub(prepared));
         Ok(Answer { value, annotations: query.notes.finish(), stats })
     }
 }
 
-fn stats(query: &Query<'_>, grid: Grid, prepare: Duration, exec: Duration) -> Stats {
+fn stats(query: &Query<'_>, expr: &Expr, grid: Grid, prepare: Duration, exec: Duration) -> Stats {
     let counters = &query.counters;
     let per_step = counters.step_samples.iter().enumerate();
     Stats {
@@ -215,6 +237,7 @@ fn stats(query: &Query<'_>, grid: Grid, prepare: Duration, exec: Duration) -> St
         peak_bytes: query.budget.peak_bytes(),
         prepare,
         exec,
+        nodes: query.nodes.finish(expr),
     }
 }
 

@@ -16,7 +16,7 @@ mod value;
 
 pub use annotations::{Annotations, Level};
 pub use budget::{Budget, StopFlag};
-pub use engine::{Answer, Engine, Features, Options, Request, Stats, Steps};
+pub use engine::{Answer, Engine, Features, NodeStats, Options, Request, Stats, Steps};
 pub use error::Error;
 pub use functions::{Arity, FUNCTIONS, Function};
 pub use parser::{

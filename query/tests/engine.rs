@@ -356,3 +356,33 @@ fn statistics_count_what_was_read() {
     let stats = run(&engine, &store, "m_total", INSTANT).unwrap().stats;
     assert_eq!((stats.samples, stats.peak_samples), (10, 10));
 }
+
+#[test]
+fn every_node_counts_what_it_took() {
+    let store = counters(10, 60);
+    let text = "sum by (job) (rate(m_total[1m])) + on (job) max by (job) (-m_total) > 1";
+    let expr = parse(text).unwrap();
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    let clock = || Duration::from_micros(TICKS.fetch_add(1, Ordering::Relaxed));
+    let engine = Engine::new(Options { threads: 1, ..Options::default() }, clock);
+    let request = Request { expr: &expr, steps: range(3), lookback: None, stop: StopFlag::default() };
+    let stats = engine.run(&store, &request).unwrap().stats;
+    let nodes: Vec<_> =
+        stats.nodes.iter().map(|n| (&text[n.span.clone()], n.depth, n.series, n.values, n.bytes)).collect();
+    assert_eq!(
+        nodes,
+        [
+            (text, 0, 7, 21, 168),
+            ("sum by (job) (rate(m_total[1m])) + on (job) max by (job) (-m_total)", 1, 7, 21, 168),
+            ("sum by (job) (rate(m_total[1m]))", 2, 7, 21, 168),
+            ("rate(m_total[1m])", 3, 10, 30, 240),
+            // Samples from just before the first window to the end of the last.
+            ("m_total[1m]", 4, 10, 120, 960),
+            ("max by (job) (-m_total)", 2, 7, 21, 168),
+            ("-m_total", 3, 10, 30, 240),
+            ("m_total", 4, 10, 30, 240),
+        ]
+    );
+    assert!(stats.nodes.iter().all(|n| n.time > Duration::ZERO && n.time <= stats.exec), "{:?}", stats.nodes);
+    assert!(stats.nodes[0].time >= stats.nodes[1].time && stats.nodes[2].time >= stats.nodes[3].time);
+}

@@ -16,10 +16,20 @@ pub(crate) struct GroupBy<'q> {
 
 impl<'q> GroupBy<'q> {
     pub(crate) fn new(grouping: Option<&'q Grouping>) -> Self {
-        let mut names: Vec<&str> = grouping.map_or_else(Vec::new, |g| g.labels.iter().map(String::as_str).collect());
+        grouping.map_or_else(|| Self::labels(false, &[]), |g| Self::labels(g.without, &g.labels))
+    }
+
+    /// By the labels that are listed, or by all others but the name.
+    pub(crate) fn labels(without: bool, names: &'q [String]) -> Self {
+        let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
-        Self { without: grouping.is_some_and(|g| g.without), names }
+        Self { without, names }
+    }
+
+    /// Whether a label is listed if the listed ones count, or not if all others do.
+    pub(crate) fn lists(&self, name: &str) -> bool {
+        self.names.binary_search(&name).is_ok() != self.without
     }
 
     /// Whether all series make one group.
@@ -52,6 +62,21 @@ impl<'q> GroupBy<'q> {
     }
 }
 
+/// The texts that [`push_text`] has put into a key.
+#[derive(Clone)]
+struct Texts<'k>(&'k [u8]);
+
+impl<'k> Iterator for Texts<'k> {
+    type Item = &'k str;
+
+    fn next(&mut self) -> Option<&'k str> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let (text, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        self.0 = rest;
+        Some(std::str::from_utf8(text).expect("keys are made of texts"))
+    }
+}
+
 fn push_text(key: &mut Vec<u8>, text: &str) {
     key.extend_from_slice(&(text.len() as u32).to_le_bytes());
     key.extend_from_slice(text.as_bytes());
@@ -72,6 +97,15 @@ pub(crate) struct Groups {
 }
 
 impl Groups {
+    /// The labels of a group that was made with the same `by`.
+    pub(crate) fn labels(&self, by: &GroupBy<'_>, group: usize) -> Labels {
+        let mut texts = Texts(self.key(group));
+        if by.without {
+            return Labels::from_sorted(std::iter::from_fn(move || Some((texts.next()?, texts.next()?))));
+        }
+        Labels::from_sorted(by.names.iter().copied().zip(texts).filter(|(_, value)| !value.is_empty()))
+    }
+
     /// The group of the series at `index`; the series makes a new one if need be.
     pub(crate) fn group_of(&mut self, by: &GroupBy<'_>, source: &dyn Source, index: usize) -> usize {
         if by.is_single() {

@@ -5,6 +5,7 @@ pub(crate) mod binary;
 pub(crate) mod grid;
 pub(crate) mod group;
 pub(crate) mod kahan;
+pub(crate) mod nodes;
 pub(crate) mod notes;
 pub(crate) mod pool;
 pub(crate) mod query;
@@ -16,11 +17,13 @@ pub(crate) mod table;
 pub(crate) mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
-use crate::parser::{At, DurationExpr, Expr, Modifiers, Unary};
+use crate::parser::{At, DurationExpr, Expr, Modifiers, Span, Unary};
 use crate::value::is_absent;
 use grid::{Grid, Rows};
+use nodes::Counted;
 use query::Query;
 use source::{Broadcast, Mapped, SharedSource, WithoutName, has_metadata_labels};
 use table::Table;
@@ -55,18 +58,34 @@ impl<'q> Eval<'q> {
         if self.grid.count > 1 && expr.is_step_invariant() && !matches!(expr, Expr::Number(_) | Expr::Text(_)) {
             return self.once(expr);
         }
-        match expr {
-            Expr::Number(e) => Ok(Output::Scalar(vec![e.value; self.grid.count])),
-            Expr::Text(e) => Ok(Output::Text(&e.value)),
-            Expr::Selector(e) => Ok(Output::Series(selector::open(self, e, selector::Take::Value)?)),
-            Expr::Call(e) => (e.function.eval)(self, e),
-            Expr::Aggregate(e) => aggregate::eval(self, e),
-            Expr::Binary(e) => binary::eval(self, e),
-            Expr::Unary(e) => self.unary(e),
-            Expr::Paren(e) => self.eval(&e.expr),
+        let begun = self.query.nodes.now();
+        let output = match expr {
+            Expr::Number(e) => return Ok(Output::Scalar(vec![e.value; self.grid.count])),
+            Expr::Text(e) => return Ok(Output::Text(&e.value)),
+            Expr::Paren(e) => return self.eval(&e.expr),
+            // Counts each operator of a chain by itself.
+            Expr::Binary(e) => return binary::eval(self, e),
+            Expr::Selector(e) => Output::Series(selector::open(self, e, selector::Take::Value)?),
+            Expr::Call(e) => (e.function.eval)(self, e)?,
+            Expr::Aggregate(e) => aggregate::eval(self, e)?,
+            Expr::Unary(e) => self.unary(e)?,
             Expr::Matrix(_) | Expr::Subquery(_) => {
-                Err(Error::Execution("range vector in a place for an instant vector".into()))
+                return Err(Error::Execution("range vector in a place for an instant vector".into()));
             }
+        };
+        Ok(self.counted(expr.span(), begun, output))
+    }
+
+    /// Counts what the node at `span` took since `begun`, and what its series will take.
+    fn counted(self, span: Span, begun: Duration, output: Output<'q>) -> Output<'q> {
+        let nodes = &self.query.nodes;
+        let counter = nodes.spent(span, begun);
+        match output {
+            Output::Series(inner) => {
+                counter.add_series(inner.len());
+                Output::Series(Arc::new(Counted { inner, nodes, counter }))
+            }
+            other => other,
         }
     }
 

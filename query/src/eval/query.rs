@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tsdb::{Matcher, Querier, SeriesSet, TimeRange};
 
+use super::nodes::Nodes;
 use super::notes::Notes;
 use super::pool::Pool;
 use super::source::{TYPE_LABEL, UNIT_LABEL};
@@ -28,6 +29,7 @@ pub(crate) struct Query<'q> {
     pub(crate) pool: Option<&'q Pool>,
     pub(crate) notes: Notes,
     pub(crate) counters: Counters,
+    pub(crate) nodes: Nodes,
     pub(crate) metadata_labels: OnceLock<bool>,
 }
 

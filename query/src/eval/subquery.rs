@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use super::window::{Samples, Windows};
+use super::window::Windows;
 use super::{Eval, Output};
 use crate::error::Error;
 use crate::eval::grid::Grid;
 use crate::eval::table::Table;
 use crate::parser::Subquery;
 
-/// Evaluates the inner expression of `subquery` wherever its windows look.
+/// Evaluates the inner expression of `subquery` wherever its windows look: the values, their moments, and the windows.
 ///
 /// # Errors
 /// If the inner expression fails.
-pub(super) fn evaluate<'q>(eval: Eval<'q>, subquery: &'q Subquery) -> Result<(Samples<'q>, Windows), Error> {
+pub(super) fn evaluate<'q>(eval: Eval<'q>, subquery: &'q Subquery) -> Result<(Table<'q>, Grid, Windows), Error> {
     let query = eval.query;
     let range_ms = eval.range_ms(&subquery.range)?;
     let offset_ms = eval.offset_ms(&subquery.modifiers)?;
@@ -38,5 +38,5 @@ pub(super) fn evaluate<'q>(eval: Eval<'q>, subquery: &'q Subquery) -> Result<(Sa
     let table = Table::of(query, Arc::clone(&source), grid.count)?.with_one_name(source.one_name());
     let windows =
         Windows { grid: outer, steps: eval.grid, range_ms, offset_ms, extension: None, lookback_ms: query.lookback_ms };
-    Ok((Samples::Evaluated(table, grid), windows))
+    Ok((table, grid, windows))
 }

@@ -10,6 +10,7 @@ use tsdb::{
 
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
+use super::nodes::Counter;
 use super::query::Query;
 use super::selector::{detect_resets, names_one_metric, only_name};
 use super::source::{Scratch, SharedSource, Source};
@@ -310,6 +311,7 @@ pub(crate) struct RangeVector<'q> {
     one_name: bool,
     stats_only: bool,
     count_steps: bool,
+    counter: Arc<Counter>,
 }
 
 impl<'q> RangeVector<'q> {
@@ -322,17 +324,21 @@ impl<'q> RangeVector<'q> {
         match expr.unwrapped() {
             Expr::Matrix(matrix) => Self::stored(eval, matrix, span),
             Expr::Subquery(subquery) => {
-                let (samples, windows) = subquery::evaluate(eval, subquery)?;
-                let Samples::Evaluated(table, _) = &samples else { unreachable!("a subquery is evaluated") };
+                let begun = eval.query.nodes.now();
+                let (table, grid, windows) = subquery::evaluate(eval, subquery)?;
+                let counter = eval.query.nodes.spent(subquery.span, begun);
+                counter.add_series(table.len());
+                counter.add_values(table.rows.values.len() as u64);
                 Ok(Self {
                     query: eval.query,
                     name: None,
                     one_name: table.one_name(),
-                    samples,
+                    samples: Samples::Evaluated(table, grid),
                     windows,
                     span,
                     stats_only: false,
                     count_steps: eval.counts_steps(),
+                    counter,
                 })
             }
             other => Err(Error::Execution(format!("expected a range vector, got {}", other.value_type()))),
@@ -349,8 +355,11 @@ impl<'q> RangeVector<'q> {
             extension: selector.extension,
             lookback_ms: eval.query.lookback_ms,
         };
+        let begun = eval.query.nodes.now();
         let read = windows.read_range();
         let set = eval.query.select(&selector.matchers, read.start.millis(), read.end.millis())?;
+        let counter = eval.query.nodes.spent(matrix.span, begun);
+        counter.add_series(set.len());
         Ok(Self {
             query: eval.query,
             samples: Samples::Stored(set),
@@ -360,6 +369,7 @@ impl<'q> RangeVector<'q> {
             one_name: names_one_metric(&selector.matchers),
             stats_only: eval.stats_only,
             count_steps: eval.counts_steps(),
+            counter,
         })
     }
 
@@ -411,6 +421,7 @@ impl<'q> RangeVector<'q> {
                 }
                 let decoded = (columns.values.len() + columns.histograms.len()) as u64;
                 self.query.counters.decoded.fetch_add(decoded, Ordering::Relaxed);
+                self.counter.add_values(decoded);
                 if decoded > self.query.options.max_samples {
                     self.query.budget.take_samples(decoded)?;
                 }

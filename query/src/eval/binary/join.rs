@@ -12,7 +12,7 @@ use super::super::table::{Cell, Table};
 use super::super::{Eval, Output};
 use super::cells::{Outcome, apply};
 use super::scalar::{arithmetic, compares, drops_name};
-use super::signature::{Signatures, by_number};
+use super::signature::{ByNumber, Signatures};
 use crate::error::Error;
 use crate::format::label_set;
 use crate::parser::{Binary, BinaryOp, Cardinality, Matching};
@@ -49,10 +49,10 @@ pub(super) fn eval<'q>(
         by_signature: vec![None; count],
         output: Results::new(eval, query.hold(0)?),
     };
-    let (many_lists, one_lists) = (by_number(&many_numbers, count), by_number(&one_numbers, count));
-    for (number, (many, one)) in many_lists.iter().zip(&one_lists).enumerate() {
+    let (many_lists, one_lists) = (ByNumber::new(&many_numbers, count), ByNumber::new(&one_numbers, count));
+    for number in 0..count {
         query.stop.check("expression evaluation")?;
-        join.group(number, many, one)?;
+        join.group(number, many_lists.get(number), one_lists.get(number))?;
     }
     Ok(Output::Series(Arc::new(join.output.finish(eval)?)))
 }

@@ -25,6 +25,7 @@ static ALL_LABELS: Matching = Matching {
 /// # Errors
 /// If a side cannot be evaluated, or their series do not match as the operator needs it.
 pub(super) fn eval<'q>(eval: Eval<'q>, last: &'q Binary) -> Result<Output<'q>, Error> {
+    let begun = eval.query.nodes.now();
     // Along the left sides without recursion: chains of operators are long.
     let mut chain = vec![(within(eval, last), last)];
     let mut innermost = (chain[0].0, &*last.lhs);
@@ -38,7 +39,8 @@ pub(super) fn eval<'q>(eval: Eval<'q>, last: &'q Binary) -> Result<Output<'q>, E
     }
     let mut result = innermost.0.eval(innermost.1)?;
     for (eval, e) in chain.into_iter().rev() {
-        result = combine(eval, e, result, eval.eval(&e.rhs)?)?;
+        let rhs = eval.eval(&e.rhs)?;
+        result = eval.counted(e.span, begun, combine(eval, e, result, rhs)?);
     }
     Ok(result)
 }

@@ -1,68 +1,84 @@
 //! The labels by which series of two vectors match.
 
-use hashbrown::HashMap;
+use tsdb::Labels;
 
-use tsdb::{Labels, METRIC_NAME};
-
+use super::super::group::{GroupBy, Groups};
 use super::super::source::{Source, is_metadata};
 use crate::parser::Matching;
 
 /// Numbers signatures: equal ones get equal numbers, in the order in which they come.
 #[derive(Debug)]
 pub(super) struct Signatures<'q> {
-    on: bool,
-    /// Sorted, each once.
-    names: Vec<&'q str>,
-    numbers: HashMap<Labels, u32>,
+    by: GroupBy<'q>,
+    groups: Groups,
     pub(super) all: Vec<Labels>,
 }
 
 impl<'q> Signatures<'q> {
     pub(super) fn new(matching: &'q Matching) -> Self {
-        let mut names: Vec<&str> = matching.labels.iter().map(String::as_str).collect();
-        names.sort_unstable();
-        names.dedup();
-        Self { on: matching.on, names, numbers: HashMap::new(), all: Vec::new() }
-    }
-
-    /// The signature of one series.
-    fn signature(&self, source: &dyn Source, index: usize) -> Labels {
-        if self.on {
-            return Labels::from_sorted(self.names.iter().filter_map(|name| Some((*name, source.label(index, name)?))));
-        }
-        source.labels(index).filtered(|name| name != METRIC_NAME && self.names.binary_search(&name).is_err())
+        Self { by: GroupBy::labels(!matching.on, &matching.labels), groups: Groups::default(), all: Vec::new() }
     }
 
     /// The numbers of all series of `source`.
     pub(super) fn of(&mut self, source: &dyn Source) -> Vec<u32> {
-        (0..source.len())
-            .map(|index| {
-                let signature = self.signature(source, index);
-                if let Some(number) = self.numbers.get(&signature) {
-                    return *number;
-                }
-                let number = self.all.len() as u32;
-                self.all.push(signature.clone());
-                self.numbers.insert(signature, number);
-                number
-            })
-            .collect()
+        let number_of = |index| {
+            let number = self.groups.group_of(&self.by, source, index);
+            if number == self.all.len() {
+                self.all.push(self.groups.labels(&self.by, number));
+            }
+            number as u32
+        };
+        (0..source.len()).map(number_of).collect()
     }
 
     /// The labels of a result of one-to-one matching.
     pub(super) fn one_to_one(&self, labels: &Labels, drop_name: bool) -> Labels {
-        labels.filtered(|name| {
-            let listed = self.names.binary_search(&name).is_ok();
-            listed == self.on && !(drop_name && is_metadata(name))
-        })
+        labels.filtered(|name| self.by.lists(name) && !(drop_name && is_metadata(name)))
     }
 }
 
 /// Series by the number of their signature.
-pub(super) fn by_number(numbers: &[u32], count: usize) -> Vec<Vec<u32>> {
-    let mut lists = vec![Vec::new(); count];
-    for (series, number) in numbers.iter().enumerate() {
-        lists[*number as usize].push(series as u32);
+pub(super) struct ByNumber {
+    /// Where the series of each number end.
+    ends: Vec<u32>,
+    series: Vec<u32>,
+}
+
+impl ByNumber {
+    pub(super) fn new(numbers: &[u32], count: usize) -> Self {
+        // First where each begins, which moves to its end as they are filled in.
+        let mut ends = vec![0u32; count + 1];
+        for number in numbers {
+            ends[*number as usize + 1] += 1;
+        }
+        for number in 0..count {
+            ends[number + 1] += ends[number];
+        }
+        let mut series = vec![0; numbers.len()];
+        for (index, number) in numbers.iter().enumerate() {
+            let place = &mut ends[*number as usize];
+            series[*place as usize] = index as u32;
+            *place += 1;
+        }
+        ends.truncate(count);
+        Self { ends, series }
     }
-    lists
+
+    /// The series with a number, in their order.
+    pub(super) fn get(&self, number: usize) -> &[u32] {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.series[start as usize..self.ends[number] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_are_listed_by_number_and_in_order() {
+        let lists = ByNumber::new(&[2, 0, 2, 3, 2, 0], 5);
+        let all: Vec<&[u32]> = (0..5).map(|number| lists.get(number)).collect();
+        assert_eq!(all, [&[1, 5][..], &[], &[0, 2, 4], &[3], &[]]);
+    }
 }
