@@ -1,6 +1,6 @@
 //! The built server, started on a free port in a directory of its own, and what it takes to talk to it.
 
-#![allow(dead_code, reason = "every test file uses a part of this")]
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of this")]
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 use std::io::{BufRead, BufReader, Read};

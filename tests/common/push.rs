@@ -1,5 +1,7 @@
 //! Remote write requests, written by hand.
 
+#![allow(dead_code, unreachable_pub, reason = "every test file uses a part of this")]
+
 /// One time series: labels, samples as `(milliseconds, value)`.
 pub type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
 

@@ -33,7 +33,8 @@ fn charts(c: &mut Criterion) {
     let range = TimeRange::from_millis(START, START + 500 * 15_000);
     let mut group = c.benchmark_group("chart");
     group.throughput(Throughput::Elements(20 * 500));
-    for (name, kind) in [("lines_20x500", Kind::Lines), ("stacked_20x500", Kind::Stacked), ("bars_20x500", Kind::Bars)] {
+    for (name, kind) in [("lines_20x500", Kind::Lines), ("stacked_20x500", Kind::Stacked), ("bars_20x500", Kind::Bars)]
+    {
         let options = ChartOptions { kind, ..ChartOptions::default() };
         println!("{name}: {} bytes of SVG", draw(&lines, range, &options).len());
         group.bench_function(name, |b| b.iter(|| draw(black_box(&lines), range, &options)));

@@ -148,5 +148,5 @@ impl Segment {
     }
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
 mod tests;

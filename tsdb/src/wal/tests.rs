@@ -1,3 +1,5 @@
+#![cfg(feature = "testing")]
+
 use super::*;
 use crate::sample::Timestamp;
 use crate::testing::FaultFs;
@@ -46,10 +48,7 @@ fn the_worked_example_of_the_format_document() {
         Ok(())
     };
     replay(&fs, dir, visit, |_, _| {}).unwrap();
-    let expected = [
-        "1 [(\"__name__\", \"a\")]",
-        "2 [(\"__name__\", \"b\")]",
-        "Some(ColumnId(1)) 1.000 [(1, 1.0), (2, 2.5)]",
-    ];
+    let expected =
+        ["1 [(\"__name__\", \"a\")]", "2 [(\"__name__\", \"b\")]", "Some(ColumnId(1)) 1.000 [(1, 1.0), (2, 2.5)]"];
     assert_eq!(seen, expected);
 }
