@@ -96,7 +96,7 @@ impl TimeRange {
     /// All of time.
     pub const ALL: Self = Self { start: Timestamp::MIN, end: Timestamp::MAX };
 
-    /// No time at all; [`extend`](Self::extend) makes it the span of what it is given.
+    /// No time at all: the span of no samples.
     pub const NONE: Self = Self { start: Timestamp::MAX, end: Timestamp::MIN };
 
     /// Makes it as long as it takes to hold a moment.

@@ -83,6 +83,9 @@ impl ApiError {
 
 impl From<query::Error> for ApiError {
     fn from(error: query::Error) -> Self {
+        if let query::Error::BadRequest(why) = &error {
+            return Self::parameter("query", why);
+        }
         let kind = match &error {
             query::Error::Parse(_) | query::Error::BadRequest(_) => ErrorType::BadData,
             query::Error::Execution(_) | query::Error::Storage { .. } => ErrorType::Execution,
