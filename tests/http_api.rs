@@ -140,12 +140,7 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
             "invalid regular expression in label_replace()",
         ),
         (get("/series", &[]), 400, "bad_data", "no match[] parameter provided"),
-        (
-            get("/series", &[("match[]", "{a=~\".*\"}")]),
-            400,
-            "bad_data",
-            "must contain at least one non-empty matcher",
-        ),
+        (get("/series", &[("match[]", "{a=~\".*\"}")]), 400, "bad_data", "must contain at least one non-empty matcher"),
         (get("/labels", &[("match[]", "a{")]), 400, "bad_data", "invalid parameter \"match[]\": "),
         (get("/status/tsdb", &[("limit", "99999")]), 400, "bad_data", "limit must not exceed 10000"),
         (get("/nothing", &[]), 404, "not_found", ""),

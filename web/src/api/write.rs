@@ -3,6 +3,7 @@
 //! The message is read in place, by hand: generated code takes three times as long (`docs/performance.md`). A series'
 //! labels are recognised by the hash of their bytes, so the labels of a known series are never taken apart.
 
+mod buffers;
 mod protobuf;
 mod request;
 mod series_cache;
@@ -19,6 +20,7 @@ use super::labels::blocking;
 use super::{ApiError, no_content};
 use crate::state::AppState;
 
+pub(crate) use buffers::Buffers;
 pub(crate) use series_cache::SeriesCache;
 
 /// `/write`.
@@ -64,8 +66,11 @@ fn store(state: &AppState, body: &[u8]) -> Result<(), (StatusCode, String)> {
     if size > limit {
         return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("request of {size} bytes is over the limit of {limit}\n")));
     }
-    let message = snap::raw::Decoder::new().decompress_vec(body).map_err(|e| bad(format!("snappy: {e}")))?;
+    let mut message = state.write_buffers.take();
+    message.resize(size, 0);
+    snap::raw::Decoder::new().decompress(body, &mut message).map_err(|e| bad(format!("snappy: {e}")))?;
     let (appender, skipped) = request::append(&state.db, &state.series, &message).map_err(|e| bad(e.to_string()))?;
+    state.write_buffers.give_back(message);
     let committed = appender.commit().map_err(|error| {
         tracing::warn!(%error, "a pushed request was not stored");
         // The sender keeps it and tries again.

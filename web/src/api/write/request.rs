@@ -8,7 +8,7 @@ use tsdb::{
 use super::Skipped;
 pub(crate) use super::protobuf::Malformed;
 use super::protobuf::{Field, Fields, doubles, varints, zigzag};
-use super::series_cache::SeriesCache;
+use super::series_cache::{Lookup, SeriesCache};
 
 /// Puts all samples of `message` into an appender.
 pub(crate) fn append<'d>(
@@ -22,22 +22,7 @@ pub(crate) fn append<'d>(
     let mut cache = cache.lookup();
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes, base)) => {
-                let labels = label_bytes(bytes, base)?;
-                let series = match cache.get(labels) {
-                    Some(series) => Ok(series),
-                    None => resolve(&appender, labels, base).map(|found| {
-                        if let Ok(series) = found {
-                            cache.insert(labels, series);
-                        }
-                        found
-                    })?,
-                };
-                match series {
-                    Ok(series) => append_series(&mut appender, series, bytes, base, &mut skipped)?,
-                    Err(why) => skipped.note(|| why),
-                }
-            }
+            (1, Field::Bytes(bytes, base)) => append_series(&mut appender, &mut cache, bytes, base, &mut skipped)?,
             (3, Field::Bytes(bytes, base)) => append_metadata(&mut appender, bytes, base)?,
             _ => {}
         }
@@ -45,25 +30,89 @@ pub(crate) fn append<'d>(
     Ok((appender, skipped))
 }
 
-/// The part of a time series that holds its labels. They come first in what every known sender writes; where they do
-/// not, all of the message counts, which is right, only slower.
-fn label_bytes(series: &[u8], base: usize) -> Result<&[u8], Malformed> {
-    let mut fields = Fields::new(series, base);
+/// `prometheus.TimeSeries`.
+fn append_series(
+    appender: &mut Appender<'_>,
+    cache: &mut Lookup<'_>,
+    bytes: &[u8],
+    base: usize,
+    skipped: &mut Skipped,
+) -> Result<(), Malformed> {
+    let end = labels_end(bytes);
+    let (labels, rest) = bytes.split_at(end);
+    if has_labels(rest, base + end)? {
+        // Every known sender writes the labels first. Where one does not, they are brought to the front.
+        let mut sorted = Vec::with_capacity(bytes.len());
+        for labels in [true, false] {
+            let mut fields = Fields::new(bytes, base);
+            let mut from = 0;
+            while let Some((number, _)) = fields.next()? {
+                if (number == 1) == labels {
+                    sorted.extend_from_slice(&bytes[from..fields.position()]);
+                }
+                from = fields.position();
+            }
+        }
+        return append_series(appender, cache, &sorted, base, skipped);
+    }
+    let hash = cache.hash(labels);
+    let series = match cache.get(hash) {
+        Some(series) => series,
+        None => match resolve(appender, labels, base)? {
+            Ok(series) => {
+                cache.insert(hash, series);
+                series
+            }
+            Err(why) => {
+                skipped.note(|| why);
+                return Ok(());
+            }
+        },
+    };
+    append_samples(appender, series, rest, base + end, skipped)
+}
+
+/// Where the labels that a time series begins with end.
+#[inline]
+fn labels_end(series: &[u8]) -> usize {
     let mut end = 0;
-    while let Some((number, _)) = fields.next()? {
-        if number != 1 {
-            // A label that comes later would be missed: then take everything.
-            let mut rest = fields.clone();
-            while let Some((number, _)) = rest.next()? {
-                if number == 1 {
-                    return Ok(series);
+    loop {
+        // Field 1 in bytes; nearly every length takes one byte, none more than five.
+        let next = match series[end..] {
+            [0x0a, len @ 0..0x80, ..] => end + 2 + usize::from(len),
+            [0x0a, ..] => {
+                let mut fields = Fields::new(&series[end..], 0);
+                match fields.next() {
+                    Ok(Some(_)) => end + fields.position(),
+                    // What is malformed is told of when the rest is read.
+                    _ => return end,
                 }
             }
-            return Ok(&series[..end]);
+            _ => return end,
+        };
+        if next > series.len() {
+            return end;
         }
-        end = fields.position();
+        end = next;
     }
-    Ok(&series[..end])
+}
+
+/// Whether there is a label among these fields.
+#[inline]
+fn has_labels(rest: &[u8], base: usize) -> Result<bool, Malformed> {
+    // One sample to the end: what nearly every series of a scrape is.
+    if let [0x12, len @ 0..0x80, ..] = *rest
+        && rest.len() == 2 + usize::from(len)
+    {
+        return Ok(false);
+    }
+    let mut fields = Fields::new(rest, base);
+    while let Some((number, _)) = fields.next()? {
+        if number == 1 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Finds or makes the series with these labels; why not, if it cannot be.
@@ -115,7 +164,7 @@ fn check(mut pairs: Vec<(&str, &str)>) -> Result<Labels, String> {
 }
 
 /// The samples and histograms of a time series.
-fn append_series(
+fn append_samples(
     appender: &mut Appender<'_>,
     series: SeriesRef,
     bytes: &[u8],
@@ -126,15 +175,7 @@ fn append_series(
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
             (2, Field::Bytes(bytes, base)) => {
-                let (mut value, mut at) = (0.0, 0);
-                let mut fields = Fields::new(bytes, base);
-                while let Some((number, field)) = fields.next()? {
-                    match (number, field) {
-                        (1, Field::Fixed64(bits)) => value = f64::from_bits(bits),
-                        (2, Field::Varint(ms)) => at = ms as i64,
-                        _ => {}
-                    }
-                }
+                let (value, at) = sample(bytes, base)?;
                 appender.append_at(series, Timestamp::from_millis(at), None, value);
             }
             (4, Field::Bytes(bytes, base)) => {
@@ -147,6 +188,21 @@ fn append_series(
         }
     }
     Ok(())
+}
+
+/// `prometheus.Sample`: value and time.
+#[inline]
+fn sample(bytes: &[u8], base: usize) -> Result<(f64, i64), Malformed> {
+    let (mut value, mut at) = (0.0, 0);
+    let mut fields = Fields::new(bytes, base);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (1, Field::Fixed64(bits)) => value = f64::from_bits(bits),
+            (2, Field::Varint(ms)) => at = ms as i64,
+            _ => {}
+        }
+    }
+    Ok((value, at))
 }
 
 /// `prometheus.Histogram`.
