@@ -4,6 +4,7 @@
 //! Schema -53: the bounds are listed in `custom_values`. Source: the Prometheus native histogram specification.
 
 mod arithmetic;
+mod bounds;
 mod buckets;
 mod kahan;
 mod layout;

@@ -1,7 +1,7 @@
 //! Sums, differences and multiples of histograms.
 
 use super::layout::{among_fewer, coarser, collect, common_bounds, entries, merge, remap};
-use super::{CounterResetHint, FloatHistogram};
+use super::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram};
 
 /// One side has exponential buckets, the other custom ones: they cannot be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,8 +90,11 @@ impl FloatHistogram {
     }
 
     fn scale(&mut self, f: impl Fn(f64) -> f64) {
-        for value in [&mut self.zero_count, &mut self.count, &mut self.sum]
+        // Custom buckets have no zero bucket: 0/0 must not make one.
+        let zero = (self.schema != CUSTOM_BUCKETS_SCHEMA).then_some(&mut self.zero_count);
+        for value in [&mut self.count, &mut self.sum]
             .into_iter()
+            .chain(zero)
             .chain(&mut self.positive_buckets)
             .chain(&mut self.negative_buckets)
         {

@@ -1,6 +1,10 @@
 //! Spans and buckets ⇄ (index, count) pairs, and the maps between bucket layouts.
 
+use super::bounds::FRACTIONS;
 use super::{CUSTOM_BUCKETS_SCHEMA, Span};
+
+/// The finest exponential schema.
+const MAX_SCHEMA: i32 = 8;
 
 /// The buckets of one side with their indices, ascending.
 #[derive(Clone, Debug)]
@@ -146,12 +150,13 @@ fn exponential_bound(index: i32, schema: i32) -> f64 {
         let exponent = index.checked_shl(schema.unsigned_abs()).unwrap_or(i64::MAX);
         return if exponent == 1024 { f64::MAX } else { power_of_two(exponent) };
     }
-    let schema = schema.min(31);
+    let schema = schema.min(MAX_SCHEMA);
     let (whole, part) = (index >> schema, index & ((1 << schema) - 1));
     if part == 0 && whole == 1024 {
         return f64::MAX;
     }
-    power_of_two(whole) * (part as f64 / f64::from(1u32 << schema)).exp2()
+    // The fraction is doubled first: the power alone may be too large.
+    power_of_two(whole) * (2.0 * FRACTIONS[(part << (MAX_SCHEMA - schema)) as usize])
 }
 
 fn power_of_two(exponent: i64) -> f64 {
