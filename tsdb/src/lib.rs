@@ -22,7 +22,7 @@ mod wal;
 pub use chunk::HistogramValue;
 pub use db::{Db, Options};
 pub use error::Error;
-pub use fs::{DiskFs, File, Fs};
+pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
 };

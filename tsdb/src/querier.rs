@@ -59,6 +59,10 @@ pub trait SeriesSet: Send + Sync {
     /// The value of one label of the series at `index`. Makes nothing.
     fn label(&self, index: usize, name: &str) -> Option<&str>;
 
+    /// The `n`-th label of the series at `index`, counted from 0 in the order of names, as name and value; `None` behind
+    /// the last. Makes nothing.
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)>;
+
     /// Appends the samples of the series at `index` within `range` to `columns`, in ascending time.
     ///
     /// # Errors

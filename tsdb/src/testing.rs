@@ -142,6 +142,10 @@ impl SeriesSet for ModelSet {
         self.0[index].0.get(name)
     }
 
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        self.0[index].0.iter().nth(n)
+    }
+
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         for (&at, sample) in within(&self.0[index].1, range) {
             match &sample.value {

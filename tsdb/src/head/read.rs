@@ -138,6 +138,11 @@ impl SeriesSet for HeadSeriesSet {
         pairs.iter().find(|(n, _)| self.symbols.text(*n) == name).map(|(_, value)| self.symbols.text(*value))
     }
 
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        let &(name, value) = self.series[index].labels.get(n)?;
+        Some((self.symbols.text(name), self.symbols.text(value)))
+    }
+
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         self.series[index].read(&self.ticket, &self.head.history, range, columns)
     }
