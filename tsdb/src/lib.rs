@@ -2,6 +2,8 @@
 //!
 //! Synchronous and deterministic: no async runtime, no HTTP, no clock; "now" is an argument.
 
+#[allow(dead_code, unused_imports, reason = "the store does not write blocks yet")]
+mod block;
 mod chunk;
 mod codec;
 mod db;
@@ -9,16 +11,20 @@ mod error;
 mod fs;
 mod head;
 mod histogram;
+#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod index;
 mod labels;
 mod matcher;
 mod metadata;
+#[allow(dead_code, reason = "the store does not write blocks yet")]
+mod pages;
 mod querier;
 mod sample;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod wal;
 
+pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 pub use chunk::HistogramValue;
 pub use db::{Db, Options};
 pub use error::Error;

@@ -1,5 +1,6 @@
 //! Test doubles and seeded generators (feature `testing`).
 
+pub mod blocks;
 pub mod chunks;
 mod faults;
 
