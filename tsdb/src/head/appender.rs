@@ -2,9 +2,10 @@
 
 use super::Head;
 use super::column::SharedColumn;
-use super::series::Refusal;
+use super::series_writer::Refusal;
 use crate::chunk::{HistogramValue, split};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::labels::Labels;
 use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, Timestamp};
@@ -16,6 +17,8 @@ use crate::sample::{SeriesRef, Timestamp};
 pub struct Appender<'h> {
     head: &'h Head,
     column: Option<(&'h SharedColumn, Timestamp)>,
+    /// Later samples are refused.
+    newest: Timestamp,
     batch: Batch,
 }
 
@@ -28,6 +31,15 @@ pub(crate) struct Batch {
     pub(crate) timed: Vec<(BatchSample, i64)>,
     pub(crate) histograms: Vec<BatchHistogram>,
     pub(crate) metadata: Vec<(String, Metadata)>,
+    pub(crate) exemplars: Vec<BatchExemplar>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct BatchExemplar {
+    pub(crate) series: SeriesRef,
+    /// Those of the series, filled in when it is logged.
+    pub(crate) labels: Labels,
+    pub(crate) exemplar: Exemplar,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +67,15 @@ impl Batch {
         self.timed.clear();
         self.histograms.clear();
         self.metadata.clear();
+        self.exemplars.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.scraped.is_empty() && self.timed.is_empty() && self.histograms.is_empty() && self.metadata.is_empty()
+        self.scraped.is_empty()
+            && self.timed.is_empty()
+            && self.histograms.is_empty()
+            && self.metadata.is_empty()
+            && self.exemplars.is_empty()
     }
 }
 
@@ -80,10 +97,20 @@ pub struct Committed {
     pub appended: usize,
     /// Samples that were there already, equal bit for bit.
     pub known: usize,
-    /// Samples older than the last one of their series.
+    /// Those of the appended that came after newer ones of their series.
+    pub late: usize,
+    /// Samples older than the last one of their series, where late ones are not taken.
     pub out_of_order: usize,
+    /// Samples older than late ones may be.
+    pub too_old: usize,
+    /// Samples too far in the future.
+    pub too_far_ahead: usize,
     /// Samples with another value than the one that is there at their time.
     pub duplicate: usize,
+    /// Exemplars that are now kept.
+    pub exemplars: usize,
+    /// Exemplars that are not newer than the last one of their series.
+    pub known_exemplars: usize,
     /// References that no longer name a series.
     pub unknown: Vec<SeriesRef>,
     /// The first sample that was refused, for the message to who sent it.
@@ -94,12 +121,14 @@ impl Committed {
     /// Samples that were refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.out_of_order + self.duplicate + self.unknown.len()
+        self.out_of_order + self.too_old + self.too_far_ahead + self.duplicate + self.unknown.len()
     }
 
     pub(crate) fn count(&mut self, series: SeriesRef, at_ms: i64, refusal: Refusal) {
         match refusal {
             Refusal::OutOfOrder => self.out_of_order += 1,
+            Refusal::TooOld => self.too_old += 1,
+            Refusal::TooFarAhead => self.too_far_ahead += 1,
             Refusal::Duplicate => self.duplicate += 1,
             Refusal::UnknownRef => self.unknown.push(series),
         }
@@ -109,7 +138,14 @@ impl Committed {
 
 impl<'h> Appender<'h> {
     pub(crate) fn new(head: &'h Head, column: Option<(&'h SharedColumn, Timestamp)>, batch: Batch) -> Self {
-        Self { head, column, batch }
+        Self { head, column, newest: Timestamp::MAX, batch }
+    }
+
+    /// Lets samples later than `newest` be refused: clocks may differ, but not by any amount.
+    #[must_use]
+    pub fn not_after(mut self, newest: Timestamp) -> Self {
+        self.newest = newest;
+        self
     }
 
     /// The series with these labels; made if it is not there yet.
@@ -173,6 +209,12 @@ impl<'h> Appender<'h> {
         Ok(())
     }
 
+    /// Adds an exemplar of a series that has a sample in this batch or had one before. It is kept if it is newer than the
+    /// last one of its series.
+    pub fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
+        self.batch.exemplars.push(BatchExemplar { series, labels: Labels::empty(), exemplar });
+    }
+
     /// Adds what is known about a metric family; what was known before is replaced.
     pub fn metadata(&mut self, family: &str, metadata: Metadata) {
         self.batch.metadata.push((family.to_owned(), metadata));
@@ -198,6 +240,6 @@ impl<'h> Appender<'h> {
     /// # Errors
     /// If the log cannot be written; then nothing of the batch is stored.
     pub fn commit(self) -> Result<Committed, Error> {
-        self.head.commit(self.column, self.batch)
+        self.head.commit(self.column, self.newest, self.batch)
     }
 }

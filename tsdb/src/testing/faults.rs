@@ -284,6 +284,13 @@ impl Fs for FaultFs {
         Ok(Map::copied(content.bytes.get(..len as usize).ok_or(io::ErrorKind::UnexpectedEof)?))
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.operate()?;
+        let node = disk.node(from)?;
+        disk.beside(to, |entries, name| Ok(entries.insert(name, node))).map(drop)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut disk = self.0.lock();
         disk.operate()?;
