@@ -6,6 +6,8 @@
 mod block;
 mod chunk;
 mod codec;
+#[allow(dead_code, unused_imports, reason = "the store does not write blocks yet")]
+mod compact;
 mod db;
 mod error;
 mod fs;
@@ -15,6 +17,8 @@ mod histogram;
 mod index;
 mod labels;
 mod matcher;
+#[allow(dead_code, reason = "the store does not write blocks yet")]
+mod merge;
 mod metadata;
 #[allow(dead_code, reason = "the store does not write blocks yet")]
 mod pages;
