@@ -211,7 +211,8 @@ fn reorder<T: Clone>(list: &mut Vec<T>, from: usize, order: &[usize]) {
     list.extend(picked);
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -66,7 +66,8 @@ pub(crate) fn compact(
     Ok(writer.finish()?.map_or(Compacted::Nothing, Compacted::Block))
 }
 
-#[cfg(all(test, feature = "testing"))]
+#[cfg(test)]
+#[cfg(feature = "testing")]
 mod tests {
     use std::collections::BTreeMap;
 
