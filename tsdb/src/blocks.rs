@@ -14,7 +14,7 @@ pub(crate) const BLOCKS_DIR: &str = "blocks";
 /// The live blocks of one moment, and up to where they hold all there is.
 #[derive(Debug)]
 pub(crate) struct Blocks {
-    /// By time of their first sample, then by age.
+    /// Those whose samples were accepted first come first: of two samples at one time theirs counts.
     list: Vec<Arc<Block>>,
     /// What is older is in blocks; late samples aside.
     pub(crate) flushed_until_ms: i64,
@@ -22,7 +22,7 @@ pub(crate) struct Blocks {
 
 impl Blocks {
     pub(crate) fn new(mut list: Vec<Arc<Block>>, flushed_until_ms: i64) -> Self {
-        list.sort_by_key(|block| (block.meta().range.start_ms, block.meta().ulid));
+        list.sort_by_key(|block| (block.meta().compaction.sources.iter().min().copied(), block.meta().ulid));
         Self { list, flushed_until_ms }
     }
 
@@ -32,7 +32,9 @@ impl Blocks {
 
     /// What the blocks say of themselves, in order of time.
     pub(crate) fn metas(&self) -> Vec<BlockMeta> {
-        self.list.iter().map(|block| block.meta().clone()).collect()
+        let mut metas: Vec<BlockMeta> = self.list.iter().map(|block| block.meta().clone()).collect();
+        metas.sort_by_key(|meta| (meta.range, meta.ulid));
+        metas
     }
 
     pub(crate) fn get(&self, id: BlockId) -> Option<&Arc<Block>> {

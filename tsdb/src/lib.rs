@@ -2,7 +2,6 @@
 //!
 //! Synchronous and deterministic: no async runtime, no HTTP, no clock; "now" is an argument.
 
-#[allow(dead_code, unused_imports, reason = "the store does not write blocks yet")]
 mod block;
 mod blocks;
 mod chunk;
@@ -14,7 +13,6 @@ mod exemplar;
 mod fs;
 mod head;
 mod histogram;
-#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod index;
 mod labels;
 mod maintenance;
@@ -22,7 +20,6 @@ mod manifest;
 mod matcher;
 mod merge;
 mod metadata;
-#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod pages;
 mod periodic;
 mod querier;

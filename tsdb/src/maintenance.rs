@@ -11,7 +11,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::block::{self, Block, BlockId, BlockRange, BlockSpec, BlockWriter};
 use crate::blocks::{Blocks, blocks_dir};
-use crate::compact::{self, Retention};
+use crate::compact::{self, BASE_WIDTH_MS, Candidate, Compacted, Plan, Retention};
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
@@ -21,8 +21,6 @@ use crate::querier::{Columns, Querier, SeriesSet};
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::view::StoreQuerier;
 
-/// Time that a block cut from the head spans, in milliseconds.
-pub(crate) const BLOCK_MS: i64 = 2 * 3_600_000;
 /// Time that stays in the head when a block is cut from it.
 const KEPT_MS: i64 = 3_600_000;
 /// A series is let go so long after its stale marker, or, without one, after its last sample.
@@ -186,7 +184,7 @@ impl Maintenance {
         if span.start > span.end {
             return Ok(());
         }
-        let until = BlockRange::aligned(newest.saturating_sub(self.kept_ms()), BLOCK_MS).start_ms;
+        let until = BlockRange::aligned(newest.saturating_sub(self.kept_ms()), BASE_WIDTH_MS).start_ms;
         if until > self.blocks().flushed_until_ms && until > span.start.millis() {
             return self.flush(&mut waiting, until);
         }
@@ -237,9 +235,9 @@ impl Maintenance {
         let last_ms = span.end.millis().min(until_ms.saturating_sub(1));
         let mut from_ms = span.start.millis();
         while let Some(first_ms) = first_from(set, from_ms, last_ms, &mut columns)? {
-            let range = BlockRange::aligned(first_ms, BLOCK_MS);
+            let range = BlockRange::aligned(first_ms, BASE_WIDTH_MS);
             let within = TimeRange::from_millis(range.start_ms, (range.end_ms - 1).min(last_ms));
-            let id = self.name(range);
+            let id = self.name();
             let mut writer = BlockWriter::begin(&self.fs, dir, cut(id, range))?;
             for index in 0..set.len() {
                 columns.clear();
@@ -339,39 +337,39 @@ impl Maintenance {
         let _alone = self.compacting.lock();
         loop {
             let retention = *self.retention.read();
-            let metas = self.blocks().metas();
-            let expired = compact::expired(&metas, self.head.span().end, retention, self.head.disk_bytes());
+            let blocks = self.blocks();
+            let metas = blocks.list().iter().map(|block| block.meta());
+            let expired = compact::expired(metas, self.head.span().end.millis(), self.head.disk_bytes(), retention);
             if !expired.is_empty() {
                 self.counters.dropped.fetch_add(expired.len() as u64, Ordering::Relaxed);
-                self.drop_blocks(&expired, Vec::new())?;
+                self.replace(&expired, Vec::new())?;
                 continue;
             }
-            let blocks = self.blocks();
-            let Some(group) = compact::plan(blocks.list(), retention) else { return Ok(()) };
-            self.compact(&blocks, &group)?;
-            if self.cancel.load(Ordering::Relaxed) {
+            let candidates: Vec<Candidate<'_>> = blocks.list().iter().map(candidate).collect();
+            let Some(plan) = compact::plan(&candidates, &compact::widths(retention.retention_ms)) else { return Ok(()) };
+            if !self.compact(&blocks, &plan)? {
                 return Ok(());
             }
         }
     }
 
-    fn compact(&self, blocks: &Blocks, group: &[BlockId]) -> Result<(), Error> {
-        let sources: Vec<Arc<Block>> = group.iter().filter_map(|&id| blocks.get(id).cloned()).collect();
-        let range = sources.iter().map(|block| block.meta().range).reduce(|a, b| a.hull(&b));
-        let Some(range) = range else { return Ok(()) };
-        let id = self.name(range);
+    /// Makes one block of those that `plan` names. Answers whether it was done: it may have been cancelled.
+    fn compact(&self, blocks: &Blocks, plan: &Plan) -> Result<bool, Error> {
+        let sources: Vec<Arc<Block>> = plan.blocks.iter().filter_map(|&id| blocks.get(id).cloned()).collect();
+        let id = self.name();
         let dir = blocks_dir(&self.dir);
-        let merged = compact::merge(&self.fs, &dir, &sources, id, &self.cancel)?;
-        let come = match merged {
-            Some(_) => vec![Arc::new(Block::open(&self.fs, &dir, id)?)],
-            None => Vec::new(),
+        let come = match compact::compact(&self.fs, &dir, &sources, id, plan.range, &self.cancel)? {
+            Compacted::Block(meta) => vec![Arc::new(Block::open(&self.fs, &dir, meta.ulid)?)],
+            Compacted::Nothing => Vec::new(),
+            Compacted::Canceled => return Ok(false),
         };
         self.counters.compactions.fetch_add(1, Ordering::Relaxed);
-        self.drop_blocks(group, come)
+        self.replace(&plan.blocks, come)?;
+        Ok(true)
     }
 
     /// Puts blocks in the place of others, whose files are removed: who reads in them goes on, they stay mapped.
-    fn drop_blocks(&self, gone: &[BlockId], come: Vec<Arc<Block>>) -> Result<(), Error> {
+    fn replace(&self, gone: &[BlockId], come: Vec<Arc<Block>>) -> Result<(), Error> {
         self.change(gone, come, |_| ())?;
         let dir = blocks_dir(&self.dir);
         gone.iter().try_for_each(|&id| block::remove(&*self.fs, &dir, id))
@@ -393,7 +391,8 @@ impl Maintenance {
         let _alone = self.compacting.lock();
         let blocks = self.blocks();
         for block in blocks.list().iter().filter(|block| block.deleted_samples() > 0) {
-            self.compact(&blocks, &[block.meta().ulid])?;
+            let plan = Plan { blocks: vec![block.meta().ulid], range: block.meta().range };
+            self.compact(&blocks, &plan)?;
         }
         Ok(())
     }
@@ -418,12 +417,17 @@ impl Maintenance {
         Manifest::begin(&self.fs, to, State::default()).change(state)
     }
 
-    /// A name for a new block.
-    fn name(&self, range: BlockRange) -> BlockId {
+    /// A name for a new block, after those given before.
+    fn name(&self) -> BlockId {
         let n = self.names.fetch_add(1, Ordering::Relaxed);
-        let chance = u128::from(self.chance.hash_one(n)) << 64 | u128::from(self.chance.hash_one(!n));
-        BlockId::new(self.head.span().end.max(Timestamp::from_millis(range.start_ms)), chance)
+        let order = u128::from(self.manifest.lock().state().checkpoint as u32) << 16 | u128::from(n as u16);
+        let chance = u128::from(self.chance.hash_one(n) as u32);
+        BlockId::new(self.head.span().end, order << 32 | chance)
     }
+}
+
+fn candidate(block: &Arc<Block>) -> Candidate<'_> {
+    Candidate { meta: block.meta(), deleted_samples: block.deleted_samples() }
 }
 
 /// A block cut from the head.
@@ -454,7 +458,7 @@ fn first_from(set: &dyn SeriesSet, from_ms: i64, last_ms: i64, columns: &mut Col
         if let Some(found) = columns.timestamps_ms.first().copied().into_iter().chain(histogram).min() {
             first = Some(found);
             // Only an earlier range is of interest from here on.
-            end_ms = BlockRange::aligned(found, BLOCK_MS).start_ms.saturating_sub(1);
+            end_ms = BlockRange::aligned(found, BASE_WIDTH_MS).start_ms.saturating_sub(1);
         }
     }
     Ok(first)

@@ -67,7 +67,7 @@ impl Querier for StoreQuerier {
         if !head.is_empty() || sets.is_empty() {
             sets.push(head);
         }
-        Ok(MergedSet::of(sets))
+        Ok(MergedSet::join(sets))
     }
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {

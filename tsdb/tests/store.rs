@@ -195,7 +195,7 @@ fn same(held: &Model, model: &Model) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_holds_what_a_sorted_map_would(ops in prop::collection::vec(op(), 1..60)) {
