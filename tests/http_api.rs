@@ -392,7 +392,7 @@ fn pushed_histograms_are_queried_and_bad_requests_are_explained() {
     assert_eq!(post("application/x-protobuf", b"\xff\xff\xff").status, 400);
     assert_eq!(post("application/x-protobuf", &push::compress(b"\x0a\xff\x01")).status, 400);
     assert_eq!(post("application/json", b"{}").status, 415);
-    assert_eq!(post("application/x-protobuf;proto=io.prometheus.write.v2.Request", b"").status, 415);
+    assert_eq!(post("application/x-protobuf;proto=io.prometheus.write.v3.Request", b"").status, 415);
     let off = Server::with_config("scrape_configs: []\n", &[]);
     assert_eq!(push_to(&off, &[]).status, 404, "off unless switched on");
 }
