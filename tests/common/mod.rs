@@ -247,7 +247,7 @@ pub fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
 /// `SILVERBACK_NO_SKIP`: there everything must be there.
 pub fn skip(why: &str) {
     assert!(std::env::var_os("SILVERBACK_NO_SKIP").is_none(), "skipped although nothing may be: {why}");
-    writeln!(std::io::stderr(), "skipped: {why}").unwrap();
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }
 
 /// A program of the folder that `PEERS` names, or on the path.
