@@ -1,7 +1,5 @@
 //! Remote write, both versions: by hand, byte for byte, and from a real Prometheus.
 
-#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
-
 mod common;
 #[path = "common/push.rs"]
 mod push;
@@ -30,9 +28,9 @@ fn histogram(at: i64, float: bool) -> Vec<u8> {
     signed(&mut span, 1, 0);
     number(&mut span, 2, 2);
     if float {
-        double(&mut out, 2, 3.0)
+        double(&mut out, 2, 3.0);
     } else {
-        number(&mut out, 1, 3)
+        number(&mut out, 1, 3);
     }
     double(&mut out, 3, 4.5);
     signed(&mut out, 4, 0);
