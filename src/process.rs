@@ -13,6 +13,11 @@ pub(crate) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// What this machine calls itself.
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 /// Appends the metrics in the classic text format. What cannot be read is left out.
 pub(crate) fn metrics(out: &mut String) {
     let Some(numbers) = read() else { return };

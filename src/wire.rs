@@ -92,7 +92,8 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     let engine = Arc::new(Engine::new(engine_options(&flags, config.as_ref(), features), monotonic));
     let manager = Arc::new(ScrapeManager::new(Arc::clone(&db), Clock::system(), seed(&flags)));
     let (quit, mut quits) = watch::channel(false);
-    let info = Arc::new(ServerInfo::new(Arc::clone(&manager), &flags, external_url, quit, bound.first().copied()));
+    let info =
+        Arc::new(ServerInfo::new(Arc::clone(&manager), &flags, external_url.as_deref(), quit, bound.first().copied()));
     info.apply(config).await.map_err(StartError)?;
     let options = web_options(&flags, prefix.clone());
     let state = AppState::new(Arc::clone(&db), engine, Arc::<ServerInfo>::clone(&info), options, Clock::system().now())

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use tsdb::Committed;
 
+use crate::api::write::Tally;
 use crate::state::AppState;
 
 /// Counters of the web.
@@ -18,6 +19,7 @@ pub(crate) struct Metrics {
     pushed_requests: AtomicU64,
     pushed_samples: AtomicU64,
     refused_samples: AtomicU64,
+    pushed_exemplars: AtomicU64,
 }
 
 impl Metrics {
@@ -28,10 +30,11 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn pushed(&self, committed: &Committed, skipped: usize) {
+    pub(crate) fn pushed(&self, committed: &Committed, tally: &Tally) {
         self.pushed_requests.fetch_add(1, Relaxed);
         self.pushed_samples.fetch_add(committed.appended as u64, Relaxed);
-        self.refused_samples.fetch_add((committed.refused() + skipped) as u64, Relaxed);
+        self.refused_samples.fetch_add((committed.refused() + tally.ahead + tally.skipped) as u64, Relaxed);
+        self.pushed_exemplars.fetch_add(tally.exemplars as u64, Relaxed);
     }
 }
 
@@ -150,6 +153,12 @@ fn render(state: &AppState) -> String {
         "counter",
         "Samples and series of remote write that were refused.",
         metrics.refused_samples.load(Relaxed) as f64,
+    );
+    put(
+        "silverback_remote_write_exemplars_total",
+        "counter",
+        "Exemplars received by remote write. None are stored yet.",
+        metrics.pushed_exemplars.load(Relaxed) as f64,
     );
     let version = &state.options.version;
     write!(

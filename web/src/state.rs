@@ -10,7 +10,7 @@ use query::Engine;
 use tokio::sync::Semaphore;
 use tsdb::{Db, PatternError, Timestamp};
 
-use crate::api::write::{Buffers, SeriesCache};
+use crate::api::write::{Buffers, Families, SeriesCache};
 use crate::cors::Origins;
 use crate::dashboard::Dashboards;
 use crate::metrics::Metrics;
@@ -74,6 +74,7 @@ pub struct Inner {
     /// Places for queries.
     pub(crate) gate: Semaphore,
     pub(crate) series: SeriesCache,
+    pub(crate) families: Families,
     pub(crate) write_buffers: Buffers,
     pub(crate) dashboards: Dashboards,
     pub(crate) metrics: Metrics,
@@ -103,6 +104,7 @@ impl AppState {
             server,
             options,
             series: SeriesCache::default(),
+            families: Families::default(),
             write_buffers: Buffers::default(),
             metrics: Metrics::default(),
             started: now,
