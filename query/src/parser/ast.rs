@@ -172,6 +172,16 @@ impl Extension {
     }
 }
 
+/// Whether a name stands before braces. Does not count when expressions are compared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outside(pub(crate) bool);
+
+impl PartialEq for Outside {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
 /// Series by name and labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct VectorSelector {
@@ -179,12 +189,27 @@ pub struct VectorSelector {
     pub span: Span,
     /// The name before the braces, or alone in quotes within them.
     pub name: Option<String>,
+    /// Whether the name stands before the braces.
+    pub(crate) name_outside: Outside,
     /// All conditions, that on the name included, in the order of the text.
     pub matchers: Vec<Matcher>,
+    /// Regular expressions as the text has them, of matchers that hold them written anew, with their positions, ascending.
+    pub(crate) originals: Vec<(usize, String)>,
     /// `offset` and `@`.
     pub modifiers: Modifiers,
     /// `anchored` or `smoothed`.
     pub extension: Option<Extension>,
+}
+
+impl VectorSelector {
+    /// What the text compares a label with; `at` is the position of the matcher.
+    #[must_use]
+    pub fn value(&self, at: usize) -> &str {
+        match self.originals.binary_search_by_key(&at, |(position, _)| *position) {
+            Ok(found) => &self.originals[found].1,
+            Err(_) => self.matchers[at].value(),
+        }
+    }
 }
 
 /// A selector with a window.

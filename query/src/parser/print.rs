@@ -91,7 +91,7 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt:
         f.write_str(name)?;
     }
     let mut first = true;
-    for matcher in &selector.matchers {
+    for (i, matcher) in selector.matchers.iter().enumerate() {
         let is_name = matcher.name() == METRIC_NAME
             && matcher.op() == tsdb::MatchOp::Equal
             && selector.name.as_deref() == Some(matcher.value());
@@ -109,7 +109,7 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt:
         } else {
             f.write_str(&quote(matcher.name().as_bytes()))?;
         }
-        write!(f, "{}{}", matcher.op().as_str(), quote(matcher.value().as_bytes()))?;
+        write!(f, "{}{}", matcher.op().as_str(), quote(selector.value(i).as_bytes()))?;
     }
     match (first, bare) {
         (true, None) => f.write_str("{}"),
