@@ -5,8 +5,17 @@
 
 use crate::codec::{Decoder, Encoder, Malformed, unzigzag, zigzag};
 
-/// How often differences are taken before packing: not at all, once, or twice.
+/// Differences to the first, to the one before, and differences of those.
 const MAX_ORDER: usize = 2;
+/// Differences to a straight line.
+const LINE: usize = 3;
+
+/// Bits behind the point of a line's slope.
+const SLOPE_BITS: u32 = 16;
+/// Lines are not tried where a number is further from the first than this: the slope times the place must fit 64 bits.
+const MAX_LINE: u64 = 1 << 44;
+/// Numbers for which a line is worth trying.
+const LINE_MIN: usize = 8;
 
 /// Bit of the header: packed numbers are zigzag-coded instead of counted from the least one.
 const ZIGZAG: u8 = 1 << 2;
@@ -35,8 +44,10 @@ pub(crate) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
     if divisor > 1 {
         out.put_uvarint(divisor);
     }
-    if plan.order == MAX_ORDER {
-        out.put_varint(scratch.orders[1].first().copied().unwrap_or_default());
+    match plan.order {
+        MAX_ORDER => out.put_varint(scratch.orders[1].first().copied().unwrap_or_default()),
+        LINE => out.put_varint(scratch.slope),
+        _ => {}
     }
     if let Some(reference) = plan.reference {
         out.put_varint(reference);
@@ -63,7 +74,7 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
     let at = *input;
     let header = input.u8()?;
     let order = usize::from(header & 3);
-    if order > MAX_ORDER || header & !(3 | ZIGZAG | DIVISOR | PATCHED) != 0 {
+    if header & !(3 | ZIGZAG | DIVISOR | PATCHED) != 0 {
         return Err(at.malformed("unknown way of packing integers"));
     }
     let width = input.u8()?;
@@ -72,7 +83,7 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
     }
     let first = input.varint()?;
     let divisor = if header & DIVISOR != 0 { input.uvarint()? as i64 } else { 1 };
-    let slope = if order == MAX_ORDER { input.varint()? } else { 0 };
+    let slope = if order >= MAX_ORDER { input.varint()? } else { 0 };
     let reference = if header & ZIGZAG == 0 { input.varint()? } else { 0 };
     // The first number of each order is 0 by definition and is not packed.
     let stored = count - 1;
@@ -99,6 +110,14 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
             for n in numbers {
                 value = value.wrapping_add(restore(*n).wrapping_mul(divisor));
                 *n = value;
+            }
+        }
+        LINE => {
+            let mut line = 0i64;
+            for n in numbers {
+                line = line.wrapping_add(slope);
+                let offset = restore(*n).wrapping_add(line >> SLOPE_BITS);
+                *n = first.wrapping_add(offset.wrapping_mul(divisor));
             }
         }
         _ => {
@@ -134,8 +153,10 @@ fn patches<'a>(input: &mut Decoder<'a>, stored: usize) -> Result<(usize, Decoder
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     /// Values less the first, their differences, the differences of those; each divided by the common divisor.
-    /// The entry of the first value (for the last: of the first two) is 0 and left out.
-    orders: [Vec<i64>; MAX_ORDER + 1],
+    /// The entry of the first value (for the last: of the first two) is 0 and left out. Then differences to a line.
+    orders: [Vec<i64>; LINE + 1],
+    /// The slope of that line, in units of 2^-16.
+    slope: i64,
 }
 
 /// How a column is to be packed.
@@ -163,8 +184,8 @@ impl Scratch {
         // A divisor of 2^63 cannot be divided by as a signed number; nothing is lost by leaving it.
         let divisor = if divisor == 0 || divisor > i64::MAX as u64 { 1 } else { divisor };
         let by = divisor as i64;
-        let [offsets, deltas, seconds] = &mut self.orders;
-        for order in [&mut *offsets, deltas, seconds] {
+        let [offsets, deltas, seconds, residues] = &mut self.orders;
+        for order in [&mut *offsets, deltas, seconds, residues] {
             order.clear();
             order.reserve(values.len());
         }
@@ -182,15 +203,44 @@ impl Scratch {
         if seconds.len() > 1 {
             seconds[0] = seconds[1];
         }
+        // A line through many points costs its slope; where deltas are all the same it has nothing to offer.
+        if deltas.len() >= LINE_MIN && deltas.iter().any(|&delta| delta != deltas[0]) {
+            self.slope = line_through(offsets, residues).unwrap_or_default();
+        }
         divisor
     }
 
     fn cheapest(&self) -> Plan {
-        (0..=MAX_ORDER)
+        (0..=LINE)
+            .filter(|&order| order == 0 || !self.orders[order].is_empty())
             .map(|order| plan(order, &self.orders[order]))
             .min_by_key(|plan| plan.bits)
             .expect("there is at least one order")
     }
+}
+
+/// Fills `residues` with the differences of `offsets`, which stand at 1, 2, …, to the straight line through 0 that has the
+/// slope of the one which fits them best; gives that slope. `None`, and no residues, if the numbers are too large.
+fn line_through(offsets: &[i64], residues: &mut Vec<i64>) -> Option<i64> {
+    let n = offsets.len() as f64;
+    let middle = (n + 1.0) / 2.0;
+    let (mut sum, mut widest) = (0.0, 0);
+    for (&offset, place) in offsets.iter().zip(1..) {
+        sum += offset as f64 * (f64::from(place) - middle);
+        widest = widest.max(offset.unsigned_abs());
+    }
+    let squares = n * (n * n - 1.0) / 12.0;
+    let slope = (sum / squares * f64::from(1 << SLOPE_BITS)).round();
+    if widest > MAX_LINE || slope.abs() * n >= (1u64 << 62) as f64 {
+        return None;
+    }
+    let slope = slope as i64;
+    let mut line = 0i64;
+    residues.extend(offsets.iter().map(|&offset| {
+        line += slope;
+        offset - (line >> SLOPE_BITS)
+    }));
+    Some(slope)
 }
 
 /// The cheaper of counting from the least number and of zigzag with patches.
@@ -208,7 +258,11 @@ fn plan(order: usize, numbers: &[i64]) -> Plan {
     let count = numbers.len() as u64;
     let width = bit_length(most.wrapping_sub(least) as u64);
     let reference_bits = u64::from(bit_length(zigzag(least))).div_ceil(7).max(1) * 8;
-    let slope_bits = if order == MAX_ORDER { 16 } else { 0 };
+    let slope_bits = match order {
+        MAX_ORDER => 16,
+        LINE => 32,
+        _ => 0,
+    };
     let mut best = Plan {
         order,
         reference: Some(least),

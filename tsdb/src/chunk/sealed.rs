@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::floats::{self, Packing};
 use super::open::{Contents, Extent, OpenChunk, Starts, Times, start_of};
 use super::timestamps::Column;
 use super::{bits, decimal, histogram, ints};
@@ -117,11 +118,11 @@ fn encode(sealer: &mut Sealer, on_column: bool) {
         histogram::seal(layout, rows, times.len(), decimals, out)
             .expect("rows that never left memory are as they were written");
         Kind::Histograms
-    } else if decimal::encode(values, values.len() * 8, decimals, out) {
-        Kind::Decimals
     } else {
-        bits::encode(values, ints, out);
-        Kind::Bits
+        match floats::pack(values, decimals, out) {
+            Packing::Decimals => Kind::Decimals,
+            Packing::Bits => Kind::Bits,
+        }
     } as u8;
 }
 
