@@ -30,7 +30,7 @@ pub(crate) struct Scratch {
     corrections: Vec<i64>,
     pub(super) other: Vec<u8>,
     exceptions: Vec<(usize, u64)>,
-    pub(super) ints: ints::Scratch,
+    pub(crate) ints: ints::Scratch,
 }
 
 /// Appends `values` as scaled decimals; appends nothing and answers `false` if that would take more than `limit` bytes

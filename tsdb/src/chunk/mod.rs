@@ -1,6 +1,7 @@
 //! Samples of one series, packed: open while they come in, sealed once complete.
 
 mod bits;
+mod classes;
 pub(crate) mod decimal;
 pub(crate) mod floats;
 mod gorilla;
