@@ -36,7 +36,8 @@ impl Exemplars {
 
     /// Whether [`add`](Self::add) would keep it: it is newer than the last one of its series.
     pub(crate) fn takes(&self, series: &Labels, exemplar: &Exemplar) -> bool {
-        let last = self.by_series.get(series).and_then(VecDeque::back).map(|&n| &self.kept[(n - self.first) as usize].1);
+        let last =
+            self.by_series.get(series).and_then(VecDeque::back).map(|&n| &self.kept[(n - self.first) as usize].1);
         self.limit > 0 && last.is_none_or(|last| last.timestamp < exemplar.timestamp)
     }
 
@@ -76,7 +77,8 @@ impl Exemplars {
             let within: Vec<Exemplar> = all.filter(|e| range.contains(e.timestamp)).cloned().collect();
             (!within.is_empty()).then(|| (labels.clone(), within))
         };
-        let mut found: Vec<_> = self.by_series.iter().filter(|(labels, _)| passes(labels)).filter_map(of_series).collect();
+        let mut found: Vec<_> =
+            self.by_series.iter().filter(|(labels, _)| passes(labels)).filter_map(of_series).collect();
         found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         found
     }

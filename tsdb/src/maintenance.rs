@@ -229,7 +229,13 @@ impl Maintenance {
 
     /// Writes the samples of `set` within `span` and before `until_ms`: a block for each range of time that has any.
     /// Answers their names.
-    fn write_blocks(&self, dir: &Path, set: &dyn SeriesSet, span: TimeRange, until_ms: i64) -> Result<Vec<BlockId>, Error> {
+    fn write_blocks(
+        &self,
+        dir: &Path,
+        set: &dyn SeriesSet,
+        span: TimeRange,
+        until_ms: i64,
+    ) -> Result<Vec<BlockId>, Error> {
         let mut blocks = Vec::new();
         let mut columns = Columns::default();
         let last_ms = span.end.millis().min(until_ms.saturating_sub(1));
@@ -346,7 +352,9 @@ impl Maintenance {
                 continue;
             }
             let candidates: Vec<Candidate<'_>> = blocks.list().iter().map(candidate).collect();
-            let Some(plan) = compact::plan(&candidates, &compact::widths(retention.retention_ms)) else { return Ok(()) };
+            let Some(plan) = compact::plan(&candidates, &compact::widths(retention.retention_ms)) else {
+                return Ok(());
+            };
             if !self.compact(&blocks, &plan)? {
                 return Ok(());
             }

@@ -157,7 +157,7 @@ mod tests {
         for stop in 1..60 {
             let disk = FaultFs::default();
             let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(disk.clone()), Path::new("/data"));
-        fs.create_dir_all(dir).unwrap();
+            fs.create_dir_all(dir).unwrap();
             disk.fail_from(stop);
             let mut manifest = Manifest::begin(&fs, dir, State::default());
             let (mut done, mut tried) = (None, None);

@@ -227,6 +227,9 @@ mod tests {
     /// Series by number; samples by time: value, whether a histogram, start.
     type Part = BTreeMap<u8, BTreeMap<i64, (i32, bool, i64)>>;
 
+    /// Value and start by whether it is a histogram, and time.
+    type Model = BTreeMap<Labels, BTreeMap<(bool, i64), (i32, i64)>>;
+
     fn labels(series: u8) -> Labels {
         Labels::from_pairs([("a", (series % 3).to_string()), (["b", "c"][series as usize % 2], series.to_string())])
     }
@@ -266,7 +269,7 @@ mod tests {
         #[test]
         fn joined_sets_read_as_one_map(parts in prop::collection::vec(arb_part(), 0..5), from in 0i64..60, len in 0i64..60) {
             // Floats and histograms are kept apart: one of each may stand at one time.
-            let mut model: BTreeMap<Labels, BTreeMap<(bool, i64), (i32, i64)>> = BTreeMap::new();
+            let mut model = Model::new();
             for part in &parts {
                 for (&series, samples) in part {
                     for (&at, &(value, histogram, start)) in samples {

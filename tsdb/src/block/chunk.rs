@@ -20,10 +20,18 @@ const STARTS: u8 = 1 << 4;
 const HINTS: u8 = 1 << 5;
 
 /// Working memory of the encoders.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scratch {
-    pub(super) decimals: decimal::Scratch,
+    decimals: decimal::Scratch,
     rows: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        let mut decimals = decimal::Scratch::default();
+        decimals.ints.classes = true;
+        Self { decimals, rows: Vec::new() }
+    }
 }
 
 /// Appends a chunk of floats; `starts` is empty if unknown for all.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::floats::{self, Packing};
 use super::histogram::{HistogramValue, split};
 use super::open::{ChunkWriter, Contents, Extent, OpenChunk, Starts, Times, start_of};
 use super::timestamps::Column;
@@ -84,7 +85,12 @@ impl SealedChunk {
         }
         encode(sealer, false);
         let extent = Extent { commit: 0, before: 0, count: columns.timestamps_ms.len() as u8 };
-        Some(Self { range: TimeRange::from_millis(first, last), extent, column: None, bytes: sealer.out.as_slice().into() })
+        Some(Self {
+            range: TimeRange::from_millis(first, last),
+            extent,
+            column: None,
+            bytes: sealer.out.as_slice().into(),
+        })
     }
 
     /// Packs histograms that have been decoded, with times of their own.
@@ -97,7 +103,13 @@ impl SealedChunk {
             let (at_ms, start_ms) = (sample.timestamp.millis(), sample.start.map_or(0, Timestamp::millis));
             let taken = writer.as_mut().is_some_and(|(base, writer)| {
                 writer.count() < MAX_SAMPLES
-                    && writer.push_histogram(at_ms.wrapping_sub(*base) as u64, &layout, &row, value.is_stale(), start_ms)
+                    && writer.push_histogram(
+                        at_ms.wrapping_sub(*base) as u64,
+                        &layout,
+                        &row,
+                        value.is_stale(),
+                        start_ms,
+                    )
             });
             if !taken {
                 let next = ChunkWriter::starting_with(Times::Own(at_ms), 0, &layout, &row, start_ms);
@@ -225,11 +237,11 @@ fn encode(sealer: &mut Sealer, on_column: bool) {
         histogram::seal(layout, rows, times.len(), decimals, out)
             .expect("rows that never left memory are as they were written");
         Kind::Histograms
-    } else if decimal::encode(values, values.len() * 8, decimals, out) {
-        Kind::Decimals
     } else {
-        bits::encode(values, ints, out);
-        Kind::Bits
+        match floats::pack(values, decimals, out) {
+            Packing::Decimals => Kind::Decimals,
+            Packing::Bits => Kind::Bits,
+        }
     } as u8;
 }
 

@@ -17,8 +17,6 @@ use crate::sample::{SeriesRef, Timestamp};
 pub struct Appender<'h> {
     head: &'h Head,
     column: Option<(&'h SharedColumn, Timestamp)>,
-    /// Later samples are refused.
-    newest: Timestamp,
     batch: Batch,
 }
 
@@ -103,8 +101,6 @@ pub struct Committed {
     pub out_of_order: usize,
     /// Samples older than late ones may be.
     pub too_old: usize,
-    /// Samples too far in the future.
-    pub too_far_ahead: usize,
     /// Samples with another value than the one that is there at their time.
     pub duplicate: usize,
     /// Exemplars that are now kept.
@@ -121,14 +117,13 @@ impl Committed {
     /// Samples that were refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.out_of_order + self.too_old + self.too_far_ahead + self.duplicate + self.unknown.len()
+        self.out_of_order + self.too_old + self.duplicate + self.unknown.len()
     }
 
     pub(crate) fn count(&mut self, series: SeriesRef, at_ms: i64, refusal: Refusal) {
         match refusal {
             Refusal::OutOfOrder => self.out_of_order += 1,
             Refusal::TooOld => self.too_old += 1,
-            Refusal::TooFarAhead => self.too_far_ahead += 1,
             Refusal::Duplicate => self.duplicate += 1,
             Refusal::UnknownRef => self.unknown.push(series),
         }
@@ -138,14 +133,7 @@ impl Committed {
 
 impl<'h> Appender<'h> {
     pub(crate) fn new(head: &'h Head, column: Option<(&'h SharedColumn, Timestamp)>, batch: Batch) -> Self {
-        Self { head, column, newest: Timestamp::MAX, batch }
-    }
-
-    /// Lets samples later than `newest` be refused: clocks may differ, but not by any amount.
-    #[must_use]
-    pub fn not_after(mut self, newest: Timestamp) -> Self {
-        self.newest = newest;
-        self
+        Self { head, column, batch }
     }
 
     /// The series with these labels; made if it is not there yet.
@@ -240,6 +228,6 @@ impl<'h> Appender<'h> {
     /// # Errors
     /// If the log cannot be written; then nothing of the batch is stored.
     pub fn commit(self) -> Result<Committed, Error> {
-        self.head.commit(self.column, self.newest, self.batch)
+        self.head.commit(self.column, self.batch)
     }
 }

@@ -20,7 +20,8 @@ use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
     ColumnId, FRAME_HEADER_BYTES, LoggedHead, LoggedSample, LoggedState, SamplesWriter, SeriesId, begin_frame,
-    finish_frame, put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state, segment_header,
+    finish_frame, put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state,
+    segment_header,
 };
 
 /// Directory of checkpoints within the data directory.

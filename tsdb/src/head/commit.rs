@@ -60,8 +60,6 @@ const IN_ORDER_MS: i64 = 3_600_000;
 struct Bounds {
     in_order_ms: i64,
     late_ms: i64,
-    /// The other end.
-    newest_ms: i64,
     takes_late: bool,
 }
 
@@ -158,12 +156,11 @@ impl Committer {
         self.late_window_ms = ms;
     }
 
-    fn bounds(&self, newest_ms: i64) -> Bounds {
+    fn bounds(&self) -> Bounds {
         let newest = self.span.end.millis();
         Bounds {
             in_order_ms: newest.saturating_sub(IN_ORDER_MS).max(self.flushed_until_ms),
             late_ms: newest.saturating_sub(self.late_window_ms),
-            newest_ms,
             takes_late: self.late_window_ms > 0,
         }
     }
@@ -183,7 +180,6 @@ impl Head {
     pub(crate) fn commit(
         &self,
         column: Option<(&SharedColumn, Timestamp)>,
-        newest: Timestamp,
         mut batch: Batch,
     ) -> Result<Committed, Error> {
         if batch.is_empty() {
@@ -196,7 +192,7 @@ impl Head {
             return Err(Error::Paused { reason: reason.clone() });
         }
         let mut committed = Committed::default();
-        let bounds = committer.bounds(newest.millis());
+        let bounds = committer.bounds();
         committer.log(self, column, bounds, &mut batch, &mut committed)?;
         committer.tail_samples += committed.appended as u64;
         if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {
@@ -321,13 +317,7 @@ impl Committer {
     }
 
     /// Judges and writes floats with times of their own.
-    fn log_timed(
-        &mut self,
-        head: &Head,
-        bounds: Bounds,
-        timed: &mut [(BatchSample, i64)],
-        committed: &mut Committed,
-    ) {
+    fn log_timed(&mut self, head: &Head, bounds: Bounds, timed: &mut [(BatchSample, i64)], committed: &mut Committed) {
         let Some(&(_, first_ms)) = timed.first() else { return };
         let each_its_own = timed.iter().any(|&(_, at_ms)| at_ms != first_ms);
         let started = timed.iter().any(|(s, _)| s.start_ms != 0);
@@ -354,7 +344,10 @@ impl Committer {
     ) {
         let bits = sample.value.to_bits();
         if let Some(series) = self.judge(head, &mut sample.series, at_ms, bits, bounds, committed) {
-            record.put(body, LoggedSample { series, timestamp_ms: at_ms, start_ms: sample.start_ms, value: sample.value });
+            record.put(
+                body,
+                LoggedSample { series, timestamp_ms: at_ms, start_ms: sample.start_ms, value: sample.value },
+            );
         }
     }
 
@@ -376,11 +369,6 @@ impl Committer {
             *series = LEFT_OUT;
             return None;
         };
-        if at_ms > bounds.newest_ms {
-            committed.count(reference, at_ms, Refusal::TooFarAhead);
-            *series = LEFT_OUT;
-            return None;
-        }
         let (mut verdict, before) = writer.judge(at_ms, bits);
         let id = writer.id;
         if verdict == Verdict::Append && at_ms < bounds.in_order_ms {
@@ -568,8 +556,6 @@ pub struct CommitTotals {
     pub out_of_order: u64,
     /// Samples refused because they were older than late ones may be.
     pub too_old: u64,
-    /// Samples refused because they lay too far in the future.
-    pub too_far_ahead: u64,
     /// Samples refused because there was another value at their time.
     pub duplicate: u64,
 }
@@ -582,7 +568,6 @@ impl Counters {
         totals.late += committed.late as u64;
         totals.out_of_order += committed.out_of_order as u64;
         totals.too_old += committed.too_old as u64;
-        totals.too_far_ahead += committed.too_far_ahead as u64;
         totals.duplicate += committed.duplicate as u64;
     }
 

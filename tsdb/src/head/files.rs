@@ -116,7 +116,11 @@ impl ChunkFiles {
         let map = self.fs.map(&path, size).at(&path)?;
         let header = map.get(..HEADER_BYTES).filter(|header| *header == file_header(number).as_slice());
         if header.is_none() {
-            return Err(Error::Corrupt { path, offset: 0, what: "no header of a chunk file of this number and version" });
+            return Err(Error::Corrupt {
+                path,
+                offset: 0,
+                what: "no header of a chunk file of this number and version",
+            });
         }
         self.files.write().insert(number, Arc::new(ChunkFile { path, map, max_ms }));
         Ok(())
@@ -145,7 +149,17 @@ impl ChunkFiles {
         let path = self.path(number);
         let file = self.fs.create(&path).at(&path)?;
         let buffer = file_header(number);
-        Ok(ChunkFileWriter { files: self, number, path, file, written: 0, buffer, columns: HashMap::new(), max_ms: i64::MIN, done: false })
+        Ok(ChunkFileWriter {
+            files: self,
+            number,
+            path,
+            file,
+            written: 0,
+            buffer,
+            columns: HashMap::new(),
+            max_ms: i64::MIN,
+            done: false,
+        })
     }
 
     /// The open files and the time at which each ends.
@@ -237,7 +251,13 @@ impl ChunkFile {
     }
 
     /// Appends the samples of a chunk within `range` to `columns`.
-    pub(crate) fn read(&self, place: Place, chunk: &StoredChunk<'_>, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+    pub(crate) fn read(
+        &self,
+        place: Place,
+        chunk: &StoredChunk<'_>,
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
         let failed = |e: Malformed| self.corrupt(place.offset, e.what);
         if chunk.column == 0 {
             return decode_chunk(chunk.bytes, TimesOfColumn::None, usize::MAX, range, columns).map_err(failed);
@@ -249,7 +269,9 @@ impl ChunkFile {
             column.clear();
             columns.column_key = (0, 0);
             match record.split_first() {
-                Some((&COLUMN, bytes)) => decode_column(bytes, &mut column).map_err(|e| self.corrupt(chunk.column, e.what))?,
+                Some((&COLUMN, bytes)) => {
+                    decode_column(bytes, &mut column).map_err(|e| self.corrupt(chunk.column, e.what))?;
+                }
                 _ => return Err(self.corrupt(chunk.column, "not a record of times")),
             }
             columns.column_key = key;
@@ -285,7 +307,12 @@ impl ChunkFileWriter<'_> {
     }
 
     /// Adds a chunk of `series` that comes after the one stored `before`.
-    pub(crate) fn push(&mut self, series: SeriesId, before: Option<Stored>, chunk: &SealedChunk) -> Result<Stored, Error> {
+    pub(crate) fn push(
+        &mut self,
+        series: SeriesId,
+        before: Option<Stored>,
+        chunk: &SealedChunk,
+    ) -> Result<Stored, Error> {
         let column = match chunk.column() {
             None => 0,
             Some(column) => match self.columns.get(&Arc::as_ptr(column)) {

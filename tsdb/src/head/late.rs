@@ -66,7 +66,8 @@ impl Late {
             if taken == MAX_SAMPLES || sample.commit > settled || open.iter().any(|range| range.contains(at)) {
                 return true;
             }
-            let (base, chunk) = writer.get_or_insert_with(|| (sample.at_ms, ChunkWriter::floats(Times::Own(sample.at_ms))));
+            let (base, chunk) =
+                writer.get_or_insert_with(|| (sample.at_ms, ChunkWriter::floats(Times::Own(sample.at_ms))));
             let time = sample.at_ms.wrapping_sub(*base) as u64;
             if time.wrapping_sub(chunk.last_time()) > MAX_STEP {
                 return true;

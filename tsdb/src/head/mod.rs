@@ -29,11 +29,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::db::Options;
 use crate::error::Error;
-use crate::fs::{AtPath, Fs};
-use crate::metadata::Metadata;
 use crate::exemplar::{Exemplar, Exemplars};
+use crate::fs::{AtPath, Fs};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::wal::{ColumnId, WAL_DIR, Wal, remove_before};
 
@@ -46,8 +46,8 @@ pub use series_writer::Refusal;
 pub use stats::{Cardinality, HeadStats};
 
 use appender::Batch;
-pub(crate) use checkpoint::{Snapshot, newest_checkpoint};
 use checkpoint::sweep_checkpoints;
+pub(crate) use checkpoint::{Snapshot, newest_checkpoint};
 use commit::{Committer, CommitterState, Counters, Sealers};
 use files::{CHUNKS_DIR, ChunkFiles};
 pub(crate) use gc::Truncation;
@@ -120,7 +120,8 @@ impl Head {
         let history = History::default();
         let into = Recovering { index: &index, history: &history, files: &files };
         let recovered = recover(&**fs, dir, start, into, options.max_exemplars, progress)?;
-        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found, sealed_bytes, exemplars } = recovered;
+        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found, sealed_bytes, exemplars } =
+            recovered;
         files.sweep()?;
         sweep_checkpoints(&**fs, dir, start.checkpoint)?;
         remove_before(&**fs, &wal_dir, start.first_segment)?;

@@ -41,7 +41,11 @@ impl HeadQuerier {
             let slots = index.select(matchers, &symbols);
             found.reserve(slots.len());
             found.extend(
-                slots.into_iter().filter_map(|slot| index.series(slot)).filter(|s| s.may_overlap(range, self.flushed_until_ms)).cloned(),
+                slots
+                    .into_iter()
+                    .filter_map(|slot| index.series(slot))
+                    .filter(|s| s.may_overlap(range, self.flushed_until_ms))
+                    .cloned(),
             );
         }
         (found, self.head.index.symbols_view())

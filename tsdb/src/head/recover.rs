@@ -11,13 +11,13 @@ use rustc_hash::FxBuildHasher;
 
 use super::checkpoint::checkpoint_path;
 use super::files::{ChunkFiles, Stored};
-use super::{HeadStart, SharedColumn};
 use super::index::{SeriesIndex, place};
 use super::isolation::History;
 use super::late::LateValue;
 use super::series::Closed;
 use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, SeriesWriter, Verdict};
 use super::slab::Slab;
+use super::{HeadStart, SharedColumn};
 use crate::chunk::{Column, HistogramValue, Sealer};
 use crate::error::Error;
 use crate::exemplar::Exemplars;
@@ -165,7 +165,12 @@ struct Applied {
 
 impl<'s> Steps<'s> {
     /// Starts a thread per shard.
-    fn start<'e: 's>(scope: &'s std::thread::Scope<'s, 'e>, into: Recovering<'e>, max_exemplars: usize, flushed_until_ms: i64) -> Self {
+    fn start<'e: 's>(
+        scope: &'s std::thread::Scope<'s, 'e>,
+        into: Recovering<'e>,
+        max_exemplars: usize,
+        flushed_until_ms: i64,
+    ) -> Self {
         let mut senders = Vec::new();
         let mut workers = Vec::new();
         for shard in 0..into.index.shards().len() {
@@ -370,7 +375,9 @@ fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>
                     };
                     // What the log repeats (it does where damage was mended by hand) is not taken twice.
                     match replayed(writer, at_ms, value.to_bits(), flushed_until_ms) {
-                        Verdict::Append => writer.append(PlacedFloat { placement, at_ms, start_ms, value }, &mut context),
+                        Verdict::Append => {
+                            writer.append(PlacedFloat { placement, at_ms, start_ms, value }, &mut context);
+                        }
                         Verdict::Late => writer.append_late(at_ms, start_ms, LateValue::Float(value), &context),
                         Verdict::Known | Verdict::Refuse(_) => continue,
                     }
@@ -382,7 +389,9 @@ fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>
                         continue;
                     }
                     match replayed(writer, at_ms, value.sum().to_bits(), flushed_until_ms) {
-                        Verdict::Append => writer.append_histogram(Placement::Own, at_ms, start_ms, &value, &mut context),
+                        Verdict::Append => {
+                            writer.append_histogram(Placement::Own, at_ms, start_ms, &value, &mut context);
+                        }
                         Verdict::Late => writer.append_late(at_ms, start_ms, LateValue::from(&*value), &context),
                         Verdict::Known | Verdict::Refuse(_) => continue,
                     }

@@ -201,7 +201,13 @@ impl MemSeries {
     }
 
     /// Appends the samples within `range` of the chunk at `stored` and of those before it.
-    pub(super) fn read_stored(&self, stored: Stored, files: &ChunkFiles, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+    pub(super) fn read_stored(
+        &self,
+        stored: Stored,
+        files: &ChunkFiles,
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
         let id = self.id();
         let mut wanted: SmallVec<[_; 8]> = SmallVec::new();
         let mut next = Some(stored);

@@ -30,8 +30,6 @@ pub enum Refusal {
     OutOfOrder,
     /// It is older than late samples may be.
     TooOld,
-    /// It lies further in the future than clocks differ.
-    TooFarAhead,
     /// There is a sample of the same time with another value.
     Duplicate,
     /// Its series is no longer known: resolve the labels again.

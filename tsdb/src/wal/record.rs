@@ -2,10 +2,10 @@
 
 use crate::chunk::HistogramValue;
 use crate::codec::{Decoder, Encoder, Malformed};
-use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
-use crate::metadata::{Metadata, MetricKind};
 use crate::exemplar::Exemplar;
+use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
 use crate::labels::Labels;
+use crate::metadata::{Metadata, MetricKind};
 use crate::sample::{TimeRange, Timestamp};
 
 const SERIES: u8 = 1;
@@ -186,7 +186,7 @@ pub(crate) fn put_exemplar(out: &mut Vec<u8>, series: &Labels, exemplar: &Exempl
 
 fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
     out.put_uvarint(labels.iter().count() as u64);
-    for (name, value) in labels.iter() {
+    for (name, value) in labels {
         out.put_bytes(name.as_bytes());
         out.put_bytes(value.as_bytes());
     }

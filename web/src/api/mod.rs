@@ -1,7 +1,9 @@
 //! `/api/v1`: the HTTP API of Prometheus.
 
+pub(crate) mod admin;
 mod envelope;
 mod error;
+pub(crate) mod exemplars;
 mod json;
 pub(crate) mod labels;
 pub(crate) mod metadata;
