@@ -1,7 +1,9 @@
 //! `/api/v1`: the HTTP API of Prometheus.
 
+mod ast;
 mod envelope;
 mod error;
+pub(crate) mod features;
 mod json;
 pub(crate) mod labels;
 pub(crate) mod metadata;
