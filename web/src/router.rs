@@ -26,6 +26,8 @@ pub fn router(state: AppState) -> Router {
         .route("/query_range", get(api::query::range).post(api::query::range))
         .route("/query_exemplars", get(api::exemplars::exemplars).post(api::exemplars::exemplars))
         .route("/format_query", get(api::query::format).post(api::query::format))
+        .route("/parse_query", get(api::query::parse).post(api::query::parse))
+        .route("/features", get(api::features::features))
         .route("/functions", get(api::query::functions))
         .route("/series", get(api::series::series).post(api::series::series))
         .route("/labels", get(api::labels::names).post(api::labels::names))

@@ -66,7 +66,7 @@ fn expect(expr: &Expr, wanted: ValueType, context: &str) -> Result<(), ParseErro
 }
 
 fn selector(selector: &VectorSelector) -> Result<(), ParseError> {
-    if selector.name_outside.0
+    if selector.name.is_some()
         && let Some(second) = selector.matchers.iter().filter(|m| m.name() == METRIC_NAME).nth(1)
     {
         let name = selector.name.as_deref().unwrap_or_default();

@@ -461,6 +461,8 @@ impl<'t> Parser<'t> {
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
+        // By nothing is by default.
+        let grouping = grouping.filter(|grouping| grouping.without || !grouping.labels.is_empty());
         let span = start.to(self.last);
         let wanted = 1 + usize::from(op.parameter().is_some());
         if args.is_empty() {
@@ -485,7 +487,8 @@ impl<'t> Parser<'t> {
             _ => return Ok(None),
         };
         self.advance()?;
-        Ok(Some(Grouping { without, labels: self.label_list()? }))
+        let labels = self.label_list()?;
+        Ok(Some(Grouping { without, labels }))
     }
 
     /// `(a, b, "c d")`

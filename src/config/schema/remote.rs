@@ -1,7 +1,7 @@
 //! Keys that send to, receive from or read from other servers, and those of the store.
 
 use super::discovery::DISCOVERY;
-use super::{Field, HTTP, RELABELS, Section, TEXTS, TLS, Type, idle};
+use super::{Field, HTTP, RELABELS, Section, TEXTS, TLS, Type, acts, idle};
 
 pub(super) const ALERTING: Section = Section(&[&[
     idle("alert_relabel_configs", RELABELS),

@@ -1,4 +1,4 @@
-//! `/query`, `/query_range`, `/format_query`.
+//! `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
 use std::time::Duration;
 
@@ -171,4 +171,10 @@ pub(crate) async fn functions() -> Response {
 pub(crate) async fn format(params: Params) -> Result<Response, ApiError> {
     let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
     Ok(success(&expr.pretty()))
+}
+
+/// `/parse_query`: the expression as a tree.
+pub(crate) async fn parse(params: Params) -> Result<Response, ApiError> {
+    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
+    Ok(success(&super::ast::tree(&expr)))
 }

@@ -85,7 +85,7 @@ impl Parser<'_> {
         if !begins {
             return Err(self.unexpected(context, expected));
         }
-        let duration = self.duration(0, context)?;
+        let duration = lone(self.duration(0, context)?);
         let span = start.to(self.last);
         self.check_duration(&duration, span)?;
         // What depends on the query's step is checked when the query runs.
@@ -142,12 +142,14 @@ impl Parser<'_> {
 
     fn duration_operand(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
         match self.token.kind {
-            Kind::Number | Kind::Duration => Ok(DurationExpr::Seconds(self.number(context, "number or duration")?)),
+            Kind::Number => Ok(DurationExpr::Number(self.number(context, "number or duration")?)),
+            Kind::Duration => Ok(DurationExpr::Seconds(self.number(context, "number or duration")?)),
             Kind::Sub => {
                 self.advance()?;
                 // As in expressions, a sign binds as tightly as `*`.
                 Ok(match self.duration(2, context)? {
-                    DurationExpr::Seconds(seconds) => DurationExpr::Seconds(-seconds),
+                    DurationExpr::Seconds(value) => DurationExpr::Seconds(-value),
+                    DurationExpr::Number(value) => DurationExpr::Number(-value),
                     other => DurationExpr::Negative(Box::new(other)),
                 })
             }
@@ -195,7 +197,7 @@ impl Parser<'_> {
         if !matches!(self.token.kind, Kind::Number | Kind::Duration | Kind::LeftParen | Kind::Word) {
             return Err(self.unexpected("offset", "number, duration, step(), or range()"));
         }
-        let operand = self.duration_operand("offset")?;
+        let operand = lone(self.duration_operand("offset")?);
         let offset = match operand {
             DurationExpr::Seconds(seconds) if negative => DurationExpr::Seconds(-seconds),
             other if negative => DurationExpr::Negative(Box::new(other)),
@@ -204,11 +206,11 @@ impl Parser<'_> {
         self.check_duration(&offset, start.to(self.last))?;
         let last = self.last;
         modifiable(expr, "offset modifier", |modifiers, span| {
-            // As in Prometheus, an offset of nothing is as good as none.
-            if modifiers.offset.as_ref().is_some_and(|before| *before != DurationExpr::Seconds(0.0)) {
+            if modifiers.offset.is_some() {
                 return Err(ParseError::new("offset may not be set multiple times", *span));
             }
-            modifiers.offset = Some(offset);
+            // As in Prometheus, an offset of nothing is as good as none.
+            modifiers.offset = Some(offset).filter(|offset| *offset != DurationExpr::Seconds(0.0));
             *span = span.to(last);
             Ok(())
         })
@@ -270,6 +272,14 @@ impl Parser<'_> {
         }
         *span = span.to(last);
         Ok(expr)
+    }
+}
+
+/// A number that stands alone is a duration.
+fn lone(duration: DurationExpr) -> DurationExpr {
+    match duration {
+        DurationExpr::Number(value) => DurationExpr::Seconds(value),
+        other => other,
     }
 }
 

@@ -3,7 +3,7 @@
 use tsdb::{METRIC_NAME, MatchOp, Matcher};
 
 use super::super::ParseError;
-use super::super::ast::{Expr, Modifiers, Outside, Span, VectorSelector};
+use super::super::ast::{Expr, Modifiers, Span, VectorSelector};
 use super::super::lexer::Kind;
 use super::super::pattern::translate;
 use super::Parser;
@@ -18,13 +18,12 @@ impl Parser<'_> {
     /// A selector whose name, if it stands before the braces, has been read.
     pub(super) fn selector(&mut self, name: Option<(String, Span)>) -> Result<Expr, ParseError> {
         let start = name.as_ref().map_or(self.token.span, |(_, span)| *span);
-        let name_outside = Outside(name.is_some());
-        let mut name = name.map(|(name, _)| name);
+        let name = name.map(|(name, _)| name);
         let mut originals = Vec::new();
         let mut matchers: Vec<Matcher> = name.iter().map(|n| Matcher::equal(METRIC_NAME, n.as_str())).collect();
         if self.accept(Kind::LeftBrace)? {
             while !self.accept(Kind::RightBrace)? {
-                self.matcher(&mut name, &mut matchers, &mut originals)?;
+                self.matcher(&mut matchers, &mut originals)?;
                 if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightBrace {
                     return Err(self.unexpected("label matching", "\",\" or \"}\""));
                 }
@@ -33,7 +32,6 @@ impl Parser<'_> {
         Ok(Expr::Selector(VectorSelector {
             span: start.to(self.last),
             name,
-            name_outside,
             matchers,
             originals,
             modifiers: Modifiers::default(),
@@ -41,12 +39,7 @@ impl Parser<'_> {
         }))
     }
 
-    fn matcher(
-        &mut self,
-        name: &mut Option<String>,
-        matchers: &mut Vec<Matcher>,
-        originals: &mut Vec<(usize, String)>,
-    ) -> Result<(), ParseError> {
+    fn matcher(&mut self, matchers: &mut Vec<Matcher>, originals: &mut Vec<(usize, String)>) -> Result<(), ParseError> {
         const CONTEXT: &str = "label matching";
         let label = self.token;
         let label_name = match label.kind {
@@ -59,8 +52,7 @@ impl Parser<'_> {
             matches!(self.token.kind, Kind::Assign | Kind::NotEqual | Kind::RegexMatch | Kind::RegexUnequal);
         if label.kind == Kind::Text && !is_operator {
             // A second name is complained of once all of the text is known to be an expression.
-            matchers.push(Matcher::equal(METRIC_NAME, label_name.as_str()));
-            name.get_or_insert(label_name);
+            matchers.push(Matcher::equal(METRIC_NAME, label_name));
             return Ok(());
         }
         let op = match self.token.kind {

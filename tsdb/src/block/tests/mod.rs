@@ -1,5 +1,8 @@
 #![cfg(feature = "testing")]
 
+mod damage;
+mod format;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
