@@ -57,7 +57,7 @@ fn held(db: &Db, range: TimeRange) -> Model {
     all
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Op {
     /// Scrapes of a target of some series, so many seconds apart.
     Scrape {
@@ -171,7 +171,7 @@ impl World {
             }
             Op::Delete { series, from_s, to_s } => {
                 let range = TimeRange::from_millis(self.now - from_s * 1000, self.now - to_s * 1000);
-                let matcher = [Matcher::new(MatchOp::Equal, "s", &format!("{series:03}")).unwrap()];
+                let matcher = [Matcher::new(MatchOp::Equal, "s", format!("{series:03}")).unwrap()];
                 let planned = self.db().delete(&matcher, range, true).unwrap();
                 let before = self.model.len();
                 assert_eq!(held(self.db(), TimeRange::ALL).len(), before);
