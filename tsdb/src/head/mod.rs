@@ -7,6 +7,7 @@ mod commit;
 mod delete;
 mod files;
 mod gc;
+mod id_table;
 mod index;
 mod isolation;
 mod late;

@@ -6,11 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use hashbrown::HashMap as FastMap;
-use rustc_hash::FxBuildHasher;
-
 use super::checkpoint::checkpoint_path;
 use super::files::{ChunkFiles, Stored};
+use super::id_table::IdTable;
 use super::index::{SeriesIndex, place};
 use super::isolation::History;
 use super::late::LateValue;
@@ -144,7 +142,7 @@ struct Steps<'s> {
     pending: Vec<Vec<Step>>,
     workers: Vec<std::thread::ScopedJoinHandle<'s, Applied>>,
     /// Shard of each series that the log has named.
-    shards: FastMap<SeriesId, u16, FxBuildHasher>,
+    shards: IdTable<u16>,
     columns: HashMap<ColumnId, SharedColumn>,
     metadata: BTreeMap<String, Metadata>,
     exemplars: Exemplars,
@@ -187,7 +185,7 @@ impl<'s> Steps<'s> {
             pending: senders.iter().map(|_| Vec::with_capacity(BATCH)).collect(),
             senders,
             workers,
-            shards: FastMap::default(),
+            shards: IdTable::default(),
             columns: HashMap::new(),
             metadata: BTreeMap::new(),
             exemplars: Exemplars::new(max_exemplars),
@@ -238,7 +236,7 @@ impl<'s> Steps<'s> {
                     }
                     for sample in samples {
                         let sample = sample.map_err(corrupt)?;
-                        let Some(&shard) = self.shards.get(&sample.series) else {
+                        let Some(shard) = self.shards.get(sample.series) else {
                             self.found.orphans += 1;
                             continue;
                         };
@@ -247,8 +245,8 @@ impl<'s> Steps<'s> {
                         self.send(shard.into(), Step::Sample { series, at_ms, start_ms, value: sample.value });
                     }
                 }
-                Record::Histogram { series, timestamp_ms, start_ms, value } => match self.shards.get(&series) {
-                    Some(&shard) => {
+                Record::Histogram { series, timestamp_ms, start_ms, value } => match self.shards.get(series) {
+                    Some(shard) => {
                         self.span.extend(timestamp_ms);
                         self.send(shard.into(), Step::Histogram { series, at_ms: timestamp_ms, start_ms, value });
                     }
@@ -258,12 +256,12 @@ impl<'s> Steps<'s> {
                     self.metadata.insert(family.to_owned(), metadata);
                 }
                 Record::Exemplar { series, exemplar } => drop(self.exemplars.add(series, exemplar)),
-                Record::Deletion { series, range } => match self.shards.get(&series) {
-                    Some(&shard) => self.send(shard.into(), Step::Deletion(series, range)),
+                Record::Deletion { series, range } => match self.shards.get(series) {
+                    Some(shard) => self.send(shard.into(), Step::Deletion(series, range)),
                     None => self.found.orphans += 1,
                 },
-                Record::State(state) => match self.shards.get(&state.series) {
-                    Some(&shard) => self.send(shard.into(), Step::State(state)),
+                Record::State(state) => match self.shards.get(state.series) {
+                    Some(shard) => self.send(shard.into(), Step::State(state)),
                     None => self.found.orphans += 1,
                 },
                 Record::Head(head) => self.head(head)?,
@@ -332,7 +330,7 @@ fn replayed(writer: &mut SeriesWriter, at_ms: i64, bits: u64, flushed_until_ms: 
 /// One shard's thread.
 fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>>) -> Applied {
     let mut writers: Slab<SeriesWriter> = Slab::default();
-    let mut slots: FastMap<SeriesId, u32, FxBuildHasher> = FastMap::default();
+    let mut slots: IdTable<u32> = IdTable::default();
     let (mut samples, mut sealed_bytes) = (0, 0);
     let mut column: Option<(Arc<Column>, usize, i64)> = None;
     let mut closed: Vec<Closed> = Vec::new();
@@ -355,20 +353,20 @@ fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>
                     slots.insert(id, slot);
                 }
                 Step::State(state) => {
-                    if let Some(writer) = slots.get(&state.series).and_then(|&slot| writers.get_mut(slot)) {
+                    if let Some(writer) = slots.get(state.series).and_then(|slot| writers.get_mut(slot)) {
                         writer.restore(Last { at_ms: state.last.0, bits: state.last.1 });
                         writer.series().restore(Stored::from_log(state.stored));
                     }
                 }
                 Step::Deletion(series, range) => {
-                    if let Some(writer) = slots.get(&series).and_then(|&slot| writers.get_mut(slot)) {
+                    if let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) {
                         writer.series().delete(range, writer.last().at_ms);
                     }
                 }
                 Step::OnColumn(on, ordinal, at_ms) => column = Some((on, ordinal, at_ms)),
                 Step::Own => column = None,
                 Step::Sample { series, at_ms, start_ms, value } => {
-                    let Some(writer) = slots.get(&series).and_then(|&slot| writers.get_mut(slot)) else { continue };
+                    let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) else { continue };
                     let (placement, at_ms) = match &column {
                         Some((column, ordinal, at_ms)) => (Placement::OnColumn(column, *ordinal), *at_ms),
                         None => (Placement::Own, at_ms),
@@ -384,7 +382,7 @@ fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>
                     samples += 1;
                 }
                 Step::Histogram { series, at_ms, start_ms, value } => {
-                    let Some(writer) = slots.get(&series).and_then(|&slot| writers.get_mut(slot)) else { continue };
+                    let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) else { continue };
                     if crate::chunk::split(&value).is_none() {
                         continue;
                     }
