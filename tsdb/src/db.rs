@@ -217,6 +217,12 @@ impl Db {
         self.maintenance.totals()
     }
 
+    /// Why samples are not taken now, if so; queries go on, and so does ingestion once the disk allows it.
+    #[must_use]
+    pub fn paused(&self) -> Option<String> {
+        self.head.paused()
+    }
+
     /// What takes the most room, at most `limit` entries per list.
     #[must_use]
     pub fn cardinality(&self, limit: usize) -> Cardinality {
@@ -270,7 +276,7 @@ impl Db {
     /// Makes all that has been committed survive a power cut.
     ///
     /// # Errors
-    /// If the disk refuses; nothing can be committed from then on.
+    /// If the disk refuses; nothing can be committed until the store has written all of it to other files.
     pub fn sync(&self) -> Result<(), Error> {
         self.head.sync()
     }

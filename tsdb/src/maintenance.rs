@@ -174,6 +174,10 @@ impl Maintenance {
     fn try_relieve_head(&self) -> Result<(), Error> {
         let mut waiting = self.working.lock();
         waiting.passes += 1;
+        if self.head.needs_fresh_files() {
+            let covered = self.checkpoint()?;
+            self.head.resume(covered);
+        }
         self.truncate_if_free(&mut waiting)?;
         self.head.spill(self.limits.sealed_bytes)?;
         if waiting.truncation.is_some() {
@@ -298,10 +302,11 @@ impl Maintenance {
         if self.head.tail_samples() < self.limits.tail_samples.max(40 * self.head.series_count()) {
             return Ok(());
         }
-        self.checkpoint()
+        self.checkpoint().map(drop)
     }
 
-    fn checkpoint(&self) -> Result<(), Error> {
+    /// Writes a checkpoint. Answers the newest commit that is in it.
+    fn checkpoint(&self) -> Result<u64, Error> {
         let snapshot = self.head.snapshot(i64::MIN)?;
         let (number, flushed_until_ms) = {
             let manifest = self.manifest.lock();
@@ -313,7 +318,8 @@ impl Maintenance {
             state.first_segment = snapshot.first_segment;
         })?;
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.head.checkpointed(&snapshot, checkpoint)
+        self.head.checkpointed(&snapshot, checkpoint)?;
+        Ok(snapshot.ticket.watermark())
     }
 
     /// Lets go of what blocks hold once the readers that look for it in the head are gone.

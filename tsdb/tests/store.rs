@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::FaultFs;
 use tsdb::{
-    Columns, Db, Error, Fs, Labels, MatchOp, Matcher, Options, Queryable, STALE_NAN, SharedColumn, SyncPolicy,
-    TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, Fs, Labels, MatchOp, Matcher, Options, Queryable, STALE_NAN, SharedColumn,
+    SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -380,4 +380,78 @@ fn a_disk_that_stops_at_any_operation_loses_nothing_acknowledged() {
     // All of it: TSDB_SWEEP=full cargo test --release -p tsdb --features testing --test store disk_that_stops
     let full = std::env::var("TSDB_SWEEP").is_ok_and(|value| value == "full");
     sweep(1, if full { 1 } else { 41 });
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_until_all_is_in_fresh_files() {
+    let mut world = World::new();
+    scrape_for(&mut world, 0.5, 2);
+    // The write goes through, the sync does not.
+    world.disk.fail_from(world.disk.operations() + 2);
+    let mut appender = world.db().appender();
+    let reference = appender.series(&labels(0)).unwrap();
+    appender.append_at(reference, Timestamp::from_millis(world.now + 1000), None, 1.0);
+    assert!(appender.commit().is_err());
+    world.disk.heal();
+    let mut refused = world.db().appender();
+    refused.append_at(reference, Timestamp::from_millis(world.now + 2000), None, 2.0);
+    assert!(matches!(refused.commit(), Err(Error::Paused { .. })));
+    assert!(world.db().paused().is_some_and(|why| why.contains("cannot be synced")), "{:?}", world.db().paused());
+    assert_eq!(held(world.db(), TimeRange::ALL).len(), world.model.len(), "queries go on");
+    world.db().maintain();
+    assert_eq!(world.db().paused(), None);
+    // What was logged but not acknowledged may be there: it is, now for good.
+    world.model.insert((0, world.now + 1000), 1f64.to_bits());
+    world.push(0, world.now + 3000, 3.0);
+    world.check();
+    world.disk = world.disk.after_power_cut();
+    drop(world.db.take());
+    world.db = Some(open(&world.disk).unwrap());
+    world.check();
+}
+
+#[test]
+fn a_full_disk_pauses_and_goes_on_by_itself() {
+    let mut world = World::new();
+    scrape_for(&mut world, 0.5, 2);
+    world.disk.fail_from(world.disk.operations() + 1);
+    let mut refused = world.db().appender();
+    let reference = refused.series(&labels(0)).unwrap();
+    refused.append_at(reference, Timestamp::from_millis(world.now + 1000), None, 1.0);
+    assert!(refused.commit().is_err());
+    world.db().maintain();
+    assert!(world.db().paused().is_some());
+    same(&held(world.db(), TimeRange::ALL), &world.model);
+    world.disk.heal();
+    world.push(0, world.now + 2000, 3.0);
+    assert_eq!(world.db().paused(), None);
+    world.db().maintain();
+    world.apply(Op::Reopen);
+    same(&held(world.db(), TimeRange::ALL), &world.model);
+}
+
+#[test]
+fn exemplars_survive_restarts_and_the_end_of_their_series() {
+    let mut world = World::new();
+    let exemplar = |n: i64| Exemplar {
+        labels: Labels::from_pairs([("trace_id", &format!("{n:x}"))]),
+        value: n as f64,
+        timestamp: Timestamp::from_millis(START + n * 60_000),
+    };
+    for n in 0..200 {
+        world.now = START + n * 60_000;
+        let mut appender = world.db.as_ref().unwrap().appender();
+        let reference = appender.series(&labels(1)).unwrap();
+        appender.append_at(reference, Timestamp::from_millis(world.now), None, n as f64);
+        appender.exemplar(reference, exemplar(n));
+        assert_eq!(appender.commit().unwrap().exemplars, 1);
+        world.db().maintain();
+    }
+    let selectors = [vec![Matcher::new(MatchOp::Equal, "__name__", "m").unwrap()]];
+    for _ in 0..2 {
+        let found = world.db().exemplars(&selectors, TimeRange::ALL);
+        assert_eq!(found, [(labels(1), (0..200).map(exemplar).collect::<Vec<_>>())]);
+        world.apply(Op::Reopen);
+    }
+    assert!(world.db().maintenance().failures == 0 && world.db().recovery().samples < 200);
 }

@@ -94,9 +94,20 @@ impl Committer {
         (self.wal.unsynced(), self.last_commit)
     }
 
-    /// Lets nothing be committed any more.
+    /// Lets nothing be committed until [`resume`](Self::resume).
     pub(crate) fn fail(&mut self, reason: String) {
         self.failed.get_or_insert(reason);
+    }
+
+    /// Lets commits be logged again, to the current segment, of which nothing has been written yet.
+    pub(crate) fn resume(&mut self) {
+        self.failed = None;
+        self.wal.forget_unsynced();
+    }
+
+    /// Why nothing is committed.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// From the oldest sample to the newest; empty if there is none.
@@ -193,7 +204,9 @@ impl Head {
         }
         let mut committed = Committed::default();
         let bounds = committer.bounds();
-        committer.log(self, column, bounds, &mut batch, &mut committed)?;
+        let logged = committer.log(self, column, bounds, &mut batch, &mut committed);
+        *self.refused.lock() = logged.as_ref().err().filter(|e| matches!(e, Error::Io { .. })).map(ToString::to_string);
+        logged?;
         committer.tail_samples += committed.appended as u64;
         if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {
             drop(guard);

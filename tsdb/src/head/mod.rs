@@ -79,6 +79,8 @@ pub(crate) struct Head {
     files: ChunkFiles,
     /// Bytes of sealed chunks in memory.
     sealed_bytes: AtomicUsize,
+    /// Why the last commit could not be logged.
+    refused: Mutex<Option<String>>,
     /// Chunk files that only the last checkpoint needs.
     partial: Mutex<Vec<NonZeroU32>>,
 }
@@ -149,6 +151,7 @@ impl Head {
             sealers: Mutex::default(),
             files,
             sealed_bytes: AtomicUsize::new(sealed_bytes),
+            refused: Mutex::default(),
             partial: Mutex::default(),
         };
         Ok((head, found))
@@ -173,6 +176,25 @@ impl Head {
 
     pub(crate) fn series_count(&self) -> u64 {
         self.index.len()
+    }
+
+    /// Why samples are not taken now: what the disk said to the last commit, or to the last sync.
+    pub(crate) fn paused(&self) -> Option<String> {
+        let refused = self.refused.lock().clone();
+        refused.or_else(|| self.committer.lock().failed().map(str::to_owned))
+    }
+
+    /// Whether a sync has failed: nothing is accepted until a checkpoint has been written and [`resume`](Self::resume)
+    /// called.
+    pub(crate) fn needs_fresh_files(&self) -> bool {
+        self.syncer.has_failed()
+    }
+
+    /// Goes on after a failed sync. All that was committed up to `commit` is in a checkpoint, and nothing came since.
+    pub(crate) fn resume(&self, commit: u64) {
+        self.committer.lock().resume();
+        self.syncer.resume(commit);
+        self.isolation.publish(commit);
     }
 
     /// From the oldest sample to the newest; empty if there is none.

@@ -194,6 +194,11 @@ impl FaultFs {
         self.0.lock().fails_from = Some(n);
     }
 
+    /// Lets all operations succeed again.
+    pub fn heal(&self) {
+        self.0.lock().fails_from = None;
+    }
+
     /// The disk after a power cut: what was not synced is gone. Its own operations count from 0 and do not fail.
     #[must_use]
     pub fn after_power_cut(&self) -> Self {

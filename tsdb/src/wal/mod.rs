@@ -140,6 +140,11 @@ impl Wal {
         files
     }
 
+    /// Forgets files that have been written to: what they hold is elsewhere.
+    pub(crate) fn forget_unsynced(&mut self) {
+        self.finished.clear();
+    }
+
     /// Bytes that the log holds.
     pub(crate) fn size_bytes(&self) -> u64 {
         self.older_bytes + self.segment.at
