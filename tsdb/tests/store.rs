@@ -47,6 +47,7 @@ fn held(db: &Db, range: TimeRange) -> Model {
     let set = db.querier().unwrap().select(&[], range).unwrap();
     let mut columns = Columns::default();
     let mut all = Model::new();
+    assert!((1..set.len()).all(|i| set.labels(i - 1) < set.labels(i)), "series are not in the order of their labels");
     for index in 0..set.len() {
         columns.clear();
         set.read(index, range, &mut columns).unwrap();

@@ -11,6 +11,7 @@ mod id_table;
 mod index;
 mod isolation;
 mod late;
+mod order;
 mod read;
 mod recover;
 mod series;
@@ -54,6 +55,7 @@ use files::{CHUNKS_DIR, ChunkFiles};
 pub(crate) use gc::Truncation;
 use index::SeriesIndex;
 use isolation::{History, Isolation, ReadTicket};
+use order::Order;
 use recover::{Recovered, Recovering, recover};
 use sync::Syncer;
 
@@ -79,6 +81,7 @@ pub(crate) struct Head {
     files: ChunkFiles,
     /// Bytes of sealed chunks in memory.
     sealed_bytes: AtomicUsize,
+    order: RwLock<Arc<Order>>,
     /// Why the last commit could not be logged.
     refused: Mutex<Option<String>>,
     /// Chunk files that only the last checkpoint needs.
@@ -151,6 +154,7 @@ impl Head {
             sealers: Mutex::default(),
             files,
             sealed_bytes: AtomicUsize::new(sealed_bytes),
+            order: RwLock::default(),
             refused: Mutex::default(),
             partial: Mutex::default(),
         };

@@ -1,6 +1,5 @@
 //! Reading the head.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -65,8 +64,8 @@ impl HeadQuerier {
         self.set_of(found.collect(), self.head.index.symbols_view())
     }
 
-    fn set_of(&self, mut series: Vec<Arc<MemSeries>>, symbols: Arc<SymbolsView>) -> Arc<dyn SeriesSet> {
-        series.sort_unstable_by(|a, b| compare(a, b, &symbols));
+    fn set_of(&self, series: Vec<Arc<MemSeries>>, symbols: Arc<SymbolsView>) -> Arc<dyn SeriesSet> {
+        let series = self.head.order().sort(series, &symbols);
         Arc::new(HeadSeriesSet {
             head: self.head.clone(),
             ticket: self.ticket.clone(),
@@ -106,6 +105,9 @@ impl Querier for HeadQuerier {
     }
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {
+        if !self.head.span().overlaps(&range) {
+            return Ok(Vec::new());
+        }
         if matchers.is_empty() {
             return Ok(self.distinct(|shard, _, found| found.extend(shard.names()), limit));
         }
@@ -121,6 +123,9 @@ impl Querier for HeadQuerier {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
+        if !self.head.span().overlaps(&range) {
+            return Ok(Vec::new());
+        }
         if matchers.is_empty() {
             let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut BTreeSet<Symbol>| {
                 found.extend(shard.values(name, symbols));
@@ -131,18 +136,6 @@ impl Querier for HeadQuerier {
         let Some(name) = self.head.index.symbols().find(name) else { return Ok(Vec::new()) };
         let values = series.iter().filter_map(|s| s.label(name)).collect();
         Ok(sorted_texts(&values, &symbols, limit))
-    }
-}
-
-/// Label order of two series.
-fn compare(a: &MemSeries, b: &MemSeries, symbols: &SymbolsView) -> Ordering {
-    let differing = a.labels.iter().zip(&b.labels).find(|(a, b)| a != b);
-    match differing {
-        None => a.labels.len().cmp(&b.labels.len()),
-        Some(((name, value), (other_name, other_value))) => symbols
-            .text(*name)
-            .cmp(symbols.text(*other_name))
-            .then_with(|| symbols.text(*value).cmp(symbols.text(*other_value))),
     }
 }
 
