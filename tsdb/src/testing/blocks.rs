@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::block::{Block, BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter};
 use crate::error::Error;
-use crate::fs::Fs;
+use crate::fs::{DiskFs, Fs};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::querier::{Columns, SeriesSet};
@@ -47,6 +47,18 @@ impl WritingBlock {
     pub fn finish(self) -> Result<Option<BlockMeta>, Error> {
         self.0.finish()
     }
+}
+
+/// The text of a file of the machine.
+///
+/// # Errors
+/// As the system says.
+pub fn read_text(path: &Path) -> std::io::Result<String> {
+    let file = DiskFs.open_read(path)?;
+    let mut bytes = vec![0; file.size()? as usize];
+    let n = file.read_at(0, &mut bytes)?;
+    bytes.truncate(n);
+    String::from_utf8(bytes).map_err(std::io::Error::other)
 }
 
 impl OpenedBlock {
