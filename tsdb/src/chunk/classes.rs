@@ -12,7 +12,7 @@ const MAX_CODE: u32 = 10;
 /// Bits below the highest one that classes tell apart, at the most.
 const MAX_DETAIL: u32 = 3;
 /// Classes there are at the finest.
-const MAX_CLASSES: usize = (2 << MAX_DETAIL) + ((63 - MAX_DETAIL as usize) << MAX_DETAIL);
+const MAX_CLASSES: usize = classes(MAX_DETAIL);
 /// Numbers are cut into so many streams.
 const STREAMS: usize = 4;
 
@@ -31,6 +31,11 @@ pub(super) struct Code {
     lengths: Vec<u8>,
     /// Bits that code and numbers take.
     pub(super) bits: u64,
+}
+
+/// Classes there are.
+const fn classes(detail: u32) -> usize {
+    (2 << detail) + ((63 - detail as usize) << detail)
 }
 
 /// The class of `n`.
@@ -245,7 +250,7 @@ pub(super) fn decode(input: &mut Decoder<'_>, out: &mut [i64]) -> Result<(), Mal
     let at = *input;
     let detail = u32::from(input.u8()?);
     let (first, count): (usize, usize) = (input.uvarint_as()?, input.uvarint_as()?);
-    if detail > MAX_DETAIL || first.saturating_add(count) > MAX_CLASSES || count < 2 {
+    if detail > MAX_DETAIL || first.saturating_add(count) > classes(detail) || count < 2 {
         return Err(at.malformed("unknown classes of integers"));
     }
     let nibbles = input.take(count.div_ceil(2))?;
