@@ -82,7 +82,7 @@ fn pages(path: &str) -> Option<Store> {
 }
 
 fn write(fs: &Arc<dyn Fs>, entropy: u128, store: &Store) -> BlockMeta {
-    let end = store.values().flat_map(|columns| columns.timestamps_ms.last()).max().expect("the store has samples");
+    let end = store.values().filter_map(|columns| columns.timestamps_ms.last()).max().expect("the store has samples");
     let range = BlockRange { start_ms: START_MS, end_ms: end + 1 };
     let mut writer = WritingBlock::begin(fs, Path::new("/blocks"), range, entropy).expect("memory does not refuse");
     store.iter().for_each(|(labels, columns)| writer.add(labels, columns).expect("series are sorted"));
