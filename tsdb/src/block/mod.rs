@@ -20,10 +20,10 @@ use crate::fs::{AtPath, Fs};
 use crate::pages::FileKind;
 
 const META_FILE: &str = "meta.json";
-const INDEX_FILE: &str = "index";
-const CHUNKS_FILE: &str = "chunks";
+pub(crate) const INDEX_FILE: &str = "index";
+pub(crate) const CHUNKS_FILE: &str = "chunks";
 
-const CHUNKS_KIND: FileKind = FileKind { magic: *b"SBck", version: 1 };
+pub(crate) const CHUNKS_KIND: FileKind = FileKind { magic: *b"SBck", version: 1 };
 
 /// What the names of directories end with that are being written or removed.
 const TEMPORARY: &str = ".tmp";

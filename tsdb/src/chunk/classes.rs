@@ -12,7 +12,7 @@ const MAX_CODE: u32 = 10;
 /// Bits below the highest one that classes tell apart, at the most.
 const MAX_DETAIL: u32 = 3;
 /// Classes there are at the finest.
-const MAX_CLASSES: usize = (2 << MAX_DETAIL) + ((63 - MAX_DETAIL as usize) << MAX_DETAIL);
+const MAX_CLASSES: usize = classes(MAX_DETAIL);
 /// Numbers are cut into so many streams.
 const STREAMS: usize = 4;
 
@@ -31,6 +31,11 @@ pub(super) struct Code {
     lengths: Vec<u8>,
     /// Bits that code and numbers take.
     pub(super) bits: u64,
+}
+
+/// Classes there are.
+const fn classes(detail: u32) -> usize {
+    (2 << detail) + ((63 - detail as usize) << detail)
 }
 
 /// The class of `n`.
@@ -79,7 +84,7 @@ impl Histogram {
 
     /// The same with less detail, as list of counts.
     fn coarse(&self, detail: u32) -> Vec<u32> {
-        let mut counts = Vec::new();
+        let mut counts = Vec::with_capacity(64);
         for (fine, &count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
             let (lead, low) = of_class(fine, MAX_DETAIL);
             let at = class(lead << low, detail);
@@ -91,22 +96,32 @@ impl Histogram {
         counts
     }
 
-    /// The bits that the numbers take at best with the finest classes: a quick estimate.
+    /// The bits that the numbers take at best with the finest classes, the code itself aside: a quick estimate.
     pub(super) fn estimate(&self) -> f32 {
+        self.estimate_of(&self.counts, MAX_DETAIL)
+    }
+
+    fn estimate_of(&self, counts: &[u32], detail: u32) -> f32 {
         let total = (self.total as f32).log2();
         let each = |(class, &count): (usize, &u32)| {
-            let (_, low) = of_class(class, MAX_DETAIL);
+            let (_, low) = of_class(class, detail);
             count as f32 * (total - (count as f32).log2() + low as f32)
         };
-        self.counts.iter().enumerate().filter(|(_, count)| **count > 0).map(each).sum()
+        counts.iter().enumerate().filter(|(_, count)| **count > 0).map(each).sum()
     }
 
-    /// The code that takes the fewest bits; `None` if there are fewer than two classes.
-    pub(super) fn code(&self) -> Option<Code> {
-        (0..=MAX_DETAIL).filter_map(|detail| self.code_of(detail)).min_by_key(|code| code.bits)
+    /// The detail with which all takes the fewest bits, and how many about.
+    pub(super) fn best_detail(&self) -> (u32, f32) {
+        let each = |detail| {
+            let counts = self.coarse(detail);
+            let first = counts.iter().position(|&count| count > 0).unwrap_or(0);
+            (detail, self.estimate_of(&counts, detail) + 4.0 * (counts.len() - first) as f32)
+        };
+        (0..=MAX_DETAIL).map(each).min_by(|a, b| a.1.total_cmp(&b.1)).expect("there is a detail")
     }
 
-    fn code_of(&self, detail: u32) -> Option<Code> {
+    /// The code for this detail; `None` if there are fewer than two classes.
+    pub(super) fn code(&self, detail: u32) -> Option<Code> {
         let counts = self.coarse(detail);
         let first = counts.iter().position(|&count| count > 0)?;
         let counts = &counts[first..];
@@ -235,7 +250,7 @@ pub(super) fn decode(input: &mut Decoder<'_>, out: &mut [i64]) -> Result<(), Mal
     let at = *input;
     let detail = u32::from(input.u8()?);
     let (first, count): (usize, usize) = (input.uvarint_as()?, input.uvarint_as()?);
-    if detail > MAX_DETAIL || first.saturating_add(count) > MAX_CLASSES || count < 2 {
+    if detail > MAX_DETAIL || first.saturating_add(count) > classes(detail) || count < 2 {
         return Err(at.malformed("unknown classes of integers"));
     }
     let nibbles = input.take(count.div_ceil(2))?;
@@ -353,7 +368,7 @@ mod tests {
     fn round_trip(numbers: &[u64]) -> Option<usize> {
         let mut histogram = Histogram::default();
         histogram.set(numbers.iter().copied());
-        let code = histogram.code()?;
+        let code = histogram.code(histogram.best_detail().0)?;
         let mut bytes = Vec::new();
         encode(numbers.iter().copied(), &code, &mut bytes);
         let mut back = vec![0; numbers.len()];

@@ -289,19 +289,23 @@ impl Scratch {
         }
         let (_, order, middle) = best;
         let least = orders[order].iter().copied().min()?;
-        let mut try_code = |reference: i64, zigzagged: bool| {
-            let plan = |code| ClassPlan { order, reference: Some(reference), zigzag: zigzagged, code };
-            histogram.set(orders[order].iter().map(|&n| {
-                let n = n.wrapping_sub(reference);
-                if zigzagged { zigzag(n) } else { n as u64 }
-            }));
-            histogram.code().map(plan)
-        };
-        [try_code(middle, true), try_code(least, false)]
-            .into_iter()
-            .flatten()
-            .min_by_key(|classes| classes.code.bits)
-            .filter(|classes| (classes.code.bits + 48) * 20 < plan.bits * 19)
+        let numbers = &orders[order];
+        // Large numbers are rare on both sides of the middle, or above the least.
+        histogram.set(numbers.iter().map(|&n| zigzag(n.wrapping_sub(middle))));
+        let (mut detail, around_middle) = histogram.best_detail();
+        let mut above_least = Histogram::default();
+        above_least.set(numbers.iter().map(|&n| n.wrapping_sub(least) as u64));
+        let (other_detail, bits) = above_least.best_detail();
+        let zigzag = around_middle <= bits;
+        if !zigzag {
+            (*histogram, detail) = (above_least, other_detail);
+        }
+        // The estimate is below what a code can do.
+        if around_middle.min(bits) * 1.05 > plan.bits as f32 {
+            return None;
+        }
+        let code = histogram.code(detail).filter(|code| (code.bits + 48) * 20 < plan.bits * 19)?;
+        Some(ClassPlan { order, reference: Some(if zigzag { middle } else { least }), zigzag, code })
     }
 }
 

@@ -180,3 +180,12 @@ fn a_deletion_is_whole_or_absent_wherever_the_disk_stops() {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_under_a_right_checksum_make_reading_panic(changes in prop::collection::vec(any::<u8>(), 4..24)) {
+        crate::testing::blocks::check_block(&changes);
+    }
+}
