@@ -15,9 +15,9 @@ use std::time::Duration;
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use scraper::cache::{Scratch, SeriesCache};
 use scraper::parse::{Entry, Format, Parser};
-use scraper::store::Batch;
+use scraper::store::{Batch, Exemplar};
 use scraper::{FamilyTable, SampleRules};
-use tsdb::{AppendError, Committed, Labels, Metadata, SeriesRef, Timestamp};
+use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
 
 const PAGES: [&str; 2] = [include_str!("node_exporter.txt"), include_str!("node_exporter_next.txt")];
 
@@ -43,6 +43,23 @@ impl Batch for Sum {
     fn append_at(&mut self, series: SeriesRef, _: Timestamp, value: f64) {
         self.append(series, value);
     }
+
+    fn append_started(&mut self, series: SeriesRef, _: Option<Timestamp>, _: Option<Timestamp>, value: f64) {
+        self.append(series, value);
+    }
+
+    fn histogram(
+        &mut self,
+        series: SeriesRef,
+        _: Option<Timestamp>,
+        _: Option<Timestamp>,
+        value: HistogramValue,
+    ) -> Result<(), AppendError> {
+        self.append(series, value.sum());
+        Ok(())
+    }
+
+    fn exemplar(&mut self, _: SeriesRef, _: &Exemplar<'_>) {}
 
     fn metadata(&mut self, _: &str, _: &Metadata) {}
 

@@ -12,6 +12,9 @@
 //! parsing everything anew would give; a property test holds the two against each other.
 
 mod ingest;
+mod line_points;
+mod points;
+mod target;
 
 use std::hash::BuildHasher;
 
@@ -20,8 +23,9 @@ use hashbrown::{HashSet, HashTable};
 use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use self::ingest::Ingest;
+pub use self::target::TargetCache;
 use crate::metadata::FamilyTable;
-use crate::parse::{Entry, Format, MetricKind, ParseError, Parser};
+use crate::parse::{Entry, Format, MetricKind, ParseError, Parser, ProtobufError};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::Batch;
 
@@ -41,6 +45,8 @@ pub struct Counts {
     pub duplicates: usize,
     /// Samples not appended: their timestamp is too far ahead.
     pub out_of_bounds: usize,
+    /// Exemplars handed on.
+    pub exemplars: usize,
 }
 
 /// Why a body was not stored.
@@ -49,6 +55,9 @@ pub enum IngestError {
     /// It is malformed.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// It is malformed, in protocol buffers.
+    #[error(transparent)]
+    Protobuf(#[from] ProtobufError),
     /// A series cannot be stored.
     #[error(transparent)]
     Labels(#[from] LabelError),
@@ -250,6 +259,18 @@ impl SeriesCache {
             }
         }
         Ok(())
+    }
+
+    /// The series that get stale markers when they vanish.
+    fn tracked(&self) -> impl Iterator<Item = SeriesRef> {
+        self.lines.iter().filter(|line| line.fate.is_tracked()).map(|line| line.series)
+    }
+
+    /// Forgets the last body; gives the series that it brought, if they have not got stale markers.
+    fn let_go(&mut self) -> Vec<SeriesRef> {
+        let series = if std::mem::take(&mut self.live) { self.tracked().collect() } else { Vec::new() };
+        (self.body, self.lines, self.format) = (Vec::new(), Vec::new(), None);
+        series
     }
 
     /// Forgets what the lines of the last body mean, because the rules have changed. Which series were there is kept,

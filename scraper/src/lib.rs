@@ -34,6 +34,7 @@ pub use options::{
     Auth, ClientCertificate, Discovery, Escaping, FileDiscovery, Header, HttpDiscovery, HttpOptions, Protocol,
     ScrapeConfig, TargetGroup, TlsOptions, TlsVersion,
 };
+pub use parse::Histograms;
 pub use relabel::{Action, NameScheme, Pattern, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};

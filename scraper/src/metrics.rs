@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     duplicate: AtomicU64,
     out_of_order: AtomicU64,
     out_of_bounds: AtomicU64,
+    exemplars: AtomicU64,
     pub(crate) file_read_errors: AtomicU64,
     pub(crate) http_failures: AtomicU64,
     pub(crate) discovery_updates: AtomicU64,
@@ -71,7 +72,7 @@ type Plain = (&'static str, &'static str, fn(&Metrics) -> &AtomicU64);
 /// A family per job: name, type, help, where it is counted.
 type PerJob = (&'static str, &'static str, &'static str, fn(&Job) -> u64);
 
-const PLAIN: [Plain; 14] = [
+const PLAIN: [Plain; 15] = [
     ("prometheus_target_scrape_pools_total", "Scrape pools that were to be made.", |m| &m.pools),
     ("prometheus_target_scrape_pools_failed_total", "Scrape pools that could not be made.", |m| &m.pools_failed),
     ("prometheus_target_scrape_pool_reloads_total", "Scrape pool reloads.", |m| &m.pool_reloads),
@@ -107,6 +108,9 @@ const PLAIN: [Plain; 14] = [
     ("prometheus_target_scrapes_sample_out_of_bounds_total", "Samples left out: too old or too far ahead.", |m| {
         &m.out_of_bounds
     }),
+    ("silverback_scrape_exemplars_total", "Exemplars that targets have exposed. None are stored yet.", |m| {
+        &m.exemplars
+    }),
     ("prometheus_sd_file_read_errors_total", "Discovery files that could not be read.", |m| &m.file_read_errors),
     ("prometheus_sd_http_failures_total", "Discovery requests that failed.", |m| &m.http_failures),
     ("prometheus_sd_received_updates_total", "Updates received from discovery.", |m| &m.discovery_updates),
@@ -121,6 +125,7 @@ impl Metrics {
         self.duplicate.fetch_add((counts.duplicates + committed.duplicate) as u64, Relaxed);
         self.out_of_order.fetch_add(committed.out_of_order as u64, Relaxed);
         self.out_of_bounds.fetch_add(counts.out_of_bounds as u64, Relaxed);
+        self.exemplars.fetch_add(counts.exemplars as u64, Relaxed);
     }
 
     pub(crate) fn observe_interval(&self, configured: Duration, actual: Duration) {

@@ -15,14 +15,14 @@ use tokio::time::Instant;
 use tsdb::{AppendError, Committed, Timestamp};
 
 use crate::buffers::Buffers;
-use crate::cache::{Counts, IngestError, SeriesCache};
+use crate::cache::{Counts, IngestError, TargetCache};
 use crate::clock::Clock;
 use crate::fetch::{Client, FetchError, Fetched, decompress};
 use crate::host;
 use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
-use crate::parse::Format;
+use crate::parse::Exposition;
 use crate::report::{Report, ReportSeries};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::{Batch, Store};
@@ -57,7 +57,7 @@ pub(crate) struct LoopOptions {
     pub(crate) rules: SampleRules,
     pub(crate) headers: HeaderMap,
     pub(crate) http: HttpOptions,
-    pub(crate) fallback: Option<Format>,
+    pub(crate) fallback: Option<Exposition>,
     pub(crate) body_size_limit: u64,
     pub(crate) extra_metrics: bool,
     /// Why the target is not scraped at all.
@@ -91,7 +91,7 @@ pub(crate) struct ScrapeLoop<S: Store> {
 
 /// What is needed to store a scrape.
 struct Work<S: Store> {
-    cache: SeriesCache,
+    cache: TargetCache,
     reports: ReportSeries,
     column: S::Column,
 }
@@ -104,7 +104,7 @@ impl<S: Store> ScrapeLoop<S> {
         commands: watch::Receiver<Command>,
     ) -> Self {
         let work = Work {
-            cache: SeriesCache::new(state.families.clone()),
+            cache: TargetCache::new(state.families.clone()),
             reports: ReportSeries::new(&options.rules, options.extra_metrics),
             column: shared.store.column(),
         };
@@ -408,7 +408,7 @@ fn unpack<S>(
     options: &LoopOptions,
     fetched: &Fetched,
     body: &mut Vec<u8>,
-) -> Result<Option<Format>, ScrapeError> {
+) -> Result<Option<Exposition>, ScrapeError> {
     if fetched.gzip {
         let compressed = std::mem::replace(body, shared.buffers.body(body.len() * 8));
         let result = decompress(&compressed, options.body_size_limit, body);
@@ -418,7 +418,7 @@ fn unpack<S>(
     if body.is_empty() {
         return Ok(None);
     }
-    let format = Format::of_content_type(fetched.content_type.as_deref(), options.fallback);
+    let format = Exposition::of_content_type(fetched.content_type.as_deref(), options.fallback);
     format.map(Some).map_err(ScrapeError::Format)
 }
 

@@ -8,7 +8,7 @@ use tsdb::{STALE_NAN, SeriesRef, Timestamp};
 use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
 use crate::parse::{Entry, Format, MetricKind, Parser, whole_number};
 use crate::sample_rules::SampleRules;
-use crate::store::Batch;
+use crate::store::{Batch, Exemplar};
 
 /// How far ahead of now a timestamp that the target writes may be.
 pub(super) const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -103,6 +103,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 break;
             }
             next = self.by_text()?.unwrap_or(next);
+            self.hand_exemplar_on();
         }
         self.comments_changed |=
             after_last(&self.cache.lines, &self.cache.body) != after_last(&self.scratch.lines, self.body);
@@ -141,6 +142,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 break;
             };
             self.known(next, line, kind, line.kind, reading);
+            self.hand_exemplar_on();
             // A value of another length puts the bodies out of step: compare from the next line on.
             if reading.end != moved(line.end) || agreed < end {
                 agreed = end;
@@ -337,6 +339,18 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 self.batch.append_at(series, Timestamp::from_millis(ms), reading.number);
                 if self.rules.track_timestamps_staleness { Fate::Tracked } else { Fate::Untracked }
             }
+        }
+    }
+
+    /// Hands the exemplar of the line that has just been read on with its series, if it has one and was appended.
+    #[inline]
+    fn hand_exemplar_on(&mut self) {
+        if let Some(written) = self.parser.take_exemplar()
+            && let Some(line) = self.scratch.lines.last().filter(|line| line.fate != Fate::Dropped)
+        {
+            let at = written.timestamp.map(Timestamp::from_millis);
+            self.batch.exemplar(line.series, &Exemplar { labels: &written.pairs(), value: written.value, at });
+            self.counts.exemplars += 1;
         }
     }
 

@@ -104,9 +104,9 @@ const BOTH: &[Field] = &[
     acts("metric_name_validation_scheme", Type::Text),
     acts("metric_name_escaping_scheme", Type::Text),
     acts("extra_scrape_metrics", Type::Bool),
-    idle("scrape_native_histograms", Type::Bool),
-    idle("convert_classic_histograms_to_nhcb", Type::Bool),
-    idle("always_scrape_classic_histograms", Type::Bool),
+    acts("scrape_native_histograms", Type::Bool),
+    acts("convert_classic_histograms_to_nhcb", Type::Bool),
+    acts("always_scrape_classic_histograms", Type::Bool),
     idle("scrape_failure_log_file", Type::Text),
 ];
 
