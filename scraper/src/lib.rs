@@ -38,4 +38,4 @@ pub use parse::Histograms;
 pub use relabel::{Action, NameScheme, Pattern, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};
-pub use target::{ActiveTarget, LastScrape, TargetHealth, TargetSpec, TargetState};
+pub use target::{ActiveTarget, LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};

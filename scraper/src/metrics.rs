@@ -10,6 +10,7 @@ use tsdb::Committed;
 
 use crate::cache::Counts;
 use crate::duration::format_duration;
+use crate::target::{ActiveTarget, OverBudget};
 
 /// Observations from which quantiles are taken: the latest.
 const RECENT: usize = 512;
@@ -247,6 +248,24 @@ pub(crate) fn render_metadata_sizes(out: &mut String, sizes: &BTreeMap<String, (
     head(out, name, "Bytes of their names, help texts and units.", "gauge");
     for (job, (_, bytes)) in sizes {
         line(out, name, &[("scrape_job", job)], *bytes as f64);
+    }
+}
+
+/// Writes which targets have more series than their budgets allow, and what is to blame.
+pub(crate) fn render_over_budget(out: &mut String, targets: &[ActiveTarget]) {
+    let name = "silverback_scrape_series_refused";
+    let help = "Series of the last scrape that found no place in the target's budget; metric and label are what most of them have in common.";
+    head(out, name, help, "gauge");
+    for target in targets {
+        if let Some(OverBudget { refused, culprit, .. }) = &target.last.over_budget {
+            let labels = [
+                ("scrape_job", target.pool.as_str()),
+                ("target", &target.spec.url),
+                ("metric", &culprit.metric),
+                ("label", &culprit.label),
+            ];
+            line(out, name, &labels, *refused as f64);
+        }
     }
 }
 

@@ -36,6 +36,8 @@ pub struct SampleRules {
 pub struct SampleLimits {
     /// Samples.
     pub samples: usize,
+    /// Series of a target: those that are known go on, new ones are left out.
+    pub series: usize,
     /// Labels of a series.
     pub labels: usize,
     /// Bytes of a label name.
@@ -231,7 +233,7 @@ mod tests {
         );
         rules.names = NameScheme::Legacy;
         assert!(resolve(&rules, "{\"a.b\"} 1").unwrap_err().starts_with("invalid metric name or label names"));
-        rules.limits = SampleLimits { labels: 3, name_bytes: 8, value_bytes: 4, samples: 0 };
+        rules.limits = SampleLimits { labels: 3, name_bytes: 8, value_bytes: 4, ..SampleLimits::default() };
         for (line, error) in [
             ("m{a=\"1\",b=\"1\"} 1", "label_limit exceeded (metric: m, number of labels: 4, limit: 3)"),
             (

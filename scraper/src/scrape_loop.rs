@@ -26,7 +26,7 @@ use crate::parse::Exposition;
 use crate::report::{Report, ReportSeries};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::{Batch, Store};
-use crate::target::{LastScrape, TargetHealth, TargetSpec, TargetState};
+use crate::target::{LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};
 
 /// A scrape that comes this close to its place on the grid is given the timestamp of that place…
 const TOLERANCE: Duration = Duration::from_millis(2);
@@ -256,6 +256,11 @@ impl<S: Store> ScrapeLoop<S> {
             Some(error) if error.is_body_size() => Metrics::add(&metrics.exceeded_body_size_limit),
             _ => {}
         }
+        if let Some(over) = &outcome.over_budget
+            && self.state.last().over_budget.is_none()
+        {
+            tracing::warn!(%target, "{over}");
+        }
         if let Some(error) = &outcome.error {
             tracing::debug!(%target, %error, "scrape failed");
         }
@@ -265,6 +270,7 @@ impl<S: Store> ScrapeLoop<S> {
             at: Some(at),
             duration: started.elapsed(),
             samples: outcome.counts.scraped,
+            over_budget: outcome.over_budget,
         });
     }
 
@@ -293,6 +299,7 @@ struct Outcome {
     error: Option<ScrapeError>,
     counts: Counts,
     committed: Committed,
+    over_budget: Option<OverBudget>,
 }
 
 /// Why a scrape failed.
@@ -389,7 +396,13 @@ impl<S: Store> Work<S> {
             tracing::error!(target = %options.spec.url, %error, "scrape not stored");
             Committed::default()
         });
-        Outcome { error, counts, committed }
+        let refused = if error.is_none() { counts.refused } else { 0 };
+        let over_budget = cache.culprit().filter(|_| refused > 0).map(|culprit| OverBudget {
+            budget: options.rules.limits.series,
+            refused,
+            culprit: culprit.clone(),
+        });
+        Outcome { error, counts, committed, over_budget }
     }
 
     /// Ends all series of the target.

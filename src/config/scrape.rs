@@ -81,6 +81,7 @@ impl Limits {
             body_size: body_size.unwrap_or(defaults.body_size),
             samples: SampleLimits {
                 samples: count("sample_limit", defaults.samples.samples)?,
+                series: count("series_budget", defaults.samples.series)?,
                 labels: count("label_limit", defaults.samples.labels)?,
                 name_bytes: count("label_name_length_limit", defaults.samples.name_bytes)?,
                 value_bytes: count("label_value_length_limit", defaults.samples.value_bytes)?,

@@ -172,6 +172,7 @@ impl Server for ServerInfo {
             interval: target.spec.interval,
             timeout: target.spec.timeout,
             samples: target.last.samples,
+            note: target.last.over_budget.map(|over| over.to_string()).unwrap_or_default(),
         });
         Targets {
             active: active.collect(),

@@ -6,6 +6,7 @@
 use hashbrown::{HashMap, HashSet};
 use tsdb::{STALE_NAN, SeriesRef, Timestamp};
 
+use super::budget::Suspects;
 use super::ingest::MAX_AHEAD_MS;
 use super::{Counts, IngestError};
 use crate::parse::{Point, PointValue};
@@ -40,6 +41,8 @@ enum Fate {
     Untracked,
     /// Relabeling drops it.
     Dropped,
+    /// There was no place for its series in the budget.
+    Refused,
 }
 
 /// A body being read.
@@ -53,19 +56,24 @@ pub(super) struct Reading<'r, B> {
     appended: usize,
     /// If not all, the keys that are read.
     only: Option<HashSet<u128>>,
+    /// Places left in the budget for new series.
+    places: usize,
+    pub(super) suspects: Suspects,
 }
 
 impl Points {
-    /// Begins to read a body; `now` is the moment of the scrape.
+    /// Begins to read a body; `now` is the moment of the scrape, `places` how many series may be new.
     pub(super) fn begin<'r, B: Batch>(
         &'r mut self,
         rules: &'r SampleRules,
         now: Timestamp,
         batch: &'r mut B,
+        places: usize,
     ) -> Reading<'r, B> {
         self.scrape += 1;
         let latest = now.plus_millis(MAX_AHEAD_MS).millis();
-        Reading { points: self, rules, batch, latest, counts: Counts::default(), appended: 0, only: None }
+        let (counts, suspects) = (Counts::default(), Suspects::default());
+        Reading { points: self, rules, batch, latest, counts, appended: 0, only: None, places, suspects }
     }
 
     /// Begins to read the last body again, for the series of these keys only.
@@ -75,9 +83,10 @@ impl Points {
         batch: &'r mut B,
         keys: HashSet<u128>,
     ) -> Reading<'r, B> {
-        let counts = Counts::default();
+        let (counts, suspects, places) = (Counts::default(), Suspects::default(), usize::MAX);
         // What was too far ahead has not been appended, so its series is not missed.
-        Reading { points: self, rules, batch, latest: i64::MAX, counts, appended: 0, only: Some(keys) }
+        let (latest, only) = (i64::MAX, Some(keys));
+        Reading { points: self, rules, batch, latest, counts, appended: 0, only, places, suspects }
     }
 
     /// Forgets what a body that was refused has changed.
@@ -103,6 +112,16 @@ impl Points {
         self.known.values().filter(move |k| k.seen == last && k.fate == Fate::Tracked).map(|known| known.series)
     }
 
+    /// Whether the series of this key was there before the body that is about to be read, and had a place.
+    pub(super) fn has_place(&self, key: u128) -> bool {
+        self.known.get(&key).is_some_and(|known| matches!(known.fate, Fate::Tracked | Fate::Untracked))
+    }
+
+    /// Whether no series is known.
+    pub(super) fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Forgets all series.
     pub(super) fn clear(&mut self) {
         self.known.clear();
@@ -112,7 +131,8 @@ impl Points {
     /// The keys of series that the store has let go of; they are forgotten.
     pub(super) fn forget(&mut self, unknown: &[SeriesRef]) -> HashSet<u128> {
         let unknown: HashSet<SeriesRef> = unknown.iter().copied().collect();
-        let gone = self.known.extract_if(|_, known| known.fate != Fate::Dropped && unknown.contains(&known.series));
+        let nowhere = |fate| matches!(fate, Fate::Dropped | Fate::Refused);
+        let gone = self.known.extract_if(|_, known| !nowhere(known.fate) && unknown.contains(&known.series));
         gone.map(|(key, _)| key).collect()
     }
 }
@@ -126,9 +146,16 @@ impl<B: Batch> Reading<'_, B> {
         }
         self.counts.scraped += 1;
         let limit = self.rules.limits.samples;
-        let (mut known, repeated) = match self.points.known.get(&key) {
-            Some(known) => (*known, known.seen == scrape),
-            None => {
+        let old = self.points.known.get(&key).copied();
+        let (mut known, repeated) = match old {
+            Some(known) if known.fate == Fate::Refused && (self.places == 0 || known.seen == scrape) => {
+                self.points.known.insert(key, Known { seen: scrape, ..known });
+                self.counts.kept += 1;
+                self.counts.refused += 1;
+                return Ok(());
+            }
+            Some(known) if known.fate != Fate::Refused => (known, known.seen == scrape),
+            _ => {
                 let fresh = Known { series: SeriesRef(0), born: scrape, seen: scrape, fate: Fate::Dropped };
                 let resolved = self.rules.resolve(point.labels.pairs())?;
                 match resolved {
@@ -139,7 +166,17 @@ impl<B: Batch> Reading<'_, B> {
                         self.counts.kept += 1;
                         return Ok(());
                     }
+                    Some(labels) if self.places == 0 => {
+                        if !self.suspects.suffice() {
+                            self.suspects.add(&labels);
+                        }
+                        self.points.known.insert(key, Known { fate: Fate::Refused, ..fresh });
+                        self.counts.kept += 1;
+                        self.counts.refused += 1;
+                        return Ok(());
+                    }
                     Some(labels) => {
+                        self.places -= 1;
                         self.counts.added += 1;
                         (Known { series: self.batch.series(&labels)?, fate: Fate::Untracked, ..fresh }, false)
                     }

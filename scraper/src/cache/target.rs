@@ -7,8 +7,8 @@ use hashbrown::HashSet;
 use tsdb::{SeriesRef, Timestamp};
 
 use super::line_points::read_lines;
-use super::points::{Points, Reading, mark_stale};
-use super::{Counts, IngestError, MAX_BODY_BYTES, Scratch, SeriesCache};
+use super::points::{Points, mark_stale};
+use super::{Counts, Culprit, IngestError, MAX_BODY_BYTES, Scratch, SeriesCache};
 use crate::metadata::FamilyTable;
 use crate::parse::{Entry, Exposition, Families, Format, Parser, Point, PointScratch};
 use crate::sample_rules::SampleRules;
@@ -31,6 +31,7 @@ pub struct TargetCache {
     /// Of what the last body in `body` said of its families.
     families_hash: u64,
     scrapes: u64,
+    culprit: Option<Culprit>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,9 +90,13 @@ impl TargetCache {
         if body.len() > MAX_BODY_BYTES {
             return (Counts::default(), Err(IngestError::BodySize));
         }
-        let mut reading = self.points.begin(rules, now, batch);
-        let read = read(body, exposition, rules, &mut reading);
-        let counts = reading.counts;
+        let places = match self.places(body, exposition, rules) {
+            Ok(places) => places,
+            Err(error) => return (Counts::default(), Err(error)),
+        };
+        let mut reading = self.points.begin(rules, now, batch, places);
+        let read = read(body, exposition, rules, &mut |point| reading.point(point));
+        let (counts, culprit) = (reading.counts, reading.suspects.worst());
         let outcome = match read {
             Ok(families_hash) => reading.finish().map(|counts| (counts, families_hash)),
             Err(error) => Err((counts, error)),
@@ -101,6 +106,9 @@ impl TargetCache {
                 std::mem::swap(&mut self.body, body);
                 self.exposition = Some(exposition);
                 self.scrapes += 1;
+                if counts.refused == 0 || culprit.is_some() {
+                    self.culprit = culprit;
+                }
                 if std::mem::replace(&mut self.families_hash, families_hash) != families_hash {
                     self.update_families(exposition, batch);
                 }
@@ -110,6 +118,35 @@ impl TargetCache {
                 self.points.undo();
                 (counts, Err(error))
             }
+        }
+    }
+
+    /// How many series of `body` may be new: what those that are known leave of the budget.
+    fn places(&self, body: &[u8], exposition: Exposition, rules: &SampleRules) -> Result<usize, IngestError> {
+        let budget = rules.limits.series;
+        if budget == 0 {
+            return Ok(usize::MAX);
+        }
+        if self.points.is_empty() {
+            return Ok(budget);
+        }
+        let mut there = HashSet::new();
+        read(body, exposition, rules, &mut |point| {
+            let key = point.labels.key();
+            if self.points.has_place(key) {
+                there.insert(key);
+            }
+            Ok(())
+        })?;
+        Ok(budget.saturating_sub(there.len()))
+    }
+
+    /// What is to blame for the series that the last good body had and that found no place in the budget.
+    #[must_use]
+    pub fn culprit(&self) -> Option<&Culprit> {
+        match self.way {
+            Way::Lines => self.lines.culprit.as_ref(),
+            Way::Points => self.culprit.as_ref(),
         }
     }
 
@@ -162,7 +199,7 @@ impl TargetCache {
         let keys = self.points.forget(unknown);
         if !keys.is_empty() {
             let mut reading = self.points.again(rules, batch, keys);
-            read(&self.body, exposition, rules, &mut reading)?;
+            read(&self.body, exposition, rules, &mut |point| reading.point(point))?;
         }
         Ok(())
     }
@@ -209,17 +246,16 @@ impl TargetCache {
     }
 }
 
-/// Hands all samples of a body to `reading`; gives a hash of what the body says of its families.
+/// Hands all samples of a body to `each`; gives a hash of what the body says of its families.
 fn read(
     body: &[u8],
     exposition: Exposition,
     rules: &SampleRules,
-    reading: &mut Reading<'_, impl Batch>,
+    mut each: &mut impl FnMut(Point<'_>) -> Result<(), IngestError>,
 ) -> Result<u64, IngestError> {
     let mut hasher = FixedState::default().build_hasher();
-    let mut each = |point: Point<'_>| reading.point(point);
     match exposition {
-        Exposition::Text(format) => read_lines(body, format, rules, &mut hasher, &mut each)?,
+        Exposition::Text(format) => read_lines(body, format, rules, &mut hasher, each)?,
         Exposition::Protobuf => {
             let mut families = Families::new(body);
             let mut scratch = PointScratch::default();

@@ -96,6 +96,8 @@ const BOTH: &[Field] = &[
     acts("scrape_protocols", TEXTS),
     acts("body_size_limit", Type::Size),
     acts("sample_limit", Type::Uint),
+    // Ours: what is over it is left out, instead of failing the scrape.
+    acts("series_budget", Type::Uint),
     acts("target_limit", Type::Uint),
     acts("label_limit", Type::Uint),
     acts("label_name_length_limit", Type::Uint),

@@ -370,3 +370,73 @@ proptest::proptest! {
         crate::testing::check_points(&body);
     }
 }
+
+#[test]
+fn a_budget_leaves_out_new_series_and_never_known_ones() {
+    let text = |names: &[&str]| names.iter().map(|n| format!("m{{user=\"{n}\"}} 1\n")).collect::<String>().into_bytes();
+    let gauges = |names: &[&str]| {
+        let metric = |n: &&str| proto().add(1, label("user", n)).add(2, proto().double(1, 1.0));
+        let family = names.iter().fold(proto().text(1, "m").number(3, 1), |family, n| family.add(4, metric(n)));
+        let mut body = proto();
+        body.varint(family.0.len() as u64);
+        body.0.extend_from_slice(&family.0);
+        body.0
+    };
+    type Write<'w> = &'w dyn Fn(&[&str]) -> Vec<u8>;
+    let ways: [(Exposition, Write<'_>); 2] = [(Exposition::Text(Format::Text), &text), (Exposition::Protobuf, &gauges)];
+    for (exposition, write) in ways {
+        let mut target = Target::new(Histograms::default());
+        target.rules.limits.series = 3;
+        let mut scrape = |names: &[&str]| {
+            let counts = target.scrape(exposition, &write(names)).unwrap();
+            let live = |user: &&&str| {
+                target.samples(&format!("m{{user=\"{user}\"}}")).last() == Some(&(target.now, Some(1.0)))
+            };
+            let live: String = ["a", "b", "c", "d", "e"].iter().filter(live).copied().collect();
+            (live, counts.refused, target.cache.culprit().cloned())
+        };
+        let culprit = |values, example: &str| {
+            Some(Culprit { metric: "m".into(), label: "user".into(), values, example: example.into() })
+        };
+        assert_eq!(scrape(&["a", "b", "c"]), ("abc".into(), 0, None));
+        assert_eq!(
+            scrape(&["d", "a", "b", "c"]),
+            ("abc".into(), 1, culprit(1, "d")),
+            "the new one, wherever it stands"
+        );
+        assert_eq!(scrape(&["d", "a", "b", "c"]), ("abc".into(), 1, culprit(1, "d")), "and again");
+        let (live, refused, named) = scrape(&["d", "a", "e", "b", "c"]);
+        assert_eq!((live.as_str(), refused, named.unwrap().label.as_str()), ("abc", 2, "user"));
+        assert_eq!(scrape(&["d", "a", "e", "c"]).0, "acd", "a place that is free is taken, first come first served");
+        assert_eq!(scrape(&["d", "a", "e", "c"]).0, "acd");
+        assert_eq!(scrape(&["d", "e", "d"]), ("de".into(), 0, None));
+        assert_eq!(target.samples("m{user=\"a\"}").last(), Some(&(7000, None)), "what went got its stale marker");
+        assert!(
+            target.samples("m{user=\"e\"}").iter().all(|(_, value)| value.is_some()),
+            "no marker for what never was"
+        );
+    }
+}
+
+#[test]
+fn a_budget_of_one_scrape_is_filled_in_the_order_of_the_body() {
+    let mut target = Target::new(Histograms::default());
+    target.rules.limits.series = 2;
+    let body: String = (0..10).map(|i| format!("m{i} {i}\n")).collect();
+    let counts = target.scrape(Exposition::Text(Format::Text), body.as_bytes()).unwrap();
+    assert_eq!((counts.scraped, counts.kept, counts.added, counts.refused), (10, 10, 2, 8));
+    assert_eq!(target.floats(), ["m0 0", "m1 1"]);
+    assert_eq!(target.cache.culprit().map(|c| (&*c.label, c.values)), Some(("__name__", 8)));
+    // Relabeling comes first: what it drops takes no place.
+    target.rules.relabel = [crate::Relabel {
+        action: crate::Action::Drop,
+        source_labels: vec!["__name__".to_owned()],
+        regex: crate::Pattern::new("m[0-7]").unwrap(),
+        ..crate::Relabel::default()
+    }]
+    .into();
+    target.cache.invalidate();
+    let counts = target.scrape(Exposition::Text(Format::Text), body.as_bytes()).unwrap();
+    assert_eq!((counts.kept, counts.refused), (2, 0));
+    assert_eq!(target.samples("m9"), [(2000, Some(9.0))]);
+}
