@@ -100,7 +100,9 @@ impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { budget, refused, culprit: Culprit { metric, label, values, example } } = self;
         write!(f, "series_budget of {budget} is spent: {refused} new series are left out. Most are of {metric}, ")?;
-        write!(f, "whose label {label} has {values} values or more among them, such as {example:?}")
+        // Not all of very many are looked at.
+        let more = if values < refused { " or more" } else { "" };
+        write!(f, "whose label {label} has {values} values{more} among them, such as {example:?}")
     }
 }
 
