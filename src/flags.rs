@@ -99,7 +99,7 @@ pub(crate) struct Flags {
     pub(crate) lookback: Duration,
 
     /// Behaviour that is off by default: promql-delayed-name-removal, type-and-unit-labels, use-start-timestamps,
-    /// promql-per-step-stats. What is listed as a feature in Prometheus and is no longer behind a switch is accepted.
+    /// promql-per-step-stats, created-timestamp-zero-ingestion. What is listed as a feature in Prometheus and is no longer behind a switch is accepted.
     #[arg(long = "enable-feature", value_name = "NAMES", value_delimiter = ',')]
     pub(crate) features: Vec<String>,
 

@@ -241,11 +241,15 @@ fn cure(dir: &Path, error: &tsdb::Error) -> String {
     }
 }
 
+/// Features by which `_created` lines of OpenMetrics say when counts began, instead of being series.
+const START_TIMESTAMPS: [&str; 2] = ["created-timestamp-zero-ingestion", "st-storage"];
+
 /// The switches that are on. Names that Prometheus knows and that need no switch here are accepted in silence.
 fn features(names: &[String]) -> Features {
-    const NOT_NEEDED: [&str; 12] = [
+    const NOT_NEEDED: [&str; 14] = [
         "auto-reload-config",
         "concurrent-rule-eval",
+        START_TIMESTAMPS[0],
         "exemplar-storage",
         "extra-scrape-metrics",
         "memory-snapshot-on-shutdown",
@@ -256,6 +260,7 @@ fn features(names: &[String]) -> Features {
         "promql-duration-expr",
         "promql-experimental-functions",
         "promql-extended-range-selectors",
+        START_TIMESTAMPS[1],
     ];
     let mut features = Features::default();
     for name in names {
