@@ -13,6 +13,7 @@ mod error;
 mod fs;
 mod head;
 mod histogram;
+mod import;
 #[allow(dead_code, reason = "the store does not write blocks yet")]
 mod index;
 mod labels;
@@ -40,6 +41,7 @@ pub use histogram::{
     Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram,
     IncompatibleBuckets, KahanHistogram, Span,
 };
+pub use import::{Imported, Importer, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use matcher::{MatchOp, Matcher, PatternError};
 pub use metadata::{Metadata, MetricKind};
