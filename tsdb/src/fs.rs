@@ -49,6 +49,12 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// As the system says, and if the file is shorter.
     fn map(&self, path: &Path, len: u64) -> io::Result<Map>;
 
+    /// Gives a file that is never written to again a second name.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors
@@ -187,6 +193,10 @@ mod disk {
 
         fn map(&self, path: &Path, len: u64) -> io::Result<Map> {
             Map::of_file(&fs::File::open(path)?, len)
+        }
+
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            fs::hard_link(from, to)
         }
 
         fn remove(&self, path: &Path) -> io::Result<()> {

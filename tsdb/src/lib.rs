@@ -2,37 +2,40 @@
 //!
 //! Synchronous and deterministic: no async runtime, no HTTP, no clock; "now" is an argument.
 
-#[allow(dead_code, unused_imports, reason = "the store does not write blocks yet")]
 mod block;
+mod blocks;
 mod chunk;
 mod codec;
-#[allow(dead_code, unused_imports, reason = "the store does not write blocks yet")]
 mod compact;
 mod db;
 mod error;
+mod exemplar;
 mod fs;
 mod head;
 mod histogram;
 mod import;
-#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod index;
 mod labels;
+mod maintenance;
+mod manifest;
 mod matcher;
-#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod merge;
 mod metadata;
-#[allow(dead_code, reason = "the store does not write blocks yet")]
 mod pages;
+mod periodic;
 mod querier;
 mod sample;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod view;
 mod wal;
 
 pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 pub use chunk::HistogramValue;
-pub use db::{Db, Options};
+pub use compact::Retention;
+pub use db::{Db, Deleted, Options};
 pub use error::Error;
+pub use exemplar::Exemplar;
 pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
@@ -43,6 +46,7 @@ pub use histogram::{
 };
 pub use import::{Imported, Importer, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
+pub use maintenance::MaintenanceTotals;
 pub use matcher::{MatchOp, Matcher, PatternError};
 pub use metadata::{Metadata, MetricKind};
 pub use querier::{Columns, Querier, Queryable, SeriesSet};

@@ -165,14 +165,6 @@ impl Pages {
         }
     }
 
-    /// At least 1 and at most `most` bytes of the body, checked.
-    #[inline]
-    pub(crate) fn up_to(&self, offset: u64, most: usize) -> Result<&[u8], Error> {
-        let rest = self.len().checked_sub(offset).filter(|&rest| rest > 0);
-        let rest = rest.ok_or_else(|| self.corrupt(offset, "points beyond the end"))?;
-        self.bytes(offset, most.min(rest as usize))
-    }
-
     #[inline]
     fn check(&self, from: usize, to: usize) -> Result<(), Error> {
         for page in from / PAGE_BYTES..to.div_ceil(PAGE_BYTES) {
@@ -215,11 +207,6 @@ pub(crate) struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Over `len` bytes at `offset`, or as many as there are.
-    pub(crate) fn up_to(pages: &'a Pages, offset: u64, most: usize) -> Result<Self, Error> {
-        Ok(Self { pages, base: offset, input: Decoder::new(pages.up_to(offset, most)?) })
-    }
-
     /// Over exactly `len` bytes at `offset`.
     pub(crate) fn exactly(pages: &'a Pages, offset: u64, len: usize) -> Result<Self, Error> {
         Ok(Self { pages, base: offset, input: Decoder::new(pages.bytes(offset, len)?) })

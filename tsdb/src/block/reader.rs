@@ -9,7 +9,7 @@ use super::chunk::{self, MAX_CLAIMED};
 use super::meta::{BlockId, BlockMeta};
 use super::set::BlockSeriesSet;
 use super::tombstones::{self, Tombstones};
-use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir};
+use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir, temporary_dir};
 use crate::chunk::ints;
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
@@ -70,6 +70,25 @@ impl Block {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Gives the block a second place, below `blocks_dir`: whole or not at all. Takes no further space on the disk.
+    ///
+    /// # Errors
+    /// If the other place cannot be written to, or is on another file system.
+    pub(crate) fn link_to(&self, blocks_dir: &Path) -> Result<(), Error> {
+        // Tombstones are replaced, not written to, so the copy keeps those of now.
+        let _alone = self.deleting.lock();
+        let temporary = temporary_dir(blocks_dir, self.meta.ulid);
+        self.fs.create_dir_all(&temporary).at(&temporary)?;
+        for name in self.fs.list(&self.dir).at(&self.dir)? {
+            let to = temporary.join(&name);
+            self.fs.link(&self.dir.join(&name), &to).at(&to)?;
+        }
+        self.fs.sync_dir(&temporary).at(&temporary)?;
+        let dir = block_dir(blocks_dir, self.meta.ulid);
+        self.fs.rename(&temporary, &dir).at(&dir)?;
+        self.fs.sync_dir(blocks_dir).at(blocks_dir)
     }
 
     /// Bytes of the index and of the chunks.

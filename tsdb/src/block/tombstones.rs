@@ -28,10 +28,6 @@ impl Tombstones {
         self.series.get(&series).map_or(&[], Vec::as_slice)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.series.is_empty()
-    }
-
     /// Samples that are deleted.
     pub(crate) fn samples(&self) -> u64 {
         self.samples

@@ -16,7 +16,7 @@ pub(crate) use gorilla::MAX_STEP;
 pub use histogram::HistogramValue;
 pub(crate) use histogram::{Layout, Row, split};
 pub(crate) use open::{ChunkWriter, Extent, OpenChunk, Times};
-pub(crate) use sealed::{SealedChunk, Sealer};
+pub(crate) use sealed::{SealedChunk, Sealer, TimesOfColumn, decode as decode_chunk, decode_column, encode_column};
 pub(crate) use timestamps::Column;
 
 /// Samples that a chunk of the head holds at the most.

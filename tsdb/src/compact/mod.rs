@@ -6,4 +6,5 @@ mod retention;
 
 pub(crate) use merge::{Compacted, compact};
 pub(crate) use plan::{BASE_WIDTH_MS, Candidate, Plan, plan, widths};
-pub(crate) use retention::{Limits, expired};
+pub use retention::Retention;
+pub(crate) use retention::expired;

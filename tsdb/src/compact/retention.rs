@@ -4,11 +4,11 @@ use crate::block::{BlockId, BlockMeta};
 
 /// How much is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Limits {
-    /// Blocks that end this long before the newest sample go.
-    pub(crate) retention_ms: Option<i64>,
+pub struct Retention {
+    /// Blocks that end this many milliseconds before the newest sample go; `None`, and none goes for its age.
+    pub retention_ms: Option<i64>,
     /// While blocks and all else together take more, the oldest blocks go.
-    pub(crate) max_bytes: Option<u64>,
+    pub max_bytes: Option<u64>,
 }
 
 /// The blocks to drop, the oldest first. `newest_ms` is the time of the newest sample; `other_bytes` are those of the log
@@ -17,16 +17,16 @@ pub(crate) fn expired<'a>(
     blocks: impl IntoIterator<Item = &'a BlockMeta>,
     newest_ms: i64,
     other_bytes: u64,
-    limits: Limits,
+    retention: Retention,
 ) -> Vec<BlockId> {
     let mut blocks: Vec<&BlockMeta> = blocks.into_iter().collect();
     blocks.sort_by_key(|meta| (meta.range.end_ms, meta.range.start_ms, meta.ulid));
     let too_old =
-        |meta: &BlockMeta| limits.retention_ms.is_some_and(|ms| meta.range.end_ms <= newest_ms.saturating_sub(ms));
+        |meta: &BlockMeta| retention.retention_ms.is_some_and(|ms| meta.range.end_ms <= newest_ms.saturating_sub(ms));
     let mut bytes = blocks.iter().fold(other_bytes, |sum, meta| sum.saturating_add(meta.stats.bytes));
     let mut dropped = Vec::new();
     for meta in blocks {
-        let too_much = limits.max_bytes.is_some_and(|most| bytes > most);
+        let too_much = retention.max_bytes.is_some_and(|most| bytes > most);
         if !too_old(meta) && !too_much {
             break;
         }
@@ -53,8 +53,8 @@ mod tests {
     }
 
     fn dropped(newest_ms: i64, other_bytes: u64, retention_ms: Option<i64>, max_bytes: Option<u64>) -> Vec<i64> {
-        let limits = Limits { retention_ms, max_bytes };
-        expired(&blocks(), newest_ms, other_bytes, limits).iter().map(|id| id.timestamp().millis()).collect()
+        let retention = Retention { retention_ms, max_bytes };
+        expired(&blocks(), newest_ms, other_bytes, retention).iter().map(|id| id.timestamp().millis()).collect()
     }
 
     #[test]

@@ -87,11 +87,6 @@ fn ranks(order: &[u32]) -> Vec<u32> {
 }
 
 impl IndexWriter {
-    /// How many series there are.
-    pub(crate) fn len(&self) -> u32 {
-        self.count
-    }
-
     /// Adds a series whose chunks lie one after the other from `offset` on. Series come in the order of their labels, and
     /// so do their chunks in the file.
     pub(crate) fn add(&mut self, labels: &Labels, offset: u64, chunks: &[ChunkMeta]) -> Result<(), Error> {

@@ -194,6 +194,11 @@ impl FaultFs {
         self.0.lock().fails_from = Some(n);
     }
 
+    /// Lets all operations succeed again.
+    pub fn heal(&self) {
+        self.0.lock().fails_from = None;
+    }
+
     /// The disk after a power cut: what was not synced is gone. Its own operations count from 0 and do not fail.
     #[must_use]
     pub fn after_power_cut(&self) -> Self {
@@ -282,6 +287,13 @@ impl Fs for FaultFs {
         let content = self.content(path)?;
         let content = content.lock();
         Ok(Map::copied(content.bytes.get(..len as usize).ok_or(io::ErrorKind::UnexpectedEof)?))
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut disk = self.0.lock();
+        disk.operate()?;
+        let node = disk.node(from)?;
+        disk.beside(to, |entries, name| Ok(entries.insert(name, node))).map(drop)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
