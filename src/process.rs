@@ -13,6 +13,18 @@ pub(crate) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// Bytes of memory that this process may use: what the machine has, or less by its limits and its control group's.
+pub(crate) fn usable_memory() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let machine = read("/proc/meminfo").lines().find_map(|line| {
+        let kilobytes: u64 = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes << 10)
+    });
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| read(path).trim().parse().ok());
+    [machine, group, getrlimit(Resource::As).current].into_iter().flatten().min().unwrap_or(4 << 30)
+}
+
 /// Appends the metrics in the classic text format. What cannot be read is left out.
 pub(crate) fn metrics(out: &mut String) {
     let Some(numbers) = read() else { return };

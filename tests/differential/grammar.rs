@@ -155,15 +155,14 @@ impl Grammar {
         if self.random.once_in(6) {
             matchers.push(format!("{}!=\"x\"", self.random.pick(labels)));
         }
-        let text = match (name.strip_prefix('{'), self.random.below(12)) {
+        match (name.strip_prefix('{'), self.random.below(12)) {
             (None, 0) => format!("{{__name__=\"{name}\"{}}}", prefixed(&matchers)),
             (None, 1) => format!("{{__name__=~\"{name}|up\"{}}}", prefixed(&matchers)),
             (None, 2) => format!("{{\"{name}\"{}}}", prefixed(&matchers)),
             (None, _) if matchers.is_empty() => name.to_owned(),
             (None, _) => format!("{name}{{{}}}", matchers.join(",")),
             (Some(quoted), _) => format!("{{{}{}}}", quoted.trim_end_matches('}'), prefixed(&matchers)),
-        };
-        text
+        }
     }
 
     /// A selector of series that info metrics may describe.

@@ -3,6 +3,7 @@
 mod ast;
 mod envelope;
 mod error;
+pub(crate) mod explain;
 pub(crate) mod features;
 mod json;
 pub(crate) mod labels;
