@@ -281,7 +281,10 @@ fn engine_options(flags: &Flags, config: Option<&Config>, features: Features) ->
     query::Options {
         lookback: flags.lookback,
         max_samples: flags.query_samples,
-        max_bytes: flags.query_memory,
+        max_bytes: flags.query_memory(),
+        max_total_bytes: flags.query_memory_total(),
+        max_series: flags.query_series,
+        max_steps: flags.query_steps.max(1),
         default_subquery_step: config.map_or(Duration::from_secs(60), |config| config.evaluation_interval),
         features,
         ..query::Options::default()
@@ -292,6 +295,7 @@ fn web_options(flags: &Flags, prefix: String) -> web::Options {
     web::Options {
         query_timeout: flags.query_timeout,
         query_concurrency: flags.query_concurrency,
+        query_wait: flags.query_wait,
         enable_lifecycle: flags.enable_lifecycle,
         enable_remote_write: flags.enable_remote_write,
         enable_admin_api: flags.enable_admin_api,

@@ -78,6 +78,13 @@ fn write_list<'e>(f: &mut fmt::Formatter<'_>, exprs: impl Iterator<Item = &'e Ex
     Ok(())
 }
 
+impl fmt::Display for VectorSelector {
+    /// The selector without its modifiers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_selector(f, self)
+    }
+}
+
 /// Words that cannot stand for a metric name without quotes.
 fn is_bare_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();

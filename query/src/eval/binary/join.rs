@@ -99,7 +99,10 @@ impl<'q> Join<'_, 'q> {
             && !filled
             && (many.len() == 1 || !one_to_one)
         {
-            return many.iter().try_for_each(|many| self.pair(number, *many as usize, *one as usize));
+            return many.iter().try_for_each(|many| {
+                self.eval.query.stop.check("expression evaluation")?;
+                self.pair(number, *many as usize, *one as usize)
+            });
         }
         if one.len() > 1 {
             self.check_one_side(number, one, filled)?;
@@ -110,6 +113,7 @@ impl<'q> Join<'_, 'q> {
             .collect();
         let mut matched = vec![false; steps];
         for series in many {
+            self.eval.query.stop.check("expression evaluation")?;
             let mut last = None;
             for step in 0..steps {
                 let matches = partner[step].is_some() || self.fill_one.is_some();
@@ -161,6 +165,7 @@ impl<'q> Join<'_, 'q> {
     /// At no step may two series of the one side have a value, unless the other side has nothing at all.
     fn check_one_side(&self, number: usize, one: &[u32], filled: bool) -> Result<(), Error> {
         for step in 0..self.eval.grid.count {
+            self.eval.query.stop.check("expression evaluation")?;
             let mut present = one.iter().copied().filter(|series| self.one.rows.is_present(*series as usize, step));
             let (first, second) = (present.next(), present.next());
             if let (Some(first), Some(second)) = (first, second)
