@@ -309,7 +309,7 @@ impl Flags {
 
     /// Bytes that all queries together may hold.
     pub(crate) fn query_memory_total(&self) -> u64 {
-        self.query_memory_total.unwrap_or_else(|| crate::process::usable_memory() / 4)
+        self.query_memory_total.unwrap_or_else(|| process::usable_memory() / 4)
     }
 
     /// Bytes that a query may hold.
