@@ -38,6 +38,18 @@ pub(crate) struct Flags {
     #[arg(long = "storage.max-series", value_name = "N")]
     pub(crate) max_series: Option<u64>,
 
+    /// Bytes of full chunks that stay in memory; beyond, they move to files below the data directory, which are mapped.
+    #[arg(long = "storage.chunk-memory", value_name = "BYTES", default_value = "8MB", value_parser = bytes)]
+    pub(crate) chunk_memory: u64,
+
+    /// Samples of the log that a start may have to replay; a checkpoint is written beyond, and beyond 40 for each series.
+    #[arg(long = "storage.replay-samples", value_name = "N", default_value_t = 8 << 20)]
+    pub(crate) replay_samples: u64,
+
+    /// Bytes of a segment of the write-ahead log, reserved when it is begun.
+    #[arg(long = "storage.tsdb.wal-segment-size", value_name = "BYTES", default_value = "32MB", value_parser = segment_bytes)]
+    pub(crate) wal_segment_bytes: u64,
+
     /// How long samples are kept; 0 for ever. Where neither this nor the size is said here or in the configuration: 15d.
     #[arg(long = "storage.tsdb.retention.time", visible_alias = "storage.tsdb.retention", value_name = "DURATION", value_parser = duration)]
     pub(crate) retention_time: Option<Duration>,
@@ -210,8 +222,15 @@ fn bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| "is too large".into())
 }
 
+fn segment_bytes(text: &str) -> Result<u64, String> {
+    bytes(text).and_then(|size| match size {
+        0x1_0000..=0x1000_0000 => Ok(size),
+        _ => Err("must be from 64KB to 256MB".into()),
+    })
+}
+
 /// Flags of Prometheus that have no effect here, and whether a value follows.
-const WITHOUT_EFFECT: [(&str, bool); 35] = [
+const WITHOUT_EFFECT: [(&str, bool); 34] = [
     ("alertmanager.notification-batch-size", true),
     ("alertmanager.notification-queue-capacity", true),
     ("alertmanager.drain-notification-queue-on-shutdown", false),
@@ -242,7 +261,6 @@ const WITHOUT_EFFECT: [(&str, bool); 35] = [
     ("storage.tsdb.samples-per-chunk", true),
     ("storage.tsdb.wal-compression", false),
     ("storage.tsdb.wal-compression-type", true),
-    ("storage.tsdb.wal-segment-size", true),
     ("web.config.file", true),
     ("web.console.libraries", true),
     ("web.console.templates", true),
@@ -340,10 +358,13 @@ impl Flags {
             ("query.max-steps", self.query_steps.to_string()),
             ("query.max-wait", duration(self.query_wait)),
             ("query.timeout", duration(self.query_timeout)),
+            ("storage.chunk-memory", self.chunk_memory.to_string()),
             ("storage.max-series", self.max_series.unwrap_or_else(process::default_max_series).to_string()),
+            ("storage.replay-samples", self.replay_samples.to_string()),
             ("storage.tsdb.path", self.data.display().to_string()),
             ("storage.tsdb.retention.size", format!("{}B", self.retention_bytes.unwrap_or(0))),
             ("storage.tsdb.retention.time", duration(self.retention_time.unwrap_or(Duration::ZERO))),
+            ("storage.tsdb.wal-segment-size", format!("{}B", self.wal_segment_bytes)),
             // What Thanos asks for.
             ("storage.tsdb.max-block-duration", "2h".into()),
             ("storage.tsdb.min-block-duration", "2h".into()),
@@ -420,7 +441,13 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_used_are_errors() {
-        for bad in ["--query.timeout=soon", "--storage.wal-sync=sometimes", "--query.max-memory=1.5GB", "stray"] {
+        for bad in [
+            "--query.timeout=soon",
+            "--storage.wal-sync=sometimes",
+            "--query.max-memory=1.5GB",
+            "--storage.tsdb.wal-segment-size=1KB",
+            "stray",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert_eq!(parse("--query.max-memory=512MB").unwrap().0.query_memory(), 512 << 20);

@@ -200,6 +200,9 @@ async fn open_store(flags: &Flags, storage: Storage) -> Result<Arc<Db>, StartErr
         late_window,
         max_exemplars: storage.max_exemplars.unwrap_or(defaults.max_exemplars),
         retention,
+        wal_segment_bytes: flags.wal_segment_bytes,
+        max_sealed_bytes: usize::try_from(flags.chunk_memory).unwrap_or(usize::MAX),
+        checkpoint_samples: flags.replay_samples,
         ..defaults
     };
     let dir = flags.data.clone();
