@@ -2,6 +2,7 @@
 
 mod server;
 mod sources;
+mod watcher;
 
 use std::fmt;
 use std::io;
@@ -102,6 +103,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
         bound.first().copied(),
     ));
     info.apply(config).await.map_err(StartError)?;
+    let watcher = tokio::spawn(watcher::watch(Arc::clone(&db), info.paused()));
     let options = web_options(&flags, prefix.clone());
     let state = AppState::new(Arc::clone(&db), engine, Arc::<ServerInfo>::clone(&info), options, Clock::system().now())
         .map_err(|e| StartError(format!("--web.cors.origin: {e}")))?;
@@ -109,6 +111,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     announce(&flags, &bound, &prefix);
     wait_for_end(&info, &mut quits).await?;
     tracing::info!("stopping");
+    watcher.abort();
     stop.send_replace(true);
     manager.stop().await;
     let drained = tokio::time::timeout(GRACE, async { while servers.join_next().await.is_some() {} }).await;
@@ -234,6 +237,11 @@ fn cure(dir: &Path, error: &tsdb::Error) -> String {
         tsdb::Error::Locked { .. } => format!(
             "{} is in use by another process: stop that one, or choose another directory with --storage.tsdb.path",
             dir.display()
+        ),
+        tsdb::Error::Io { path, source } if source.kind() == io::ErrorKind::StorageFull => format!(
+            "{}: {source}: free some space there; the store needs a segment of the log, --storage.tsdb.wal-segment-size, \
+             to begin with",
+            path.display()
         ),
         tsdb::Error::Io { path, source } => format!(
             "{}: {source}: make {} a directory that this user can write to, or choose another with --storage.tsdb.path",

@@ -314,6 +314,8 @@ enum ScrapeError {
     Format(String),
     #[error(transparent)]
     Ingest(#[from] IngestError),
+    #[error("not stored: {0}")]
+    NotStored(StoreError),
 }
 
 /// Why the store has not taken a scrape.
@@ -393,16 +395,23 @@ impl<S: Store> Work<S> {
             }
             Ok(committed)
         };
-        let committed = commit(batch).unwrap_or_else(|error| {
-            tracing::error!(target = %options.spec.url, %error, "scrape not stored");
-            Committed::default()
-        });
+        let (stored, committed) = match commit(batch) {
+            Ok(committed) => (Ok(()), committed),
+            Err(why) => (Err(why), Committed::default()),
+        };
         let refused = if error.is_none() { counts.refused } else { 0 };
         let over_budget = cache.culprit().filter(|_| refused > 0).map(|culprit| OverBudget {
             budget: options.rules.limits.series,
             refused,
             culprit: culprit.clone(),
         });
+        // What the disk refuses is told of once, by who watches the store, not for each target.
+        let by_disk =
+            |why: &&StoreError| matches!(why, StoreError::Store(tsdb::Error::Io { .. } | tsdb::Error::Paused { .. }));
+        if let Some(why) = stored.as_ref().err().filter(|why| !by_disk(why)) {
+            tracing::error!(target = %options.spec.url, error = %why, "scrape not stored");
+        }
+        let error = error.or(stored.err().map(ScrapeError::NotStored));
         Outcome { error, counts, committed, over_budget }
     }
 

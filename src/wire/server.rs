@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tsdb::{Db, Timestamp};
 use web::{ActiveTarget, DroppedTarget, Health, Server, TargetMetadata, Targets};
 
+use super::watcher::Paused;
 use super::{now, sources};
 use crate::config::Config;
 use crate::flags::Flags;
@@ -32,6 +33,7 @@ pub(super) struct ServerInfo {
     start_timestamps: bool,
     quit: watch::Sender<bool>,
     loaded: Mutex<Loaded>,
+    paused: Arc<Paused>,
     /// One at a time puts a configuration into force.
     applying: tokio::sync::Mutex<()>,
 }
@@ -76,8 +78,14 @@ impl ServerInfo {
                 at: now(),
                 succeeded: false,
             }),
+            paused: Arc::default(),
             applying: tokio::sync::Mutex::new(()),
         }
+    }
+
+    /// Whether ingestion is paused, for who watches the store.
+    pub(super) fn paused(&self) -> Arc<Paused> {
+        Arc::clone(&self.paused)
     }
 
     fn loaded(&self) -> MutexGuard<'_, Loaded> {
@@ -218,7 +226,9 @@ impl Server for ServerInfo {
     }
 
     fn notices(&self) -> Vec<String> {
-        self.loaded().notices.clone()
+        let paused = self.paused.reason().map(|why| format!("Ingestion is paused, queries go on: {why}"));
+        let configured = self.loaded().notices.clone();
+        paused.into_iter().chain(configured).collect()
     }
 
     fn config_loaded(&self) -> (Timestamp, bool) {

@@ -26,7 +26,7 @@ pub struct Server {
     _temp: Option<tempfile::TempDir>,
 }
 
-/// An answer: status, headers, body.
+/// An answer: status, 0 if none came, headers, body.
 pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -214,7 +214,7 @@ pub fn signal(pid: u32, name: &str) {
     assert!(status.success(), "kill -{name} {pid}");
 }
 
-fn agent() -> ureq::Agent {
+pub fn agent() -> ureq::Agent {
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
     config.max_redirects(0).build().into()
 }
@@ -227,7 +227,10 @@ pub fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> 
     let headers = response.headers().iter();
     let headers = headers.map(|(n, v)| (n.to_string(), v.to_str().unwrap_or_default().to_owned())).collect();
     let mut body = Vec::new();
-    response.body_mut().as_reader().read_to_end(&mut body).unwrap();
+    if let Err(error) = response.body_mut().as_reader().read_to_end(&mut body) {
+        // The server was killed meanwhile.
+        return Answer { status: 0, headers, body: error.to_string().into_bytes() };
+    }
     Answer { status: response.status().as_u16(), headers, body }
 }
 

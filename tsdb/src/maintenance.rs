@@ -178,6 +178,7 @@ impl Maintenance {
             let covered = self.checkpoint()?;
             self.head.resume(covered);
         }
+        self.head.retry_refused();
         self.head.keep_order();
         self.truncate_if_free(&mut waiting)?;
         self.head.spill(self.limits.sealed_bytes)?;

@@ -424,6 +424,8 @@ fn a_full_disk_pauses_and_goes_on_by_itself() {
     assert!(world.db().paused().is_some());
     same(&held(world.db(), TimeRange::ALL), &world.model);
     world.disk.heal();
+    world.db().maintain();
+    assert_eq!(world.db().paused(), None, "over, though nobody has tried to write");
     world.push(0, world.now + 2000, 3.0);
     assert_eq!(world.db().paused(), None);
     world.db().maintain();

@@ -241,6 +241,8 @@ fn render(state: &AppState) -> String {
 /// What the store holds on the disk and did by itself.
 fn maintenance(state: &AppState, put: &mut impl FnMut(&str, &str, &str, f64)) {
     let (totals, blocks) = (state.db.maintenance(), state.db.blocks());
+    let paused = if state.db.paused().is_some() { 1.0 } else { 0.0 };
+    put("silverback_ingestion_paused", "gauge", "Whether the disk takes no samples now; queries go on.", paused);
     let bytes: u64 = blocks.iter().map(|meta| meta.stats.bytes).sum();
     put("prometheus_tsdb_blocks_loaded", "gauge", "Blocks that are live.", blocks.len() as f64);
     put("prometheus_tsdb_storage_blocks_bytes", "gauge", "Bytes that the blocks take.", bytes as f64);

@@ -102,12 +102,14 @@ async fn wrong_method() -> (StatusCode, &'static str) {
     (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
-/// `/-/ready`: a server that has this route has recovered.
+/// `/-/ready`: a server that has this route has recovered. It is ready for queries also while it takes no samples.
 async fn ready(State(state): State<AppState>) -> Response {
     if state.stopping.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "Silverback is stopping.\n").into_response();
     }
-    "Silverback is Ready.\n".into_response()
+    let paused = api::labels::blocking(move || Ok(state.db.paused())).await.unwrap_or_default();
+    let paused = paused.map(|why| format!("Ingestion is paused: {why}\n")).unwrap_or_default();
+    format!("Silverback is Ready.\n{paused}").into_response()
 }
 
 /// Refuses what is no POST or PUT, and everything while the lifecycle API is off.

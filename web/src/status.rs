@@ -24,7 +24,7 @@ pub trait Server: Send + Sync {
     /// The flags in use, without their dashes.
     fn flags(&self) -> BTreeMap<String, String>;
 
-    /// What every page must say: what the configuration asks for and this server does not do.
+    /// What every page must say: what does not work now, and what the configuration asks for and this server does not do.
     fn notices(&self) -> Vec<String>;
 
     /// When the configuration was loaded, and whether the last attempt to load one succeeded.

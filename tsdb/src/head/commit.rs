@@ -204,7 +204,10 @@ impl Head {
         }
         let mut committed = Committed::default();
         let bounds = committer.bounds();
-        let logged = committer.log(self, column, bounds, &mut batch, &mut committed);
+        // What is left of a segment may do for a small commit where a large one was refused; it waits as well, so that
+        // a pause is one pause.
+        let room = if self.refused.lock().is_some() { committer.wal.roll().map(drop) } else { Ok(()) };
+        let logged = room.and_then(|()| committer.log(self, column, bounds, &mut batch, &mut committed));
         *self.refused.lock() = logged.as_ref().err().filter(|e| matches!(e, Error::Io { .. })).map(ToString::to_string);
         logged?;
         committer.tail_samples += committed.appended as u64;

@@ -188,6 +188,18 @@ impl Head {
         refused.or_else(|| self.committer.lock().failed().map(str::to_owned))
     }
 
+    /// Looks whether the disk takes samples again after it refused some, so that a pause ends also where nobody tries.
+    pub(crate) fn retry_refused(&self) {
+        if self.refused.lock().is_none() {
+            return;
+        }
+        // A new segment has its space reserved: what fits is taken.
+        let mut committer = self.committer.lock();
+        if committer.wal().roll().is_ok() {
+            *self.refused.lock() = None;
+        }
+    }
+
     /// Whether a sync has failed: nothing is accepted until a checkpoint has been written and [`resume`](Self::resume)
     /// called.
     pub(crate) fn needs_fresh_files(&self) -> bool {

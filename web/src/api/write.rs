@@ -158,7 +158,12 @@ fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
         let committed = match appender.commit() {
             Ok(committed) => committed,
             Err(error) => {
-                tracing::warn!(%error, "a pushed request was not stored");
+                // What the disk refuses is told of once, by who watches the store.
+                if matches!(error, tsdb::Error::Io { .. } | tsdb::Error::Paused { .. }) {
+                    tracing::debug!(%error, "a pushed request was not stored");
+                } else {
+                    tracing::warn!(%error, "a pushed request was not stored");
+                }
                 // The sender keeps it and tries again.
                 return Outcome::refused(StatusCode::SERVICE_UNAVAILABLE, error);
             }

@@ -65,7 +65,8 @@ pub(crate) async fn flags(
 /// `/tsdb-status`.
 pub(crate) async fn tsdb(State(state): State<AppState>, OriginalUri(uri): OriginalUri, headers: HeaderMap) -> Response {
     let db = state.db.clone();
-    let Ok((stats, most)) = blocking(move || Ok((db.head_stats(), db.cardinality(10)))).await else {
+    let look = move || Ok((db.head_stats(), db.cardinality(10), db.maintenance()));
+    let Ok((stats, most, totals)) = blocking(look).await else {
         let frame = Frame::new(&state, &headers, "status", uri.to_string());
         let text = "The store could not be counted; the log says more.".into();
         return html(StatusCode::INTERNAL_SERVER_ERROR, &Page { frame, title: "Store", text, tables: Vec::new() });
@@ -98,6 +99,10 @@ pub(crate) async fn tsdb(State(state): State<AppState>, OriginalUri(uri): Origin
         list("Bytes by label name", most.bytes_by_label, Unit::Bytes),
         list("Series by label pair", most.series_by_pair, Unit::Number),
     ];
+    if let Some(why) = totals.last_failure {
+        let rows = vec![Row::new(why, format!("{} times in all", totals.failures))];
+        tables.insert(0, Table { heading: "Failed last, and is tried again", rows });
+    }
     let damage = &state.db.recovery().damage;
     if !damage.is_empty() {
         let rows = damage.iter().map(|what| Row::new(what.clone(), String::new())).collect();
