@@ -1,131 +1,156 @@
-//! The server is killed again and again while it takes samples in. What it had acknowledged, and what could be read, is
-//! there afterwards, value by value.
+//! The server is killed again and again, at moments that are found while it takes samples in, cuts blocks, compacts them,
+//! writes checkpoints, moves chunks to files, deletes or recovers. What it had acknowledged is there afterwards, value by
+//! value; what it had deleted stays deleted; of each request all is there or nothing.
+//!
+//! Twenty kills take under a minute. The long run, about six minutes:
+//!
+//! ```text
+//! SILVERBACK_KILLS=200 cargo test --test crash_recovery -- --nocapture
+//! ```
+//!
+//! `SILVERBACK_SEED` chooses other moments and other deletions; the seed is printed.
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
 mod common;
+#[path = "crash_recovery/model.rs"]
+mod model;
+#[path = "crash_recovery/moment.rs"]
+mod moment;
 #[path = "common/push.rs"]
 mod push;
+#[path = "crash_recovery/round.rs"]
+mod round;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::time::Duration;
+use std::io::Write;
 
-use common::{Server, encode, now, wait_for};
+use common::{Server, free_port, now, wait_for};
+use model::{HOUR_MS, Model, Rng};
+use moment::Moment;
+use parking_lot::Mutex;
 
-/// How often the server is killed.
-const KILLS: usize = 20;
-/// Series per pushed request.
-const SERIES: usize = 25;
+/// After so many kills a new store is begun, so that all of it can be looked at after each kill.
+const KILLS_PER_STORE: usize = 10;
+/// Of these the first so many with samples that run ahead of the time, days in the past, so that there are blocks to cut
+/// and to compact; the others in the present, with scrapes.
+const KILLS_IN_THE_PAST: usize = 7;
 
-/// What series `i` has at step `step`.
-fn value(i: usize, step: i64) -> f64 {
-    (step * 1000 + i as i64) as f64 / 8.0
+fn from_env(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
-/// One request: every series at one step.
-fn push_step(server_url: &str, step: i64, start_ms: i64) -> bool {
-    let ids: Vec<String> = (0..SERIES).map(|i| i.to_string()).collect();
-    let labels: Vec<[(&str, &str); 2]> = ids.iter().map(|id| [("__name__", "pushed"), ("i", id.as_str())]).collect();
-    let samples: Vec<[(i64, f64); 1]> = (0..SERIES).map(|i| [(start_ms + step, value(i, step))]).collect();
-    let series: Vec<push::Series<'_>> = labels.iter().zip(&samples).map(|(l, s)| (&l[..], &s[..])).collect();
-    let body = push::request(&series);
-    let sent = ureq::post(format!("{server_url}/api/v1/write"))
-        .header("Content-Type", "application/x-protobuf")
-        .send(&body[..]);
-    sent.is_ok_and(|response| response.status().is_success())
-}
-
-/// The samples of every pushed series, as `step → value`.
-fn stored(server: &Server, start_ms: i64) -> BTreeMap<usize, BTreeMap<i64, f64>> {
-    let data = server.api("/query", &[("query", "pushed[1d]"), ("time", &(now() + 3600.0).to_string())]);
-    let series = data["result"].as_array().unwrap().iter().map(|series| {
-        let id = series["metric"]["i"].as_str().unwrap().parse().unwrap();
-        let points = series["values"].as_array().unwrap().iter().map(|point| {
-            let step = (point[0].as_f64().unwrap() * 1000.0).round() as i64 - start_ms;
-            (step, point[1].as_str().unwrap().parse().unwrap())
-        });
-        (id, points.collect())
-    });
-    series.collect()
+/// What happened in all rounds.
+#[derive(Debug, Default)]
+struct Totals {
+    counters: BTreeMap<&'static str, u64>,
+    moments: BTreeMap<&'static str, usize>,
+    verified: usize,
+    deletions: usize,
+    late: usize,
 }
 
 #[test]
-fn twenty_kills_during_ingestion_lose_nothing_that_was_acknowledged_or_read() {
-    let dir = tempfile::tempdir().unwrap();
-    // It scrapes itself meanwhile, so that both ways in are under way.
-    let config = |port: u16| {
-        format!(
-            "global: {{scrape_interval: 100ms, scrape_timeout: 100ms}}\nscrape_configs:\n- job_name: self\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
-        )
-    };
-    let start_ms = (now() * 1000.0) as i64 - 1_000_000;
-    let acknowledged = AtomicI64::new(-1);
-    let mut scraped_before: Vec<(f64, f64)> = Vec::new();
-    let mut next = 0;
-    for kill in 0..KILLS {
-        let port = common::free_port();
-        std::fs::write(dir.path().join("prometheus.yml"), config(port)).unwrap();
-        let listen = format!("--web.listen-address=127.0.0.1:{port}");
-        let flags = ["--config.file=prometheus.yml", "--web.enable-remote-write-receiver", listen.as_str()];
-        let mut server = Server::spawn(dir.path(), &flags);
-        wait_for("the server", || server.get("/-/ready").status == 200);
-        // Everything from before is there, and of each request all or nothing.
-        let found = stored(&server, start_ms);
-        let steps = acknowledged.load(Ordering::SeqCst);
-        if steps >= 0 {
-            assert_eq!(found.len(), SERIES);
-        }
-        for (i, samples) in &found {
-            for step in 0..=steps {
-                assert_eq!(
-                    samples.get(&step),
-                    Some(&value(*i, step)),
-                    "kill {kill}, series {i}, step {step} of {steps}"
-                );
-            }
-            assert_eq!(
-                samples.keys().collect::<Vec<_>>(),
-                found[&0].keys().collect::<Vec<_>>(),
-                "half a request: series {i}"
-            );
-            next = next.max(samples.keys().last().map_or(0, |last| last + 1));
-        }
-        let scraped = scrapes(&server);
-        for point in &scraped_before {
-            assert!(scraped.contains(point), "kill {kill}: {point:?} could be read before");
-        }
-        // Take in until killed, at a moment that differs from round to round.
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let (url, stop, acknowledged) = (server.url.clone(), &stop, &acknowledged);
-            let pusher = scope.spawn(move || {
-                let mut step = next;
-                while !stop.load(Ordering::SeqCst) && push_step(&url, step, start_ms) {
-                    acknowledged.store(step, Ordering::SeqCst);
-                    step += 1;
-                }
-            });
-            std::thread::sleep(Duration::from_millis(150 + (kill as u64 * 97) % 300));
-            scraped_before = scrapes(&server);
-            server.kill();
-            stop.store(true, Ordering::SeqCst);
-            pusher.join().unwrap();
-        });
+fn kills_at_any_moment_lose_nothing_that_was_acknowledged_and_bring_nothing_back() {
+    let (kills, seed) = (from_env("SILVERBACK_KILLS", 20) as usize, from_env("SILVERBACK_SEED", 1));
+    let say = |text: &str| std::io::stderr().write_all(text.as_bytes()).unwrap();
+    say(&format!("{kills} kills, SILVERBACK_SEED={seed}\n"));
+    let mut rng = Rng(seed);
+    let mut totals = Totals::default();
+    let mut deck = Deck::default();
+    let mut done = 0;
+    while done < kills {
+        let rounds = KILLS_PER_STORE.min(kills - done);
+        store(rounds, &mut rng, &mut deck, &mut totals);
+        done += rounds;
+        say(&format!("{done} kills: {totals:?}\n"));
     }
-    assert!(acknowledged.load(Ordering::SeqCst) > 100, "the kills came during ingestion");
+    for counter in round::MUST_COUNT {
+        assert!(totals.counters.get(counter).is_some_and(|&count| count > 0), "{counter}: {totals:?}");
+    }
+    for moment in moment::ALL {
+        assert!(totals.moments.contains_key(moment.name()), "never killed {}: {totals:?}", moment.name());
+    }
+    assert!(totals.deletions > 0 && totals.late > 0, "{totals:?}");
 }
 
-/// The samples of a metric that is scraped.
-fn scrapes(server: &Server) -> Vec<(f64, f64)> {
-    let query = encode(&[("query", "process_start_time_seconds[1h]")]);
-    let answer = server.get(&format!("/api/v1/query?{query}"));
-    if answer.status != 200 {
-        return Vec::new();
+/// Kills a server on one store `rounds` times, and looks at the store after each.
+fn store(rounds: usize, rng: &mut Rng, deck: &mut Deck, totals: &mut Totals) {
+    let dir = tempfile::tempdir().unwrap();
+    let present_ms = (now() * 1000.0) as i64;
+    let model = Mutex::new(Model::begin(present_ms - 84 * HOUR_MS));
+    for round in 0..=rounds {
+        let scraping = round >= KILLS_IN_THE_PAST;
+        let mut server = start(dir.path(), scraping);
+        let moment = if round < rounds { deck.draw(rng) } else { Moment::Any };
+        if moment == Moment::Starting {
+            moment.wait(dir.path(), rng, &|| false);
+            server.kill();
+            *totals.moments.entry(moment.name()).or_default() += 1;
+            continue;
+        }
+        wait_for("the server to recover", || server.get("/-/ready").status == 200);
+        // A commit that was under way is cut off the end of the log, and told of. Nothing else is amiss.
+        let amiss =
+            |line: &&str| line.contains("the store was damaged") && !line.contains("an unfinished commit, cut off");
+        assert_eq!(server.read_log().lines().find(amiss), None);
+        totals.verified += model.lock().verify(&server, round);
+        round::finish_deletion(&server.url, &model);
+        if round == rounds {
+            assert_eq!(server.stop(), Some(0), "{}", server.log);
+            break;
+        }
+        if scraping {
+            // The past is over: the newest sample is one of now from here on.
+            model.lock().skip_to(present_ms - HOUR_MS / 6);
+        }
+        let seen = round::run(&mut server, dir.path(), &model, moment, scraping, rng);
+        for (name, count) in seen.counters {
+            *totals.counters.entry(name).or_default() += count;
+        }
+        totals.deletions += seen.deletions;
+        totals.late += seen.late;
+        if seen.met {
+            *totals.moments.entry(moment.name()).or_default() += 1;
+        } else {
+            deck.0.insert(0, moment);
+        }
     }
-    let json = answer.json();
-    // Each start listens on another port, which makes another series.
-    let series = json["data"]["result"].as_array().unwrap().iter();
-    let values: Vec<_> = series.flat_map(|series| series["values"].as_array().cloned().unwrap_or_default()).collect();
-    values.iter().map(|point| (point[0].as_f64().unwrap(), point[1].as_str().unwrap().parse().unwrap())).collect()
+}
+
+/// Moments in some order, each as often as the others. One that has not come is tried again.
+#[derive(Default)]
+struct Deck(Vec<Moment>);
+
+impl Deck {
+    fn draw(&mut self, rng: &mut Rng) -> Moment {
+        if self.0.is_empty() {
+            self.0 = moment::ALL.to_vec();
+            self.0.sort_by_cached_key(|_| rng.below(u64::MAX));
+        }
+        self.0.pop().expect("there are moments")
+    }
+}
+
+/// A server that spills, checkpoints and cuts blocks as often as one with a thousand times the samples would.
+fn start(dir: &std::path::Path, scraping: bool) -> Server {
+    let port = free_port();
+    let mut config = "global: {scrape_interval: 100ms, scrape_timeout: 100ms}\nscrape_configs:\n".to_owned();
+    if scraping {
+        config.push_str(&format!(
+            "- job_name: self\n  static_configs: [{{targets: ['127.0.0.1:{port}'], labels: {{instance: self}}}}]\n"
+        ));
+    }
+    std::fs::write(dir.join("prometheus.yml"), config).unwrap();
+    let listen = format!("--web.listen-address=127.0.0.1:{port}");
+    let flags = [
+        "--config.file=prometheus.yml",
+        "--web.enable-remote-write-receiver",
+        "--web.enable-admin-api",
+        "--storage.chunk-memory=16KB",
+        "--storage.replay-samples=4000",
+        "--storage.tsdb.wal-segment-size=256KB",
+        &listen,
+    ];
+    Server::spawn(dir, &flags)
 }
