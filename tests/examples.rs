@@ -60,3 +60,29 @@ fn the_dashboards_of_the_folder_are_shown() {
         assert_eq!(page.status, 200, "{name}: {}", page.text());
     }
 }
+
+#[test]
+fn loadgen_is_scraped_and_pushes() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("loadgen.yml");
+    let port = free_port();
+    let mut serving = Command::new(example("loadgen"));
+    serving.args(["--targets=7", "--series=50", "--interval=100ms", "--config"]).arg(&config);
+    let _serving = Process::start(serving.arg(format!("--listen=127.0.0.1:{port}")));
+    wait_for("the targets", || fetch(&format!("http://127.0.0.1:{port}/target/6")).status == 200);
+    wait_for("the configuration", || config.exists());
+    assert_eq!(fetch(&format!("http://127.0.0.1:{port}/target/7")).status, 404);
+    let server =
+        Server::with_config(&std::fs::read_to_string(&config).unwrap(), &["--web.enable-remote-write-receiver"]);
+    wait_for("all series of all targets", || server.number("count({job=\"load\", zone!=\"\"})") == Some(350.0));
+    assert_eq!(server.number("count(up == 1)"), Some(7.0));
+    // Pushed to another server, for these samples end now.
+    let server = Server::with_config("scrape_configs: []\n", &["--web.enable-remote-write-receiver"]);
+    let mut pushing = Command::new(example("loadgen"));
+    pushing.arg(format!("--push={}/api/v1/write", server.url)).args(["--push-series=500", "--steps=20", "--batch=100"]);
+    let output = pushing.output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && text.contains("pushed: "), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.number("count({job=\"load\"})"), Some(500.0), "{text}");
+    assert_eq!(server.number("count(count_over_time(load_7_level[10m]) == 20)"), Some(20.0), "{text}");
+}
