@@ -13,6 +13,17 @@ pub(crate) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// What this machine calls itself.
+pub(crate) fn hostname() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Series that fit half of the memory that may be used, at 1 KiB each: about twice what a series with a few hours of
+/// samples takes.
+pub(crate) fn default_max_series() -> u64 {
+    usable_memory() >> 11
+}
+
 /// Bytes of memory that this process may use: what the machine has, or less by its limits and its control group's.
 pub(crate) fn usable_memory() -> u64 {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();

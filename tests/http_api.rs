@@ -89,7 +89,7 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
             get("/query", &[("query", "up"), ("time", "soon")]),
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"soon\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"soon\" to a valid timestamp",
         ),
         (
             get("/query", &[("query", "up"), ("timeout", "soon")]),
@@ -143,6 +143,24 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
         (get("/series", &[("match[]", "{a=~\".*\"}")]), 400, "bad_data", "must contain at least one non-empty matcher"),
         (get("/labels", &[("match[]", "a{")]), 400, "bad_data", "invalid parameter \"match[]\": "),
         (get("/status/tsdb", &[("limit", "99999")]), 400, "bad_data", "limit must not exceed 10000"),
+        (get("/labels", &[("limit", "x")]), 400, "bad_data", "\"limit\": strconv.Atoi: parsing \"x\": invalid syntax"),
+        (
+            get("/query", &[("query", "up"), ("time", "x")]),
+            400,
+            "bad_data",
+            "\"time\": invalid time value for 'time': ",
+        ),
+        (
+            get("/query_range", &with("start", "x")),
+            400,
+            "bad_data",
+            "\"start\": cannot parse \"x\" to a valid timestamp",
+        ),
+        (get("/metadata", &[("limit", "x")]), 400, "bad_data", "limit must be a number"),
+        (get("/rules", &[("type", "x")]), 400, "bad_data", "invalid parameter \"type\": not supported value \"x\""),
+        (get("/rules", &[("exclude_alerts", "x")]), 400, "bad_data", "strconv.ParseBool: parsing \"x\""),
+        (get("/rules", &[("group_limit", "x")]), 400, "bad_data", "group_limit needs to be a valid number"),
+        (get("/rules", &[("group_next_token", "x")]), 400, "bad_data", "group_limit needs to be present"),
         (get("/nothing", &[]), 404, "not_found", ""),
     ];
     for (answer, status, kind, text) in cases {
@@ -156,7 +174,11 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
         assert_eq!(answer.header("content-type"), "application/json");
     }
     let refused = server.post("/api/v1/label/job/values", "application/x-www-form-urlencoded", b"");
-    assert_eq!(refused.status, 405, "what is GET only is GET only");
+    assert_eq!(
+        (refused.status, refused.text().as_str()),
+        (405, "Method Not Allowed\n"),
+        "what is GET only is GET only"
+    );
 }
 
 #[test]
@@ -281,6 +303,12 @@ fn the_status_endpoints_say_what_runs() {
         server.api("/targets", &[]),
         json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": {}})
     );
+    assert_eq!(
+        server.api("/targets", &[("state", "nonsense")]),
+        json!({"activeTargets": [], "droppedTargets": [], "droppedTargetCounts": null})
+    );
+    assert_eq!(server.api("/notifications", &[]), json!([]));
+    assert_eq!(server.get("/version").json(), server.api("/status/buildinfo", &[]));
     assert_eq!(server.get("/-/healthy").status, 200);
     let head = common::fetch(&format!("{}/-/ready", server.url));
     assert_eq!((head.status, head.text().as_str()), (200, "Silverback is Ready.\n"));
@@ -342,11 +370,11 @@ fn pushed_histograms_are_queried_and_bad_requests_are_explained() {
     // What cannot be stored is said; what can is stored.
     let refused = push_to(
         &server,
-        &[(&[("__name__", "a")], &[(at, 1.0), (at - 1, 2.0)]), (&[("job", "nameless")], &[(at, 1.0)])],
+        &[(&[("__name__", "a")], &[(at, 1.0), (at - 7_200_000, 2.0)]), (&[("job", "nameless")], &[(at, 1.0)])],
     );
     assert_eq!(refused.status, 400);
     for part in [
-        "1 out of order samples",
+        "1 samples that are too old",
         "1 series that cannot be stored",
         "there is no metric name",
         "1 other samples are stored",
@@ -364,7 +392,7 @@ fn pushed_histograms_are_queried_and_bad_requests_are_explained() {
     assert_eq!(post("application/x-protobuf", b"\xff\xff\xff").status, 400);
     assert_eq!(post("application/x-protobuf", &push::compress(b"\x0a\xff\x01")).status, 400);
     assert_eq!(post("application/json", b"{}").status, 415);
-    assert_eq!(post("application/x-protobuf;proto=io.prometheus.write.v2.Request", b"").status, 415);
+    assert_eq!(post("application/x-protobuf;proto=io.prometheus.write.v3.Request", b"").status, 415);
     let off = Server::with_config("scrape_configs: []\n", &[]);
     assert_eq!(push_to(&off, &[]).status, 404, "off unless switched on");
 }
@@ -445,7 +473,7 @@ fn pages_are_whole_without_a_script() {
     assert!(page.text().contains("<mark>"), "the place is marked: {}", page.text());
     assert_eq!(server.get("/d/none").status, 404);
     let graph = server.get("/graph?g0.expr=up");
-    assert_eq!((graph.status, graph.header("location")), (303, "/query?g0.expr=up"));
+    assert_eq!((graph.status, graph.header("location")), (302, "/query?g0.expr=up"));
     let theme = server.get("/theme?to=dark&back=/targets");
     assert_eq!((theme.status, theme.header("location")), (303, "/targets"));
     assert!(theme.header("set-cookie").starts_with("theme=dark;"));

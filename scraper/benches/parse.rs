@@ -9,15 +9,20 @@
 //!
 //! Run: `cargo bench -p scraper`. Throughput is printed per sample and, by `bytes/…`, per byte.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use scraper::cache::{Scratch, SeriesCache};
 use scraper::parse::{Entry, Format, Parser};
-use scraper::store::Batch;
+use scraper::store::{Batch, Exemplar};
 use scraper::{FamilyTable, SampleRules};
-use tsdb::{AppendError, Committed, Labels, Metadata, SeriesRef, Timestamp};
+use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
+
+use per_sample::PerSample;
 
 const PAGES: [&str; 2] = [include_str!("node_exporter.txt"), include_str!("node_exporter_next.txt")];
 
@@ -43,6 +48,23 @@ impl Batch for Sum {
     fn append_at(&mut self, series: SeriesRef, _: Timestamp, value: f64) {
         self.append(series, value);
     }
+
+    fn append_started(&mut self, series: SeriesRef, _: Option<Timestamp>, _: Option<Timestamp>, value: f64) {
+        self.append(series, value);
+    }
+
+    fn histogram(
+        &mut self,
+        series: SeriesRef,
+        _: Option<Timestamp>,
+        _: Option<Timestamp>,
+        value: HistogramValue,
+    ) -> Result<(), AppendError> {
+        self.append(series, value.sum());
+        Ok(())
+    }
+
+    fn exemplar(&mut self, _: SeriesRef, _: &Exemplar<'_>) {}
 
     fn metadata(&mut self, _: &str, _: &Metadata) {}
 
@@ -114,7 +136,7 @@ impl Scrapes {
     }
 }
 
-fn cached(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, bodies: [String; 2]) {
+fn cached(group: &mut BenchmarkGroup<'_, PerSample>, name: &str, bodies: [String; 2]) {
     let mut scrapes = Scrapes::new(bodies);
     let mut sum = Sum::default();
     for _ in 0..3 {
@@ -124,7 +146,7 @@ fn cached(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, bodies: [String;
     black_box(sum.total);
 }
 
-fn benches(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn benches(group: &mut BenchmarkGroup<'_, PerSample>) {
     let [page, next] = PAGES;
     group.bench_function("full/node_exporter", |b| b.iter(|| full(black_box(page))));
     group.bench_function("first_scrape/node_exporter", |b| {
@@ -149,7 +171,7 @@ fn benches(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
-fn parse(c: &mut Criterion) {
+fn parse(c: &mut Criterion<PerSample>) {
     for (name, throughput) in
         [("samples", Throughput::Elements(samples(PAGES[0]))), ("bytes", Throughput::Bytes(PAGES[0].len() as u64))]
     {
@@ -160,5 +182,9 @@ fn parse(c: &mut Criterion) {
     }
 }
 
-criterion_group!(all, parse);
+criterion_group! {
+    name = all;
+    config = Criterion::default().with_measurement(PerSample);
+    targets = parse
+}
 criterion_main!(all);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -282,7 +282,7 @@ async fn connect(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Con
     let host = uri.host().ok_or("no Host in request URL")?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| format!("dial tcp {host}:{port}: {e}"))?;
+    let stream = TcpStream::connect((host, port)).await.map_err(|e| dial_error(host, port, &e))?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     let (sender, driver): (_, Driver) = if https {
         let config = tls::client_config(&options.tls).await?;
@@ -305,6 +305,21 @@ async fn connect(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Con
         (sender, Box::pin(connection))
     };
     Ok(Connection { origin, sender, driver: Some(driver) })
+}
+
+/// Why there is no connection, in the words that readers of Prometheus' target page know.
+fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
+    let why = match error.kind() {
+        ErrorKind::ConnectionRefused => "connection refused",
+        ErrorKind::ConnectionReset => "connection reset by peer",
+        ErrorKind::TimedOut => "connection timed out",
+        ErrorKind::HostUnreachable => "no route to host",
+        ErrorKind::NetworkUnreachable => "network is unreachable",
+        // What the resolver says has no number of the system.
+        _ if error.raw_os_error().is_none() => return format!("dial tcp: lookup {host}: no such host ({error})"),
+        _ => return format!("dial tcp {host}:{port}: {error}"),
+    };
+    format!("dial tcp {host}:{port}: connect: {why}")
 }
 
 /// Where `response` sends us, if it does and we go.

@@ -119,7 +119,7 @@ async fn nobody_listening_is_a_failed_scrape() {
     manager.apply(vec![job("a", &[&address])]).await.unwrap();
     let target = wait_health(&manager, TargetHealth::Down).await;
     manager.stop().await;
-    let expected = format!("Get \"http://{address}/metrics\": dial tcp {address}: Connection refused");
+    let expected = format!("Get \"http://{address}/metrics\": dial tcp {address}: connect: connection refused");
     assert!(target.last.error.starts_with(&expected), "{}", target.last.error);
 }
 

@@ -19,12 +19,17 @@ use crate::process;
 
 /// The configuration in force and what it runs.
 pub(super) struct ServerInfo {
+    db: Arc<Db>,
     manager: Arc<ScrapeManager<Arc<Db>>>,
+    /// The command line, for what a configuration leaves to it.
+    given: Flags,
     config_file: Option<PathBuf>,
     flags: BTreeMap<String, String>,
-    external_url: Option<String>,
+    /// The host under which others reach this machine.
+    external_host: String,
     own: Option<SocketAddr>,
     metrics_path: String,
+    start_timestamps: bool,
     quit: watch::Sender<bool>,
     loaded: Mutex<Loaded>,
     /// One at a time puts a configuration into force.
@@ -43,9 +48,10 @@ struct Loaded {
 
 impl ServerInfo {
     pub(super) fn new(
+        db: Arc<Db>,
         manager: Arc<ScrapeManager<Arc<Db>>>,
         flags: &Flags,
-        external_url: Option<String>,
+        external_url: Option<&str>,
         quit: watch::Sender<bool>,
         own: Option<SocketAddr>,
     ) -> Self {
@@ -53,12 +59,15 @@ impl ServerInfo {
         in_use.insert("web.listen-address".into(), super::listen_addresses(flags).join(","));
         let prefix = super::addresses(flags).map(|(prefix, _)| prefix).unwrap_or_default();
         Self {
+            db,
             manager,
+            given: flags.clone(),
             config_file: flags.config.clone(),
             flags: in_use,
-            external_url,
+            external_host: external_url.and_then(host_of).unwrap_or_else(process::hostname),
             own,
             metrics_path: format!("{prefix}/metrics"),
+            start_timestamps: flags.features.iter().any(|name| super::START_TIMESTAMPS.contains(&name.as_str())),
             quit,
             loaded: Mutex::new(Loaded {
                 yaml: String::new(),
@@ -78,7 +87,7 @@ impl ServerInfo {
     /// Puts a configuration into force, or, without one, what is built in.
     pub(super) async fn apply(&self, config: Option<Config>) -> Result<(), String> {
         let _one = self.applying.lock().await;
-        let (jobs, yaml, notices) = match &config {
+        let (mut jobs, yaml, notices) = match &config {
             Some(config) => {
                 if !config.ignored().is_empty() {
                     tracing::warn!(
@@ -94,7 +103,11 @@ impl ServerInfo {
         for notice in &notices {
             tracing::warn!("{notice}");
         }
+        jobs.iter_mut().for_each(|job| job.start_timestamps = self.start_timestamps);
         self.manager.apply(jobs).await.map_err(|e| e.to_string())?;
+        let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
+        let (retention, late_window) = super::kept(&self.given, storage);
+        self.db.configure(retention, late_window);
         let jobs = config.iter().flat_map(|config| {
             config
                 .scrape
@@ -130,19 +143,22 @@ impl ServerInfo {
 
     /// `url` as others reach it.
     fn global_url(&self, url: &str) -> String {
-        let local = ["://localhost", "://127.0.0.1", "://[::1]"].iter().any(|host| url.contains(host));
-        match &self.external_url {
-            Some(external) if local => {
-                let outer =
-                    external.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
-                let host = outer.rsplit_once(':').map_or(outer, |(host, _)| host);
-                ["localhost", "127.0.0.1", "[::1]"]
-                    .iter()
-                    .fold(url.to_owned(), |url, local| url.replacen(&format!("://{local}"), &format!("://{host}"), 1))
+        let local = host_of(url).filter(|host| ["localhost", "127.0.0.1", "[::1]"].contains(&host.as_str()));
+        match local {
+            Some(host) if url.starts_with("http") => {
+                url.replacen(&format!("://{host}"), &format!("://{}", self.external_host), 1)
             }
             _ => url.to_owned(),
         }
     }
+}
+
+/// The host of an address, without its port.
+fn host_of(url: &str) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let port_at = authority.rfind(':').filter(|&at| authority[at..].find(']').is_none());
+    Some(authority[..port_at.unwrap_or(authority.len())].to_owned())
 }
 
 impl Server for ServerInfo {
@@ -165,6 +181,7 @@ impl Server for ServerInfo {
             interval: target.spec.interval,
             timeout: target.spec.timeout,
             samples: target.last.samples,
+            note: target.last.over_budget.map(|over| over.to_string()).unwrap_or_default(),
         });
         Targets {
             active: active.collect(),
@@ -220,5 +237,24 @@ impl Server for ServerInfo {
 
     fn quit(&self) {
         self.quit.send_replace(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host_of;
+
+    #[test]
+    fn hosts_stand_without_their_ports() {
+        for (url, host) in [
+            ("http://localhost:9090/metrics", "localhost"),
+            ("https://a.example/x:1", "a.example"),
+            ("http://[::1]:9090/", "[::1]"),
+            ("http://[::1]", "[::1]"),
+            ("http://h?x=y:1", "h"),
+        ] {
+            assert_eq!(host_of(url).as_deref(), Some(host));
+        }
+        assert_eq!(host_of("nothing"), None);
     }
 }

@@ -1,8 +1,11 @@
 //! Test doubles and seeded generators (feature `testing`).
 
+pub mod blocks;
+mod checks;
 pub mod chunks;
 mod faults;
 
+pub use checks::{check_checkpoint, check_chunk, check_files, check_wal};
 pub use faults::FaultFs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +143,10 @@ impl SeriesSet for ModelSet {
 
     fn label(&self, index: usize, name: &str) -> Option<&str> {
         self.0[index].0.get(name)
+    }
+
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        self.0[index].0.iter().nth(n)
     }
 
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {

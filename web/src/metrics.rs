@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use http::header;
 use tsdb::Committed;
 
+use crate::api::write::Tally;
 use crate::state::AppState;
 
 /// What ends queries before their time: limits, and what else.
@@ -23,6 +24,7 @@ pub(crate) struct Metrics {
     pushed_requests: AtomicU64,
     pushed_samples: AtomicU64,
     refused_samples: AtomicU64,
+    pushed_exemplars: AtomicU64,
 }
 
 impl Metrics {
@@ -46,10 +48,11 @@ impl Metrics {
         Waiting(&self.waiting_queries)
     }
 
-    pub(crate) fn pushed(&self, committed: &Committed, skipped: usize) {
+    pub(crate) fn pushed(&self, committed: &Committed, tally: &Tally) {
         self.pushed_requests.fetch_add(1, Relaxed);
         self.pushed_samples.fetch_add(committed.appended as u64, Relaxed);
-        self.refused_samples.fetch_add((committed.refused() + skipped) as u64, Relaxed);
+        self.refused_samples.fetch_add((committed.refused() + tally.ahead + tally.skipped) as u64, Relaxed);
+        self.pushed_exemplars.fetch_add(tally.exemplars as u64, Relaxed);
     }
 }
 
@@ -107,6 +110,18 @@ fn render(state: &AppState) -> String {
         stats.commits.out_of_order as f64,
     );
     put(
+        "prometheus_tsdb_out_of_order_samples_appended_total",
+        "counter",
+        "Samples appended that came after newer ones of their series.",
+        stats.commits.late as f64,
+    );
+    put(
+        "prometheus_tsdb_too_old_samples_total",
+        "counter",
+        "Samples refused for being older than late ones may be.",
+        stats.commits.too_old as f64,
+    );
+    put(
         "silverback_head_duplicate_samples_total",
         "counter",
         "Samples refused for differing from the one at their time.",
@@ -145,6 +160,7 @@ fn render(state: &AppState) -> String {
         "Damaged places found in the write-ahead log at start.",
         state.db.recovery().damage.len() as f64,
     );
+    maintenance(state, &mut put);
     put("silverback_queries_total", "counter", "Queries evaluated.", metrics.queries.load(Relaxed) as f64);
     put(
         "silverback_queries_failed_total",
@@ -199,6 +215,12 @@ fn render(state: &AppState) -> String {
         "Samples and series of remote write that were refused.",
         metrics.refused_samples.load(Relaxed) as f64,
     );
+    put(
+        "silverback_remote_write_exemplars_total",
+        "counter",
+        "Exemplars received by remote write.",
+        metrics.pushed_exemplars.load(Relaxed) as f64,
+    );
     out.push_str("# HELP silverback_queries_ended_total Queries that were ended, by the limit that they passed.\n");
     out.push_str("# TYPE silverback_queries_ended_total counter\n");
     for (why, count) in ENDINGS.iter().zip(&metrics.ended_queries) {
@@ -214,4 +236,27 @@ fn render(state: &AppState) -> String {
     .expect("writing to a string");
     state.server.metrics(&mut out);
     out
+}
+
+/// What the store holds on the disk and did by itself.
+fn maintenance(state: &AppState, put: &mut impl FnMut(&str, &str, &str, f64)) {
+    let (totals, blocks) = (state.db.maintenance(), state.db.blocks());
+    let bytes: u64 = blocks.iter().map(|meta| meta.stats.bytes).sum();
+    put("prometheus_tsdb_blocks_loaded", "gauge", "Blocks that are live.", blocks.len() as f64);
+    put("prometheus_tsdb_storage_blocks_bytes", "gauge", "Bytes that the blocks take.", bytes as f64);
+    if let Some(oldest) = blocks.first() {
+        let seconds = oldest.range.start_ms as f64 / 1000.0;
+        put("prometheus_tsdb_lowest_timestamp_seconds", "gauge", "Where the oldest block begins.", seconds);
+    }
+    put("silverback_blocks_cut_total", "counter", "Blocks cut from the head.", totals.flushes as f64);
+    put("prometheus_tsdb_compactions_total", "counter", "Compactions of blocks.", totals.compactions as f64);
+    put("prometheus_tsdb_checkpoint_creations_total", "counter", "Checkpoints written.", totals.checkpoints as f64);
+    put("silverback_blocks_dropped_total", "counter", "Blocks dropped by retention.", totals.dropped as f64);
+    put("prometheus_tsdb_head_series_removed_total", "counter", "Series that the head let go.", totals.evicted as f64);
+    put(
+        "prometheus_tsdb_compactions_failed_total",
+        "counter",
+        "Times that cutting, compacting or a checkpoint failed; it is tried again.",
+        totals.failures as f64,
+    );
 }

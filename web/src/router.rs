@@ -24,7 +24,7 @@ pub fn router(state: AppState) -> Router {
     let api = Router::new()
         .route("/query", get(api::query::instant).post(api::query::instant))
         .route("/query_range", get(api::query::range).post(api::query::range))
-        .route("/query_exemplars", get(api::query::exemplars).post(api::query::exemplars))
+        .route("/query_exemplars", get(api::exemplars::exemplars).post(api::exemplars::exemplars))
         .route("/format_query", get(api::query::format).post(api::query::format))
         .route("/parse_query", get(api::query::parse).post(api::query::parse))
         .route("/features", get(api::features::features))
@@ -45,9 +45,15 @@ pub fn router(state: AppState) -> Router {
         .route("/status/buildinfo", get(api::status::build))
         .route("/status/runtimeinfo", get(api::status::runtime))
         .route("/status/tsdb", get(api::status::tsdb))
+        .route("/notifications", get(api::status::notifications))
         .route("/status/walreplay", get(api::status::wal_replay))
+        .route("/status/tsdb/blocks", get(api::status::blocks))
         .route("/write", post(api::write::write))
+        .route("/admin/tsdb/delete_series", post(api::admin::delete_series).put(api::admin::delete_series))
+        .route("/admin/tsdb/clean_tombstones", post(api::admin::clean_tombstones).put(api::admin::clean_tombstones))
+        .route("/admin/tsdb/snapshot", post(api::admin::snapshot).put(api::admin::snapshot))
         .fallback(|| async { ApiError::not_found("there is no such endpoint") })
+        .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(state.clone(), cors));
     let pages = Router::new()
         .route("/", get(ui::home))
@@ -62,13 +68,15 @@ pub fn router(state: AppState) -> Router {
         .route("/chart.svg", get(picture::svg))
         .route("/chart.json", get(picture::data))
         .route("/graph", get(graph))
+        .route("/version", get(api::status::version))
         .route("/metrics", get(metrics::metrics))
         .route("/-/healthy", get(|| async { "Silverback is Healthy.\n" }))
         .route("/-/ready", get(ready))
         .route("/-/reload", any(reload))
         .route("/-/quit", any(quit))
         .nest("/api/v1", api)
-        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") });
+        .fallback(|| async { (StatusCode::NOT_FOUND, "404 page not found\n") })
+        .method_not_allowed_fallback(wrong_method);
     let all = if prefix.is_empty() {
         pages
     } else {
@@ -83,9 +91,15 @@ pub fn router(state: AppState) -> Router {
 }
 
 /// `/graph`: where Prometheus had its query page once.
-async fn graph(State(state): State<AppState>, request: Request) -> Redirect {
+async fn graph(State(state): State<AppState>, request: Request) -> Response {
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    Redirect::to(&format!("{}/query{query}", state.options.prefix))
+    let location = format!("{}/query{query}", state.options.prefix);
+    (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
+}
+
+/// What no route of an address answers; the router adds which methods it has.
+async fn wrong_method() -> (StatusCode, &'static str) {
+    (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
 /// `/-/ready`: a server that has this route has recovered.

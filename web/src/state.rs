@@ -10,7 +10,7 @@ use query::Engine;
 use tokio::sync::Semaphore;
 use tsdb::{Db, PatternError, Timestamp};
 
-use crate::api::write::{Buffers, SeriesCache};
+use crate::api::write::{Buffers, Families, SeriesCache};
 use crate::cors::Origins;
 use crate::dashboard::Dashboards;
 use crate::metrics::Metrics;
@@ -29,6 +29,8 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// Whether `/api/v1/write` takes samples.
     pub enable_remote_write: bool,
+    /// Whether series can be deleted and snapshots made.
+    pub enable_admin_api: bool,
     /// Bytes that a pushed request may have once it is unpacked.
     pub max_write_bytes: usize,
     /// Origins that browsers may call the API from: a regular expression for all of the origin.
@@ -53,6 +55,7 @@ impl Default for Options {
             query_wait: Duration::from_secs(30),
             enable_lifecycle: false,
             enable_remote_write: false,
+            enable_admin_api: false,
             max_write_bytes: 256 << 20,
             cors_origin: ".*".into(),
             prefix: String::new(),
@@ -77,6 +80,7 @@ pub struct Inner {
     /// Places for queries.
     pub(crate) gate: Arc<Semaphore>,
     pub(crate) series: SeriesCache,
+    pub(crate) families: Families,
     pub(crate) write_buffers: Buffers,
     pub(crate) dashboards: Dashboards,
     pub(crate) metrics: Metrics,
@@ -106,6 +110,7 @@ impl AppState {
             server,
             options,
             series: SeriesCache::default(),
+            families: Families::default(),
             write_buffers: Buffers::default(),
             metrics: Metrics::default(),
             started: now,

@@ -22,6 +22,8 @@
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (!answer.ok) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const range = (from) => from.querySelector("form[data-auto] select[name=range]");
+      if (range(document) && range(page) && document.activeElement !== range(document)) range(document).value = range(page).value;
       const fresh = page.getElementById("live");
       const old = [...live.children], next = fresh ? [...fresh.children] : [];
       if (old.length !== next.length) { live.replaceChildren(...next); watchAll(); return; }

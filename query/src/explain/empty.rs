@@ -248,7 +248,7 @@ fn nearest(names: Vec<String>, wanted: &str) -> Vec<String> {
             let contains = !lower.is_empty() && (candidate.contains(&lower) || lower.contains(&candidate));
             let distance = distance(&candidate, &lower);
             let far = distance > lower.chars().count().max(4) / 2 + 1;
-            (contains || !far).then(|| (if contains { distance / 4 } else { distance }, name))
+            (contains || !far).then_some((if contains { distance / 4 } else { distance }, name))
         })
         .collect();
     scored.sort();

@@ -28,15 +28,9 @@ impl From<Metadata> for Entry {
 
 /// `/metadata`.
 pub(crate) async fn metadata(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit()?.unwrap_or(usize::MAX);
-    let per_metric = match params.get("limit_per_metric") {
-        "" => usize::MAX,
-        text => match text.parse::<i64>() {
-            Ok(n) if n > 0 => n as usize,
-            Ok(_) => usize::MAX,
-            Err(_) => return Err(ApiError::bad("limit_per_metric must be a number")),
-        },
-    };
+    let limit = params.count("limit")?.unwrap_or(usize::MAX);
+    // Here 0 stands for all, other than above, as in Prometheus.
+    let per_metric = params.count("limit_per_metric")?.filter(|&n| n > 0).unwrap_or(usize::MAX);
     let wanted = params.get("metric");
     let is_wanted = |metric: &str| wanted.is_empty() || metric == wanted;
     let mut found: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
@@ -65,7 +59,7 @@ struct TargetEntry {
 
 /// `/targets/metadata`.
 pub(crate) async fn of_targets(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let limit = params.count("limit")?.unwrap_or(usize::MAX);
     let matchers = match params.get("match_target") {
         "" => Vec::new(),
         text => query::parse_selector(text).map_err(|why| ApiError::parameter("match_target", why))?,

@@ -1,8 +1,10 @@
 //! `/api/v1`: the HTTP API of Prometheus.
 
+pub(crate) mod admin;
 mod ast;
 mod envelope;
 mod error;
+pub(crate) mod exemplars;
 pub(crate) mod explain;
 pub(crate) mod features;
 mod json;

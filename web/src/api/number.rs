@@ -45,6 +45,10 @@ pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
         }
         out.push(b'e');
         out.push(if exponent < 0 { b'-' } else { b'+' });
+        // Go, which Prometheus is written in, writes two digits at least.
+        if exponent.unsigned_abs() < 10 {
+            out.push(b'0');
+        }
         out.extend_from_slice(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
     }
 }
@@ -71,7 +75,8 @@ mod tests {
             (123_456_789_012_345_680_000.0, "123456789012345680000"),
             (1e20, "100000000000000000000"),
             (1e21, "1e+21"),
-            (1.25e-7, "1.25e-7"),
+            (1.25e-7, "1.25e-07"),
+            (-1e-9, "-1e-09"),
             (1e-6, "0.000001"),
             (1.5e-6, "0.0000015"),
             (0.00012, "0.00012"),

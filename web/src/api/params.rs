@@ -56,7 +56,9 @@ impl Params {
     pub(crate) fn time(&self, name: &str) -> Result<Option<Timestamp>, ApiError> {
         match self.get(name) {
             "" => Ok(None),
-            text => parse_time(text).map(Some).map_err(|why| ApiError::parameter(name, why)),
+            text => parse_time(text)
+                .map(Some)
+                .map_err(|why| ApiError::parameter(name, format!("invalid time value for '{name}': {why}"))),
         }
     }
 
@@ -84,7 +86,19 @@ impl Params {
                 Ok(0) => Ok(None),
                 Ok(n) if n > 0 => Ok(Some(n as usize)),
                 Ok(_) => Err(ApiError::parameter("limit", "limit must be non-negative")),
-                Err(_) => Err(ApiError::parameter("limit", format!("cannot parse {text:?} to a number"))),
+                // Prometheus passes on what its language says.
+                Err(_) => Err(ApiError::parameter("limit", format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
+            },
+        }
+    }
+
+    /// How many entries `name` asks for where a negative number stands for all; `None` if it does not.
+    pub(crate) fn count(&self, name: &str) -> Result<Option<usize>, ApiError> {
+        match self.get(name) {
+            "" => Ok(None),
+            text => match text.parse::<i64>() {
+                Ok(n) => Ok(usize::try_from(n).ok()),
+                Err(_) => Err(ApiError::bad(format!("{name} must be a number"))),
             },
         }
     }
@@ -203,5 +217,8 @@ mod tests {
         assert_eq!((params.get("query"), params.get("missing")), ("up", ""));
         assert_eq!(params.all("match[]").collect::<Vec<_>>(), ["a", "b"]);
         assert!(params.limit().unwrap_err().message.contains("non-negative"));
+        assert_eq!(params.count("limit"), Ok(None));
+        assert_eq!(Params::parse("n=0").count("n"), Ok(Some(0)));
+        assert_eq!(Params::parse("n=x").count("n").unwrap_err().message, "n must be a number");
     }
 }

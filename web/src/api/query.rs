@@ -1,4 +1,4 @@
-//! `/query`, `/query_range`, `/query_exemplars`, `/format_query`, `/parse_query`.
+//! `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use super::envelope::{self, Notes};
 use super::error::{ApiError, ErrorType};
 use super::explain::{self, Explain};
 use super::json::ResultWriter;
-use super::params::{Params, parse_seconds, parse_time};
-use super::{no_content, success};
+use super::params::{Params, parse_seconds};
+use super::success;
 use crate::state::{AppState, now};
 
 /// Points that a series of a range query may have.
@@ -231,21 +231,6 @@ fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
     let cut = items.len() > limit;
     items.truncate(limit);
     cut
-}
-
-/// `/query_exemplars`. None are stored yet: an expression with selectors has an empty list of them, one without has no
-/// answer, as in Prometheus.
-pub(crate) async fn exemplars(params: Params) -> Result<Response, ApiError> {
-    let time = |name: &str| match params.get(name) {
-        "" => Ok(None),
-        text => parse_time(text).map(Some).map_err(|why| ApiError::parameter(name, why)),
-    };
-    let (start, end) = (time("start")?, time("end")?);
-    if start.zip(end).is_some_and(|(start, end)| end < start) {
-        return Err(ApiError::bad("end timestamp must not be before start timestamp"));
-    }
-    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-    Ok(if expr.has_selectors() { success(&[(); 0]) } else { no_content() })
 }
 
 /// `/functions`: the names of all functions, for completion.

@@ -1,7 +1,8 @@
 //! `/status/…`.
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header;
 use serde::Serialize;
 use serde_json::json;
 
@@ -23,10 +24,28 @@ pub(crate) async fn flags(State(state): State<AppState>) -> Response {
     success(&state.server.flags())
 }
 
+/// `/notifications`: what every page says on top, with when it came into force.
+pub(crate) async fn notifications(State(state): State<AppState>) -> Response {
+    let (since, _) = state.server.config_loaded();
+    let notices = state.server.notices().into_iter();
+    let list: Vec<_> =
+        notices.map(|text| json!({ "text": text, "date": rfc3339(Some(since)), "active": true })).collect();
+    success(&list)
+}
+
+/// `/version`, outside the API: the same without its envelope.
+pub(crate) async fn version(State(state): State<AppState>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], build_info(&state).to_string())
+}
+
 /// `/status/buildinfo`. `version` is what clients decide by; our own stands beside it. There must be no `features`:
 /// Grafana would take the server for a Mimir.
 pub(crate) async fn build(State(state): State<AppState>) -> Response {
-    success(&json!({
+    success(&build_info(&state))
+}
+
+fn build_info(state: &AppState) -> serde_json::Value {
+    json!({
         "version": PROMETHEUS_VERSION,
         "revision": state.options.revision,
         "branch": "",
@@ -34,7 +53,7 @@ pub(crate) async fn build(State(state): State<AppState>) -> Response {
         "buildDate": "",
         "goVersion": "",
         "silverbackVersion": state.options.version,
-    }))
+    })
 }
 
 /// `/status/runtimeinfo`.
@@ -73,14 +92,19 @@ struct Count {
     value: u64,
 }
 
+/// `/status/tsdb/blocks`: what each block says of itself.
+pub(crate) async fn blocks(State(state): State<AppState>) -> Response {
+    success(&json!({ "blocks": state.db.blocks() }))
+}
+
 /// `/status/tsdb`.
 pub(crate) async fn tsdb(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
     const MOST: usize = 10_000;
     let limit = match params.get("limit") {
         "" => 10,
         text => match text.parse::<usize>() {
-            Ok(0) | Err(_) => return Err(ApiError::parameter("limit", "limit must be a positive number")),
-            Ok(n) if n > MOST => return Err(ApiError::parameter("limit", format!("limit must not exceed {MOST}"))),
+            Ok(0) | Err(_) => return Err(ApiError::bad("limit must be a positive number")),
+            Ok(n) if n > MOST => return Err(ApiError::bad(format!("limit must not exceed {MOST}"))),
             Ok(n) => n,
         },
     };

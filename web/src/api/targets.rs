@@ -62,7 +62,8 @@ pub(crate) async fn targets(State(state): State<AppState>, params: Params) -> Re
     let (active, dropped) = match params.get("state").to_ascii_lowercase().as_str() {
         "active" => (true, false),
         "dropped" => (false, true),
-        _ => (true, true),
+        "" | "any" => (true, true),
+        _ => (false, false),
     };
     let pool = params.get("scrapePool");
     let wanted = |name: &str| pool.is_empty() || pool == name;
@@ -75,7 +76,8 @@ pub(crate) async fn targets(State(state): State<AppState>, params: Params) -> Re
         .filter(|t| dropped && wanted(&t.scrape_pool))
         .map(|t| json!({ "discoveredLabels": map(&t.discovered_labels), "scrapePool": t.scrape_pool }))
         .collect();
-    let counts: BTreeMap<_, _> = targets.dropped_counts.iter().filter(|(name, _)| dropped && wanted(name)).collect();
+    // Of all pools, whichever is asked for; absent when nobody asks for dropped targets.
+    let counts = dropped.then_some(&targets.dropped_counts);
     Ok(success(&json!({
         "activeTargets": active_targets,
         "droppedTargets": dropped_targets,
@@ -100,9 +102,39 @@ pub(crate) async fn pool_config(State(state): State<AppState>, params: Params) -
     }
 }
 
-/// `/rules`: none are evaluated yet.
-pub(crate) async fn rules() -> Response {
-    success(&json!({ "groups": [] }))
+/// `/rules`: none are evaluated yet. Parameters are checked all the same.
+pub(crate) async fn rules(params: Params) -> Result<Response, ApiError> {
+    match params.get("type").to_ascii_lowercase().as_str() {
+        "" | "alert" | "record" => {}
+        other => return Err(ApiError::parameter("type", format!("not supported value {other:?}"))),
+    }
+    let exclude = params.get("exclude_alerts");
+    if !matches!(
+        exclude,
+        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE" | "False"
+    ) {
+        let why = format!("error converting exclude_alerts: strconv.ParseBool: parsing {exclude:?}: invalid syntax");
+        return Err(ApiError::parameter("exclude_alerts", why));
+    }
+    let limit = params.get("group_limit");
+    match limit.parse::<i64>() {
+        _ if limit.is_empty() => {}
+        Ok(n) if n > 0 => {}
+        Ok(_) => return Err(ApiError::parameter("group_limit", "group_limit needs to be greater than 0")),
+        Err(_) => {
+            let why =
+                format!("group_limit needs to be a valid number: strconv.ParseInt: parsing {limit:?}: invalid syntax");
+            return Err(ApiError::parameter("group_limit", why));
+        }
+    }
+    if limit.is_empty() && !params.get("group_next_token").is_empty() {
+        let why = "group_limit needs to be present in order to paginate over the groups";
+        return Err(ApiError::parameter("group_next_token", why));
+    }
+    for text in params.all("match[]") {
+        query::parse_selector(text).map_err(|why| ApiError::bad(why.to_string()))?;
+    }
+    Ok(success(&json!({ "groups": [] })))
 }
 
 /// `/alerts`: none, for want of rules.

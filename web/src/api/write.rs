@@ -1,4 +1,4 @@
-//! `/write`: remote write 1.0, snappy-compressed protobuf.
+//! `/write`: remote write 1.0 and 2.0, snappy-compressed protobuf.
 //!
 //! The message is read in place, by hand: generated code takes three times as long (`docs/performance.md`). A series'
 //! labels are recognised by the hash of their bytes, so the labels of a known series are never taken apart.
@@ -6,22 +6,48 @@
 mod buffers;
 mod protobuf;
 mod request;
+mod request_v2;
 mod series_cache;
+mod sink;
+mod values;
 
 use std::fmt::Write as _;
 
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tsdb::{Committed, Refusal};
 
+use self::protobuf::Malformed;
+use self::sink::{Sink, Written};
 use super::labels::blocking;
 use super::{ApiError, no_content};
-use crate::state::AppState;
+use crate::state::{AppState, now};
 
 pub(crate) use buffers::Buffers;
+pub(crate) use request_v2::Families;
 pub(crate) use series_cache::SeriesCache;
+pub(crate) use sink::Tally;
+
+/// How often what the store had let go of is resolved again.
+const MAX_ROUNDS: usize = 3;
+
+/// A version of the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// `prometheus.WriteRequest`
+    V1,
+    /// `io.prometheus.write.v2.Request`
+    V2,
+}
+
+/// What became of a request.
+struct Outcome {
+    written: Written,
+    /// Status and text, unless all is stored.
+    refusal: Option<(StatusCode, String)>,
+}
 
 /// `/write`.
 pub(crate) async fn write(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
@@ -29,79 +55,168 @@ pub(crate) async fn write(State(state): State<AppState>, headers: HeaderMap, bod
         let hint = "remote write receiver is off; start the server with --web.enable-remote-write-receiver\n";
         return (StatusCode::NOT_FOUND, hint).into_response();
     }
-    if let Err(refusal) = check_headers(&headers) {
-        return refusal.into_response();
+    let version = match negotiate(&headers) {
+        Ok(version) => version,
+        Err(message) => return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{message}\n")).into_response(),
+    };
+    let outcome = match blocking(move || Ok(store(&state, version, &body))).await {
+        Ok(outcome) => outcome,
+        Err(error) => return ApiError::into_response(error),
+    };
+    let mut response = outcome.refusal.map_or_else(no_content, IntoResponse::into_response);
+    if version == Version::V2 {
+        let Written { samples, histograms, exemplars } = outcome.written;
+        for (name, count) in [
+            (HeaderName::from_static("x-prometheus-remote-write-samples-written"), samples),
+            (HeaderName::from_static("x-prometheus-remote-write-histograms-written"), histograms),
+            (HeaderName::from_static("x-prometheus-remote-write-exemplars-written"), exemplars),
+        ] {
+            response.headers_mut().insert(name, HeaderValue::from(count));
+        }
     }
-    match blocking(move || Ok(store(&state, &body))).await {
-        Ok(Ok(())) => no_content(),
-        Ok(Err(refusal)) => refusal.into_response(),
-        Err(error) => error.into_response(),
-    }
+    response
 }
 
-/// Only version 1.0 in snappy is spoken.
-fn check_headers(headers: &HeaderMap) -> Result<(), (StatusCode, String)> {
+/// Which version is spoken, as the headers say; else why it is not understood, in the words of Prometheus.
+fn negotiate(headers: &HeaderMap) -> Result<Version, String> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().trim();
-    let content_type = text(header::CONTENT_TYPE).to_ascii_lowercase();
-    let v2 = content_type.contains("proto=io.prometheus.write.v2.request");
-    let protobuf = content_type.is_empty() || content_type.starts_with("application/x-protobuf");
-    if v2 || !protobuf {
-        let message =
-            format!("content type {content_type:?} is not supported; send application/x-protobuf, version 1.0\n");
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    let content_type = text(header::CONTENT_TYPE);
+    let mut parts = content_type.split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default();
+    if !media.is_empty() && !media.eq_ignore_ascii_case("application/x-protobuf") {
+        return Err(format!(
+            "expected application/x-protobuf as the first (media) part, got {content_type} content-type"
+        ));
+    }
+    let mut version = Version::V1;
+    for part in parts {
+        let Some((name, value)) = part.split_once('=') else {
+            return Err(format!("expected parameters to be key-values, got {part} in {content_type} content-type"));
+        };
+        if name.eq_ignore_ascii_case("proto") {
+            version = match value {
+                "prometheus.WriteRequest" => Version::V1,
+                "io.prometheus.write.v2.Request" => Version::V2,
+                _ => {
+                    return Err(format!(
+                        "got {content_type} content type; unknown remote write protobuf message {value}, supported: \
+                         prometheus.WriteRequest, io.prometheus.write.v2.Request"
+                    ));
+                }
+            };
+        }
     }
     let encoding = text(header::CONTENT_ENCODING);
     if !encoding.is_empty() && !encoding.eq_ignore_ascii_case("snappy") {
-        let message = format!("content encoding {encoding:?} is not supported; send snappy\n");
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(format!(
+            "{encoding} encoding (compression) is not accepted by this server; only snappy is acceptable"
+        ));
     }
-    Ok(())
+    Ok(version)
+}
+
+impl Outcome {
+    /// Nothing is stored.
+    fn refused(status: StatusCode, message: impl std::fmt::Display) -> Self {
+        Self { written: Written::default(), refusal: Some((status, format!("{message}\n"))) }
+    }
 }
 
 /// Unpacks the request and commits it, whole.
-fn store(state: &AppState, body: &[u8]) -> Result<(), (StatusCode, String)> {
-    let bad = |message: String| (StatusCode::BAD_REQUEST, format!("{message}\n"));
-    let size = snap::raw::decompress_len(body).map_err(|e| bad(format!("snappy: {e}")))?;
+fn store(state: &AppState, version: Version, body: &[u8]) -> Outcome {
+    let bad = |why: &dyn std::fmt::Display| Outcome::refused(StatusCode::BAD_REQUEST, why);
+    let size = match snap::raw::decompress_len(body) {
+        Ok(size) => size,
+        Err(why) => return bad(&why),
+    };
     let limit = state.options.max_write_bytes;
     if size > limit {
-        return Err((StatusCode::PAYLOAD_TOO_LARGE, format!("request of {size} bytes is over the limit of {limit}\n")));
+        let message = format!("request of {size} bytes is over the limit of {limit}");
+        return Outcome::refused(StatusCode::PAYLOAD_TOO_LARGE, message);
     }
     let mut message = state.write_buffers.take();
     message.resize(size, 0);
-    snap::raw::Decoder::new().decompress(body, &mut message).map_err(|e| bad(format!("snappy: {e}")))?;
-    let (appender, skipped) = request::append(&state.db, &state.series, &message).map_err(|e| bad(e.to_string()))?;
+    let outcome = match snap::raw::Decoder::new().decompress(body, &mut message) {
+        Ok(_) => commit(state, version, &message),
+        Err(why) => bad(&why),
+    };
     state.write_buffers.give_back(message);
-    let committed = appender.commit().map_err(|error| {
-        tracing::warn!(%error, "a pushed request was not stored");
-        // The sender keeps it and tries again.
-        (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n"))
-    })?;
-    state.metrics.pushed(&committed, skipped.count);
-    if !committed.unknown.is_empty() {
-        state.series.forget(&committed.unknown);
+    outcome
+}
+
+/// Commits a message. Series that the store has let go of meanwhile are found anew and their samples committed after.
+fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
+    let now = now();
+    state.series.fit(state.db.series_count());
+    let mut total = Total::default();
+    for round in 0..MAX_ROUNDS {
+        let mut sink = Sink::new(state.db.appender(), now);
+        if let Err(why) = read(state, version, message, &mut sink, round > 0) {
+            return Outcome::refused(StatusCode::BAD_REQUEST, why);
+        }
+        let Sink { appender, tally, .. } = sink;
+        let committed = match appender.commit() {
+            Ok(committed) => committed,
+            Err(error) => {
+                tracing::warn!(%error, "a pushed request was not stored");
+                // The sender keeps it and tries again.
+                return Outcome::refused(StatusCode::SERVICE_UNAVAILABLE, error);
+            }
+        };
+        let last = committed.unknown.is_empty();
+        if !last {
+            state.series.forget(&committed.unknown);
+        }
+        if round == 0 {
+            total.tally = tally;
+        }
+        total.add(committed);
+        if last {
+            break;
+        }
     }
-    match complaint(&committed, &skipped) {
-        None => Ok(()),
-        Some(message) => Err(bad(message)),
+    state.metrics.pushed(&total.committed, &total.tally);
+    let refusal = complaint(&total).map(|message| (StatusCode::BAD_REQUEST, format!("{message}\n")));
+    Outcome { written: Written::new(&total.tally, &total.committed), refusal }
+}
+
+fn read(
+    state: &AppState,
+    version: Version,
+    message: &[u8],
+    sink: &mut Sink<'_>,
+    only_new: bool,
+) -> Result<(), Malformed> {
+    match version {
+        Version::V1 => request::read(sink, &state.series, message, only_new),
+        Version::V2 => request_v2::read(sink, &state.series, &state.families, message, only_new),
     }
 }
 
-/// Series that were not stored, and why the first was not.
+/// What came of all rounds of a request.
 #[derive(Debug, Default)]
-pub(crate) struct Skipped {
-    pub(crate) count: usize,
-    pub(crate) first: Option<String>,
+struct Total {
+    /// Of the whole request.
+    tally: Tally,
+    /// Of all rounds; what is unknown, of the last.
+    committed: Committed,
 }
 
-impl Skipped {
-    pub(crate) fn note(&mut self, why: impl FnOnce() -> String) {
-        self.count += 1;
-        self.first.get_or_insert_with(why);
+impl Total {
+    /// Adds a round; each but the first has read again what the one before it could not place.
+    fn add(&mut self, committed: Committed) {
+        let all = &mut self.committed;
+        all.appended += committed.appended;
+        all.known += committed.known;
+        all.out_of_order += committed.out_of_order;
+        all.duplicate += committed.duplicate;
+        all.unknown = committed.unknown;
+        all.first_refused = all.first_refused.or(committed.first_refused);
     }
 }
 
 /// What the sender must know: the rest is stored, and sending it again will not help.
-fn complaint(committed: &Committed, skipped: &Skipped) -> Option<String> {
+fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     let mut message = String::new();
     let mut part = |count: usize, what: &str| {
         if count > 0 {
@@ -110,28 +225,25 @@ fn complaint(committed: &Committed, skipped: &Skipped) -> Option<String> {
         }
     };
     part(committed.out_of_order, "out of order samples");
-    part(committed.duplicate, "samples with another value for a timestamp that is taken");
+    part(committed.too_old, "samples that are too old");
+    part(committed.duplicate, "duplicate samples, with another value for a timestamp that is taken");
+    part(tally.ahead, "samples out of bounds, too far in the future");
     part(committed.unknown.len(), "samples of series that went while they were written");
-    part(skipped.count, "series that cannot be stored");
+    part(tally.skipped, "series that cannot be stored");
     if message.is_empty() {
         return None;
     }
     if let Some((_, at, refusal)) = committed.first_refused {
         let why = match refusal {
             Refusal::OutOfOrder => "older than the last sample of its series",
+            Refusal::TooOld => "older than late samples may be",
             Refusal::Duplicate => "a duplicate with another value",
             Refusal::UnknownRef => "of a series that is gone",
         };
         write!(message, "; the first at {at}: {why}").expect("writing to a string does not fail");
     }
-    if let Some(first) = &skipped.first {
+    if let Some(first) = &tally.first_skipped {
         write!(message, "; the first series: {first}").expect("writing to a string does not fail");
     }
     Some(format!("refused: {message}; the {} other samples are stored", committed.appended + committed.known))
-}
-
-impl From<request::Malformed> for ApiError {
-    fn from(error: request::Malformed) -> Self {
-        Self::bad(error.to_string())
-    }
 }

@@ -61,7 +61,7 @@ fn lay_out(lines: &[Line], left_out: usize, options: &ChartOptions) -> Layout {
     let heights = heights(lines, options.kind);
     let (min, max) = bounds(lines, heights.as_deref(), options.kind);
     let legend = legend(lines, left_out, options);
-    let title_row = if options.title.is_empty() { 6 } else { TITLE_ROW };
+    let title_row = if options.title.is_empty() { 9 } else { TITLE_ROW };
     let legend_height = legend.rows * LEGEND_ROW + if legend.rows > 0 { 6 } else { 0 };
     let plot_height = options.height.saturating_sub(title_row + legend_height + TIME_ROW).max(20);
     let divisions = (plot_height / 45).clamp(2, 8) as usize;

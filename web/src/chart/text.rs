@@ -27,10 +27,25 @@ pub(super) fn style(size: u32, color: RGBColor, h: HPos, v: VPos) -> TextStyle<'
     TextStyle { font, color: color.to_backend_color(), pos: Pos::new(h, v) }
 }
 
-/// About how wide `text` is, in pixels: a little more than it is in most fonts.
+/// About how wide `text` is, in pixels: as in DejaVu Sans, the widest of the fonts in [`FAMILY`].
 pub(super) fn width_of(text: &str, size: u32) -> u32 {
-    let ems: f64 = text.chars().map(|c| if c.is_ascii() { 0.6 } else { 1.0 }).sum();
+    let ems: f64 = text.chars().map(ems).sum();
     (ems * f64::from(size)).ceil() as u32
+}
+
+/// The width of a character, in font sizes.
+const fn ems(c: char) -> f64 {
+    match c {
+        'i' | 'j' | 'l' | '\'' => 0.28,
+        'I' | ' ' | '.' | ',' | ':' | ';' | '|' | '!' | '-' | '/' => 0.34,
+        'f' | 't' | 'r' | '(' | ')' | '[' | ']' => 0.4,
+        's' | 'c' | 'z' | '_' | '*' | '"' | '?' => 0.53,
+        'm' | 'w' | 'M' | 'W' | '%' | '@' => 0.98,
+        '=' | '+' | '<' | '>' | '~' | '&' | 'O' | 'Q' | 'N' | 'D' | 'G' | 'H' | 'U' => 0.84,
+        'A'..='Z' => 0.7,
+        '\0'..='\x7f' => 0.64,
+        _ => 1.0,
+    }
 }
 
 /// `text` cut to about `width` pixels, without what XML cannot hold.

@@ -74,11 +74,31 @@ pub(crate) enum View {
     /// SVG.
     Gauge(String),
     /// Rows of cells, with the headings.
-    Table { columns: Vec<String>, rows: Vec<Vec<String>> },
+    Table { columns: Vec<String>, rows: Vec<Vec<Cell>> },
     /// There is nothing to show.
     Empty,
     /// Why it cannot be shown.
     Error(String),
+}
+
+/// A cell of a table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cell {
+    pub(crate) text: String,
+    /// Per cent of a whole, if the number is one.
+    pub(crate) part: Option<u64>,
+}
+
+impl Cell {
+    fn new(unit: Unit, value: f64) -> Self {
+        let part = match unit {
+            Unit::Ratio => Some(value * 100.0),
+            Unit::Percent => Some(value),
+            _ => None,
+        };
+        // The cast takes what is no number, or below zero, to zero.
+        Self { text: unit.format(value), part: part.map(|part| part.min(100.0) as u64) }
+    }
 }
 
 /// Rows of a table at the most.
@@ -207,17 +227,17 @@ async fn gauge_view(state: &AppState, panel: &Panel, exprs: &[String], slice: Sl
 /// A row per series name, a column per query.
 async fn table(state: &AppState, panel: &Panel, exprs: &[String], slice: Slice) -> Result<View, ApiError> {
     let answers = join_all(exprs.iter().map(|expr| latest(state, expr, slice))).await;
-    let mut rows: Vec<(String, Vec<String>)> = Vec::new();
+    let mut rows: Vec<(String, Vec<Cell>)> = Vec::new();
     for (column, answer) in answers.into_iter().enumerate() {
         let spec = &panel.queries[column];
         let (_, template) = spec.legend.split_once('|').unwrap_or(("", &spec.legend));
         for (labels, value) in answer? {
             let name = series_name(template, &labels);
             let at = rows.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
-                rows.push((name, vec![String::new(); exprs.len()]));
+                rows.push((name, vec![Cell::default(); exprs.len()]));
                 rows.len() - 1
             });
-            rows[at].1[column] = spec.unit.unwrap_or(panel.unit).format(value);
+            rows[at].1[column] = Cell::new(spec.unit.unwrap_or(panel.unit), value);
         }
     }
     if rows.is_empty() {
@@ -229,6 +249,8 @@ async fn table(state: &AppState, panel: &Panel, exprs: &[String], slice: Slice) 
         |spec: &super::model::Query| spec.legend.split_once('|').map_or("Value", |(heading, _)| heading).to_owned();
     let mut columns = vec![String::new()];
     columns.extend(panel.queries.iter().map(heading));
-    let rows = rows.into_iter().map(|(name, cells)| std::iter::once(name).chain(cells).collect()).collect();
+    let rows =
+        rows.into_iter().map(|(name, cells)| std::iter::once(Cell { text: name, part: None }).chain(cells).collect());
+    let rows = rows.collect();
     Ok(View::Table { columns, rows })
 }

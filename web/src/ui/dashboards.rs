@@ -124,7 +124,7 @@ async fn fill(page: &mut Page, state: &AppState, dashboard: &Dashboard, params: 
         "" => format_duration(default),
         text => text.to_owned(),
     };
-    let range = chosen("range", dashboard.range);
+    let range = chosen("range", shortened(state, dashboard.range).await);
     let refresh = chosen("refresh", dashboard.refresh);
     page.ranges = offered(&RANGES, &range);
     page.refreshes = offered(&REFRESHES, &refresh);
@@ -144,6 +144,21 @@ async fn fill(page: &mut Page, state: &AppState, dashboard: &Dashboard, params: 
     let variables = &page.variables;
     page.panels = join_all(dashboard.panels.iter().map(|panel| render(state, panel, variables, slice))).await;
     Ok(())
+}
+
+/// `range`, or while the store is younger than that, the shortest that the page offers and that shows all there is: a
+/// new server's charts are not empty but for their edge.
+async fn shortened(state: &AppState, range: Duration) -> Duration {
+    // Counting the store costs; a server that has run for so long has enough to show.
+    if u128::from(now().millis().abs_diff(state.started.millis())) >= range.as_millis() {
+        return range;
+    }
+    let state = state.clone();
+    let oldest = blocking(move || Ok(state.db.head_stats().min_time)).await;
+    let age = oldest.map_or(i64::MAX, |oldest| now().millis().saturating_sub(oldest.millis()));
+    let shows_all = |choice: &Duration| i64::try_from(choice.as_millis()).is_ok_and(|ms| ms >= age);
+    let mut offered = RANGES.iter().filter_map(|choice| parse_duration(choice));
+    offered.find(shows_all).map_or(range, |choice| choice.min(range))
 }
 
 /// The choices, with the chosen one marked, and added if it is none of them.

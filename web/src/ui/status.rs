@@ -22,7 +22,20 @@ struct Page {
 
 struct Table {
     heading: &'static str,
-    rows: Vec<(String, String)>,
+    rows: Vec<Row>,
+}
+
+struct Row {
+    name: String,
+    value: String,
+    /// Per cent of the largest value of the table, where values can be compared.
+    part: Option<u64>,
+}
+
+impl Row {
+    fn new(name: impl Into<String>, value: String) -> Self {
+        Self { name: name.into(), value, part: None }
+    }
 }
 
 /// `/config`.
@@ -42,7 +55,7 @@ pub(crate) async fn flags(
     headers: HeaderMap,
 ) -> Response {
     let frame = Frame::new(&state, &headers, "status", uri.to_string());
-    let rows = state.server.flags().into_iter().map(|(name, value)| (format!("--{name}"), value)).collect();
+    let rows = state.server.flags().into_iter().map(|(name, value)| Row::new(format!("--{name}"), value)).collect();
     html(
         StatusCode::OK,
         &Page { frame, title: "Flags", text: String::new(), tables: vec![Table { heading: "", rows }] },
@@ -60,29 +73,34 @@ pub(crate) async fn tsdb(State(state): State<AppState>, OriginalUri(uri): Origin
     let number = |n: u64| Unit::Number.format(n as f64);
     let bytes = |n: u64| Unit::Bytes.format(n as f64);
     let head = vec![
-        ("Series in memory".to_owned(), number(stats.series)),
-        ("Chunks".to_owned(), number(stats.chunks)),
-        ("Bytes of chunks".to_owned(), bytes(stats.chunk_bytes)),
-        ("Bytes of index".to_owned(), bytes(stats.index_bytes)),
-        ("Distinct label names and values".to_owned(), number(stats.symbols)),
-        ("Label pairs".to_owned(), number(most.label_pairs)),
-        ("Write-ahead log".to_owned(), bytes(stats.wal_bytes)),
-        ("Samples taken in since start".to_owned(), number(stats.commits.appended)),
+        Row::new("Series in memory", number(stats.series)),
+        Row::new("Chunks", number(stats.chunks)),
+        Row::new("Bytes of chunks", bytes(stats.chunk_bytes)),
+        Row::new("Bytes of index", bytes(stats.index_bytes)),
+        Row::new("Distinct label names and values", number(stats.symbols)),
+        Row::new("Label pairs", number(most.label_pairs)),
+        Row::new("Write-ahead log", bytes(stats.wal_bytes)),
+        Row::new("Samples taken in since start", number(stats.commits.appended)),
     ];
-    let list = |heading, rows: Vec<(String, u64)>, format: fn(Unit, f64) -> String, unit: Unit| Table {
-        heading,
-        rows: rows.into_iter().map(|(name, n)| (name, format(unit, n as f64))).collect(),
+    let list = |heading, rows: Vec<(String, u64)>, unit: Unit| {
+        let largest = rows.iter().map(|(_, n)| *n).max().unwrap_or(0).max(1);
+        let row = |(name, n): (String, u64)| Row {
+            name,
+            value: unit.format(n as f64),
+            part: Some(n.saturating_mul(100) / largest),
+        };
+        Table { heading, rows: rows.into_iter().map(row).collect() }
     };
     let mut tables = vec![
         Table { heading: "Head", rows: head },
-        list("Series by metric name", most.series_by_metric, Unit::format, Unit::Number),
-        list("Values by label name", most.values_by_label, Unit::format, Unit::Number),
-        list("Bytes by label name", most.bytes_by_label, Unit::format, Unit::Bytes),
-        list("Series by label pair", most.series_by_pair, Unit::format, Unit::Number),
+        list("Series by metric name", most.series_by_metric, Unit::Number),
+        list("Values by label name", most.values_by_label, Unit::Number),
+        list("Bytes by label name", most.bytes_by_label, Unit::Bytes),
+        list("Series by label pair", most.series_by_pair, Unit::Number),
     ];
     let damage = &state.db.recovery().damage;
     if !damage.is_empty() {
-        let rows = damage.iter().map(|what| (what.clone(), String::new())).collect();
+        let rows = damage.iter().map(|what| Row::new(what.clone(), String::new())).collect();
         tables.insert(0, Table { heading: "Found damaged at start", rows });
     }
     let frame = Frame::new(&state, &headers, "status", uri.to_string());

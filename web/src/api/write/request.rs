@@ -1,42 +1,33 @@
 //! `prometheus.WriteRequest`, version 1.0.
 
-use tsdb::{
-    AppendError, Appender, CounterResetHint, Db, FloatHistogram, Histogram, HistogramValue, Labels, METRIC_NAME,
-    Metadata, MetricKind, SeriesRef, Span, Timestamp,
-};
+use tsdb::{Labels, METRIC_NAME, Metadata, SeriesRef, Timestamp};
 
-use super::Skipped;
-pub(crate) use super::protobuf::Malformed;
-use super::protobuf::{Field, Fields, doubles, varints, zigzag};
+use super::protobuf::{Field, Fields, Malformed};
 use super::series_cache::{Lookup, SeriesCache};
+use super::sink::Sink;
+use super::values::{exemplar, float, histogram, metric_kind};
 
-/// Puts all samples of `message` into an appender.
-pub(crate) fn append<'d>(
-    db: &'d Db,
-    cache: &SeriesCache,
-    message: &[u8],
-) -> Result<(Appender<'d>, Skipped), Malformed> {
-    let mut appender = db.appender();
-    let mut skipped = Skipped::default();
+/// Puts all samples of `message` into `sink`; with `only_new` those of series only that `cache` does not know.
+pub(super) fn read(sink: &mut Sink<'_>, cache: &SeriesCache, message: &[u8], only_new: bool) -> Result<(), Malformed> {
     let mut fields = Fields::new(message, 0);
     let mut cache = cache.lookup();
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Bytes(bytes, base)) => append_series(&mut appender, &mut cache, bytes, base, &mut skipped)?,
-            (3, Field::Bytes(bytes, base)) => append_metadata(&mut appender, bytes, base)?,
+            (1, Field::Bytes(bytes, base)) => read_series(sink, &mut cache, bytes, base, only_new)?,
+            (3, Field::Bytes(bytes, base)) => read_metadata(sink, bytes, base)?,
             _ => {}
         }
     }
-    Ok((appender, skipped))
+    Ok(())
 }
 
 /// `prometheus.TimeSeries`.
-fn append_series(
-    appender: &mut Appender<'_>,
+fn read_series(
+    sink: &mut Sink<'_>,
     cache: &mut Lookup<'_>,
     bytes: &[u8],
     base: usize,
-    skipped: &mut Skipped,
+    only_new: bool,
 ) -> Result<(), Malformed> {
     let end = labels_end(bytes);
     let (labels, rest) = bytes.split_at(end);
@@ -53,23 +44,41 @@ fn append_series(
                 from = fields.position();
             }
         }
-        return append_series(appender, cache, &sorted, base, skipped);
+        return read_series(sink, cache, &sorted, base, only_new);
     }
     let hash = cache.hash(labels);
     let series = match cache.get(hash) {
+        Some(_) if only_new => return Ok(()),
         Some(series) => series,
-        None => match resolve(appender, labels, base)? {
+        None => match resolve(sink, labels, base)? {
             Ok(series) => {
                 cache.insert(hash, series);
                 series
             }
             Err(why) => {
-                skipped.note(|| why);
+                if !only_new {
+                    sink.skip(|| why);
+                }
                 return Ok(());
             }
         },
     };
-    append_samples(appender, series, rest, base + end, skipped)
+    let mut fields = Fields::new(rest, base + end);
+    while let Some((number, field)) = fields.next()? {
+        match (number, field) {
+            (2, Field::Bytes(bytes, base)) => {
+                let sample = float(bytes, base)?;
+                sink.float(series, Timestamp::from_millis(sample.at_ms), None, sample.value);
+            }
+            (3, Field::Bytes(bytes, base)) => sink.exemplar(series, exemplar(bytes, base)?),
+            (4, Field::Bytes(bytes, base)) => {
+                let sample = histogram(bytes, base)?;
+                sink.histogram(series, Timestamp::from_millis(sample.at_ms), None, sample.value);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Where the labels that a time series begins with end.
@@ -116,7 +125,7 @@ fn has_labels(rest: &[u8], base: usize) -> Result<bool, Malformed> {
 }
 
 /// Finds or makes the series with these labels; why not, if it cannot be.
-fn resolve(appender: &Appender<'_>, labels: &[u8], base: usize) -> Result<Result<SeriesRef, String>, Malformed> {
+fn resolve(sink: &Sink<'_>, labels: &[u8], base: usize) -> Result<Result<SeriesRef, String>, Malformed> {
     let mut pairs = Vec::with_capacity(16);
     let mut fields = Fields::new(labels, base);
     while let Some((number, field)) = fields.next()? {
@@ -124,7 +133,7 @@ fn resolve(appender: &Appender<'_>, labels: &[u8], base: usize) -> Result<Result
             pairs.push(label(bytes, base)?);
         }
     }
-    Ok(check(pairs).and_then(|labels| appender.series(&labels).map_err(|why: AppendError| format!("{labels}: {why}"))))
+    Ok(check(pairs).and_then(|labels| sink.series(&labels)))
 }
 
 /// Name and value of a label.
@@ -145,7 +154,7 @@ fn label(bytes: &[u8], base: usize) -> Result<(&str, &str), Malformed> {
 }
 
 /// The labels as a set, if they make one that names a metric.
-fn check(mut pairs: Vec<(&str, &str)>) -> Result<Labels, String> {
+pub(super) fn check(mut pairs: Vec<(&str, &str)>) -> Result<Labels, String> {
     pairs.retain(|(_, value)| !value.is_empty());
     if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
         pairs.sort_unstable_by_key(|(name, _)| *name);
@@ -163,134 +172,13 @@ fn check(mut pairs: Vec<(&str, &str)>) -> Result<Labels, String> {
     Ok(labels)
 }
 
-/// The samples and histograms of a time series.
-fn append_samples(
-    appender: &mut Appender<'_>,
-    series: SeriesRef,
-    bytes: &[u8],
-    base: usize,
-    skipped: &mut Skipped,
-) -> Result<(), Malformed> {
-    let mut fields = Fields::new(bytes, base);
-    while let Some((number, field)) = fields.next()? {
-        match (number, field) {
-            (2, Field::Bytes(bytes, base)) => {
-                let (value, at) = sample(bytes, base)?;
-                appender.append_at(series, Timestamp::from_millis(at), None, value);
-            }
-            (4, Field::Bytes(bytes, base)) => {
-                let (at, histogram) = histogram(bytes, base)?;
-                if let Err(why) = appender.append_histogram(series, Some(at), None, histogram) {
-                    skipped.note(|| why.to_string());
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// `prometheus.Sample`: value and time.
-#[inline]
-fn sample(bytes: &[u8], base: usize) -> Result<(f64, i64), Malformed> {
-    let (mut value, mut at) = (0.0, 0);
-    let mut fields = Fields::new(bytes, base);
-    while let Some((number, field)) = fields.next()? {
-        match (number, field) {
-            (1, Field::Fixed64(bits)) => value = f64::from_bits(bits),
-            (2, Field::Varint(ms)) => at = ms as i64,
-            _ => {}
-        }
-    }
-    Ok((value, at))
-}
-
-/// `prometheus.Histogram`.
-fn histogram(bytes: &[u8], base: usize) -> Result<(Timestamp, HistogramValue), Malformed> {
-    let mut at = Timestamp::from_millis(0);
-    let mut float = false;
-    // Both kinds are filled; which one it is shows by the kind of its count.
-    let (mut h, mut f) = (Histogram::default(), FloatHistogram::default());
-    let mut fields = Fields::new(bytes, base);
-    while let Some((number, field)) = fields.next()? {
-        match (number, field) {
-            (1, Field::Varint(n)) => h.count = n,
-            (2, Field::Fixed64(bits)) => (float, f.count) = (true, f64::from_bits(bits)),
-            (3, Field::Fixed64(bits)) => h.sum = f64::from_bits(bits),
-            (4, Field::Varint(n)) => h.schema = zigzag(n) as i32,
-            (5, Field::Fixed64(bits)) => h.zero_threshold = f64::from_bits(bits),
-            (6, Field::Varint(n)) => h.zero_count = n,
-            (7, Field::Fixed64(bits)) => f.zero_count = f64::from_bits(bits),
-            (8, Field::Bytes(bytes, base)) => h.negative_spans.push(span(bytes, base)?),
-            (9, field) => varints(field, |n| h.negative_buckets.push(zigzag(n)))?,
-            (10, field) => doubles(field, |n| f.negative_buckets.push(n))?,
-            (11, Field::Bytes(bytes, base)) => h.positive_spans.push(span(bytes, base)?),
-            (12, field) => varints(field, |n| h.positive_buckets.push(zigzag(n)))?,
-            (13, field) => doubles(field, |n| f.positive_buckets.push(n))?,
-            (14, Field::Varint(n)) => {
-                h.counter_reset_hint = match n {
-                    1 => CounterResetHint::Reset,
-                    2 => CounterResetHint::NotReset,
-                    3 => CounterResetHint::Gauge,
-                    _ => CounterResetHint::Unknown,
-                };
-            }
-            (15, Field::Varint(ms)) => at = Timestamp::from_millis(ms as i64),
-            (16, field) => doubles(field, |n| h.custom_values.push(n))?,
-            _ => {}
-        }
-    }
-    let value = if float {
-        HistogramValue::Float(FloatHistogram {
-            counter_reset_hint: h.counter_reset_hint,
-            schema: h.schema,
-            zero_threshold: h.zero_threshold,
-            sum: h.sum,
-            positive_spans: h.positive_spans,
-            negative_spans: h.negative_spans,
-            custom_values: h.custom_values,
-            ..f
-        })
-    } else {
-        HistogramValue::Integer(h)
-    };
-    Ok((at, value))
-}
-
-/// `prometheus.BucketSpan`.
-fn span(bytes: &[u8], base: usize) -> Result<Span, Malformed> {
-    let mut span = Span { offset: 0, length: 0 };
-    let mut fields = Fields::new(bytes, base);
-    while let Some((number, field)) = fields.next()? {
-        match (number, field) {
-            (1, Field::Varint(n)) => span.offset = zigzag(n) as i32,
-            (2, Field::Varint(n)) => {
-                span.length = u32::try_from(n).map_err(|_| fields.malformed("bucket span too long"))?;
-            }
-            _ => {}
-        }
-    }
-    Ok(span)
-}
-
 /// `prometheus.MetricMetadata`.
-fn append_metadata(appender: &mut Appender<'_>, bytes: &[u8], base: usize) -> Result<(), Malformed> {
+fn read_metadata(sink: &mut Sink<'_>, bytes: &[u8], base: usize) -> Result<(), Malformed> {
     let (mut metadata, mut family) = (Metadata::default(), "");
     let mut fields = Fields::new(bytes, base);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Varint(n)) => {
-                metadata.kind = match n {
-                    1 => MetricKind::Counter,
-                    2 => MetricKind::Gauge,
-                    3 => MetricKind::Histogram,
-                    4 => MetricKind::GaugeHistogram,
-                    5 => MetricKind::Summary,
-                    6 => MetricKind::Info,
-                    7 => MetricKind::StateSet,
-                    _ => MetricKind::Unknown,
-                };
-            }
+            (1, Field::Varint(n)) => metadata.kind = metric_kind(n),
             (number @ (2 | 4 | 5), Field::Bytes(bytes, base)) => {
                 let text = std::str::from_utf8(bytes);
                 let text = text.map_err(|_| Malformed { offset: base, what: "text is not UTF-8" })?;
@@ -304,7 +192,7 @@ fn append_metadata(appender: &mut Appender<'_>, bytes: &[u8], base: usize) -> Re
         }
     }
     if !family.is_empty() {
-        appender.metadata(family, metadata);
+        sink.appender.metadata(family, metadata);
     }
     Ok(())
 }

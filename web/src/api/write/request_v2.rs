@@ -1,0 +1,247 @@
+//! `io.prometheus.write.v2.Request`: every text is there once, series refer to it by number.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tsdb::{Metadata, MetricKind, SeriesRef, Timestamp};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::protobuf::{Field, Fields, Malformed, varints};
+use super::request::check;
+use super::series_cache::{Lookup, SeriesCache};
+use super::sink::Sink;
+use super::values::{exemplar, float, histogram, metric_kind};
+
+/// Texts of a request at the most: 48 bytes of memory each.
+const MAX_SYMBOLS: usize = 4 << 20;
+
+/// Metric families whose metadata are remembered, 8 bytes and their name each.
+const MAX_FAMILIES: usize = 1 << 16;
+
+/// The metadata that families came with last: they come with every series of every request, and rarely change.
+#[derive(Debug, Default)]
+pub(crate) struct Families(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known(HashMap<String, u64>);
+
+/// Puts all samples of `message` into `sink`; with `only_new` those of series only that `cache` does not know.
+pub(super) fn read(
+    sink: &mut Sink<'_>,
+    cache: &SeriesCache,
+    families: &Families,
+    message: &[u8],
+    only_new: bool,
+) -> Result<(), Malformed> {
+    let mut cache = cache.lookup();
+    let symbols = Symbols::read(message, &cache)?;
+    let families = families.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut reader = Reader { sink, cache: &mut cache, symbols, families, only_new, refs: Vec::new(), key: Vec::new() };
+    let mut fields = Fields::new(message, 0);
+    while let Some((number, field)) = fields.next()? {
+        if let (5, Field::Bytes(bytes, base)) = (number, field) {
+            reader.series(bytes, base)?;
+        }
+    }
+    Ok(())
+}
+
+/// The texts of a request, with the hash of each.
+struct Symbols<'m> {
+    texts: Vec<&'m str>,
+    hashes: Vec<[u64; 2]>,
+}
+
+impl<'m> Symbols<'m> {
+    fn read(message: &'m [u8], cache: &Lookup<'_>) -> Result<Self, Malformed> {
+        let (mut texts, mut hashes) = (Vec::new(), Vec::new());
+        let mut fields = Fields::new(message, 0);
+        while let Some((number, field)) = fields.next()? {
+            if let (4, Field::Bytes(bytes, base)) = (number, field) {
+                if texts.len() == MAX_SYMBOLS {
+                    return Err(Malformed { offset: base, what: "too many symbols" });
+                }
+                let text = std::str::from_utf8(bytes);
+                texts.push(text.map_err(|_| Malformed { offset: base, what: "text is not UTF-8" })?);
+                hashes.push(cache.hash(bytes));
+            }
+        }
+        Ok(Self { texts, hashes })
+    }
+
+    /// The text of a number; empty if there is none.
+    fn text(&self, number: u32) -> &'m str {
+        self.texts.get(number as usize).copied().unwrap_or_default()
+    }
+}
+
+struct Reader<'r, 'd, 'c, 'm> {
+    sink: &'r mut Sink<'d>,
+    cache: &'r mut Lookup<'c>,
+    symbols: Symbols<'m>,
+    families: MutexGuard<'r, Known>,
+    only_new: bool,
+    /// The labels of the series at hand: numbers of names and values in turn.
+    refs: Vec<u32>,
+    /// Their hashes, one after the other: what the series is known by from one request to the next.
+    key: Vec<u8>,
+}
+
+impl Reader<'_, '_, '_, '_> {
+    /// `TimeSeries`.
+    fn series(&mut self, bytes: &[u8], base: usize) -> Result<(), Malformed> {
+        self.refs.clear();
+        let (mut created_ms, mut samples, mut metadata) = (0, 0, None);
+        let mut fields = Fields::new(bytes, base);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, field) => varints(field, |n| self.refs.push(u32::try_from(n).unwrap_or(u32::MAX)))?,
+                (2 | 3, Field::Bytes(..)) => samples += 1,
+                (5, Field::Bytes(bytes, base)) => metadata = Some(self.metadata(bytes, base)?),
+                (6, Field::Varint(ms)) => created_ms = ms as i64,
+                _ => {}
+            }
+        }
+        let series = match self.resolve(samples) {
+            Ok(Some(series)) => series,
+            Ok(None) => return Ok(()),
+            Err(why) => {
+                if !self.only_new {
+                    self.sink.skip(|| why);
+                }
+                return Ok(());
+            }
+        };
+        if let Some(metadata) = metadata {
+            self.describe(metadata);
+        }
+        let mut fields = Fields::new(bytes, base);
+        while let Some((number, field)) = fields.next()? {
+            let Field::Bytes(bytes, base) = field else { continue };
+            match number {
+                2 => {
+                    let sample = float(bytes, base)?;
+                    let start = start(sample.start_ms, created_ms);
+                    self.sink.float(series, Timestamp::from_millis(sample.at_ms), start, sample.value);
+                }
+                3 => {
+                    let sample = histogram(bytes, base)?;
+                    let start = start(sample.start_ms, created_ms);
+                    self.sink.histogram(series, Timestamp::from_millis(sample.at_ms), start, sample.value);
+                }
+                4 => self.sink.exemplar(series, exemplar(bytes, base)?),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The series of the labels in `refs`, which has this many samples; `None` if it is to be left alone.
+    fn resolve(&mut self, samples: usize) -> Result<Option<SeriesRef>, String> {
+        self.key.clear();
+        let known = self.refs.len().is_multiple_of(2)
+            && self.refs.iter().all(|&number| {
+                self.symbols.hashes.get(number as usize).is_some_and(|hash| {
+                    hash.iter().for_each(|half| self.key.extend_from_slice(&half.to_le_bytes()));
+                    true
+                })
+            });
+        if !known {
+            return Err("labels that refer to symbols that are not there".into());
+        }
+        let hash = self.cache.hash(&self.key);
+        match self.cache.get(hash) {
+            Some(_) if self.only_new => return Ok(None),
+            Some(series) if samples > 0 => return Ok(Some(series)),
+            _ => {}
+        }
+        let pairs = self.refs.chunks_exact(2).map(|pair| (self.symbols.text(pair[0]), self.symbols.text(pair[1])));
+        let labels = check(pairs.collect())?;
+        if samples == 0 {
+            return Err(format!("{labels}: there is no sample and no histogram"));
+        }
+        let series = self.sink.series(&labels)?;
+        self.cache.insert(hash, series);
+        Ok(Some(series))
+    }
+
+    /// `Metadata`: type, help, unit.
+    fn metadata(&self, bytes: &[u8], base: usize) -> Result<(MetricKind, u32, u32), Malformed> {
+        let (mut kind, mut help, mut unit) = (MetricKind::Unknown, 0, 0);
+        let mut fields = Fields::new(bytes, base);
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Varint(n)) => kind = metric_kind(n),
+                (3, Field::Varint(n)) => help = u32::try_from(n).unwrap_or(u32::MAX),
+                (4, Field::Varint(n)) => unit = u32::try_from(n).unwrap_or(u32::MAX),
+                _ => {}
+            }
+        }
+        Ok((kind, help, unit))
+    }
+
+    /// Keeps what the series at hand says of its family, if it says anything new.
+    fn describe(&mut self, (kind, help, unit): (MetricKind, u32, u32)) {
+        let (help, unit) = (self.symbols.text(help), self.symbols.text(unit));
+        if kind == MetricKind::Unknown && help.is_empty() && unit.is_empty() {
+            return;
+        }
+        let mut labels = self.refs.chunks_exact(2);
+        let Some(name) = labels.find(|pair| self.symbols.text(pair[0]) == tsdb::METRIC_NAME) else { return };
+        let family = family(self.symbols.text(name[1]), kind);
+        if self.families.changed(family, kind, help, unit) {
+            self.sink.appender.metadata(family, Metadata { kind, help: help.to_owned(), unit: unit.to_owned() });
+        }
+    }
+}
+
+/// When a count began: as its sample says, else as its series does.
+fn start(sample_ms: i64, series_ms: i64) -> Option<Timestamp> {
+    [sample_ms, series_ms].into_iter().find(|&ms| ms != 0).map(Timestamp::from_millis)
+}
+
+/// The family that a series of this name belongs to.
+fn family(name: &str, kind: MetricKind) -> &str {
+    let suffixes: &[&str] = match kind {
+        MetricKind::Histogram | MetricKind::GaugeHistogram => &["_bucket", "_count", "_sum"],
+        MetricKind::Summary => &["_count", "_sum"],
+        _ => &[],
+    };
+    suffixes.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+impl Known {
+    /// Whether this is not what was said of `family` the last time; it is from now on.
+    fn changed(&mut self, family: &str, kind: MetricKind, help: &str, unit: &str) -> bool {
+        let hash = xxh3_64(help.as_bytes()) ^ xxh3_64(unit.as_bytes()).rotate_left(1);
+        let hash = hash.wrapping_add(kind as u64);
+        if let Some(old) = self.0.get_mut(family) {
+            return std::mem::replace(old, hash) != hash;
+        }
+        if self.0.len() >= MAX_FAMILIES {
+            self.0.clear();
+        }
+        self.0.insert(family.to_owned(), hash);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn series_belong_to_families() {
+        assert_eq!(family("x_bucket", MetricKind::Histogram), "x");
+        assert_eq!(family("x_sum", MetricKind::Summary), "x");
+        assert_eq!(family("x_total", MetricKind::Counter), "x_total");
+        assert_eq!(family("x_count", MetricKind::Gauge), "x_count");
+    }
+
+    #[test]
+    fn metadata_are_news_once() {
+        let mut known = Known::default();
+        let news = ["a", "a", "b", "a"].map(|help| known.changed("x", MetricKind::Counter, help, ""));
+        assert_eq!(news, [true, false, true, true]);
+    }
+}
