@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::process;
+
 /// A Prometheus-compatible metrics server: scrapes targets, keeps their samples, answers PromQL, draws the answers.
 ///
 /// Without flags it listens on 127.0.0.1:9090, stores in ./data and scrapes itself and this machine every 5 s.
@@ -31,9 +33,22 @@ pub(crate) struct Flags {
     #[arg(long = "storage.wal-sync", value_name = "WHEN", default_value = "1s")]
     pub(crate) wal_sync: WalSync,
 
-    /// Series that may be in memory; 0 for no limit.
-    #[arg(long = "storage.max-series", value_name = "N", default_value_t = 0)]
-    pub(crate) max_series: u64,
+    /// Series that may be in memory; 0 for no limit. When they are reached, known series go on and new ones are refused.
+    /// [default: one for each KiB of half of the machine's memory]
+    #[arg(long = "storage.max-series", value_name = "N")]
+    pub(crate) max_series: Option<u64>,
+
+    /// How long samples are kept; 0 for ever. Where neither this nor the size is said here or in the configuration: 15d.
+    #[arg(long = "storage.tsdb.retention.time", visible_alias = "storage.tsdb.retention", value_name = "DURATION", value_parser = duration)]
+    pub(crate) retention_time: Option<Duration>,
+
+    /// Bytes that the data may take, the write-ahead log included; beyond, the oldest blocks go. 0 for no limit.
+    #[arg(long = "storage.tsdb.retention.size", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) retention_bytes: Option<u64>,
+
+    /// Allow deleting series and making snapshots over HTTP: /api/v1/admin/tsdb.
+    #[arg(long = "web.enable-admin-api", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    pub(crate) enable_admin_api: bool,
 
     /// Accept remote write requests on /api/v1/write.
     #[arg(long = "web.enable-remote-write-receiver", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
@@ -178,7 +193,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Flags of Prometheus that have no effect here, and whether a value follows.
-const WITHOUT_EFFECT: [(&str, bool); 38] = [
+const WITHOUT_EFFECT: [(&str, bool); 35] = [
     ("alertmanager.notification-batch-size", true),
     ("alertmanager.notification-queue-capacity", true),
     ("alertmanager.drain-notification-queue-on-shutdown", false),
@@ -206,8 +221,6 @@ const WITHOUT_EFFECT: [(&str, bool); 38] = [
     ("storage.tsdb.max-block-duration", true),
     ("storage.tsdb.min-block-duration", true),
     ("storage.tsdb.no-lockfile", false),
-    ("storage.tsdb.retention.size", true),
-    ("storage.tsdb.retention.time", true),
     ("storage.tsdb.samples-per-chunk", true),
     ("storage.tsdb.wal-compression", false),
     ("storage.tsdb.wal-compression-type", true),
@@ -215,7 +228,6 @@ const WITHOUT_EFFECT: [(&str, bool); 38] = [
     ("web.config.file", true),
     ("web.console.libraries", true),
     ("web.console.templates", true),
-    ("web.enable-admin-api", false),
     ("web.max-connections", true),
 ];
 
@@ -296,12 +308,17 @@ impl Flags {
             ("query.max-memory", self.query_memory.to_string()),
             ("query.max-samples", self.query_samples.to_string()),
             ("query.timeout", duration(self.query_timeout)),
-            ("storage.max-series", self.max_series.to_string()),
+            ("storage.max-series", self.max_series.unwrap_or_else(process::default_max_series).to_string()),
             ("storage.tsdb.path", self.data.display().to_string()),
+            ("storage.tsdb.retention.size", format!("{}B", self.retention_bytes.unwrap_or(0))),
+            ("storage.tsdb.retention.time", duration(self.retention_time.unwrap_or(Duration::ZERO))),
+            // What Thanos asks for.
+            ("storage.tsdb.max-block-duration", "2h".into()),
+            ("storage.tsdb.min-block-duration", "2h".into()),
             ("storage.wal-sync", sync),
             ("web.cors.origin", self.cors_origin.clone()),
             ("web.dashboards", text(&self.dashboards)),
-            ("web.enable-admin-api", "false".into()),
+            ("web.enable-admin-api", self.enable_admin_api.to_string()),
             ("web.enable-lifecycle", self.enable_lifecycle.to_string()),
             ("web.enable-remote-write-receiver", self.enable_remote_write.to_string()),
             ("web.external-url", self.external_url.clone()),
@@ -315,7 +332,8 @@ impl Flags {
 }
 
 fn known(command: &clap::Command, name: &str) -> bool {
-    matches!(name, "help" | "version") || command.get_arguments().any(|arg| arg.get_long() == Some(name))
+    matches!(name, "help" | "version")
+        || command.get_arguments().any(|arg| arg.get_long_and_visible_aliases().is_some_and(|all| all.contains(&name)))
 }
 
 fn is_switch(command: &clap::Command, name: &str) -> bool {
@@ -353,7 +371,8 @@ mod tests {
         assert_eq!(flags.data, PathBuf::from("/data"));
         assert_eq!((flags.enable_lifecycle, flags.enable_remote_write), (true, false));
         assert_eq!(flags.query_timeout, Duration::from_secs(90));
-        assert_eq!(left_out.without_effect, ["--storage.tsdb.retention.time", "--web.console.libraries"]);
+        assert_eq!(flags.retention_time, Some(Duration::from_secs(15 * 86_400)));
+        assert_eq!(left_out.without_effect, ["--web.console.libraries"]);
         assert!(left_out.unknown.is_empty());
     }
 

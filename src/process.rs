@@ -18,6 +18,19 @@ pub(crate) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+/// Series that fit half of the memory there is, at 1 KiB each: about twice what a series with a few hours of samples
+/// takes. No limit where the memory is not known.
+pub(crate) fn default_max_series() -> u64 {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let group = group.and_then(|text| text.trim().parse::<u64>().ok()).map(|bytes| bytes >> 10);
+    machine.into_iter().chain(group).min().map_or(0, |kib| kib / 2)
+}
+
 /// Appends the metrics in the classic text format. What cannot be read is left out.
 pub(crate) fn metrics(out: &mut String) {
     let Some(numbers) = read() else { return };

@@ -20,10 +20,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tsdb::{Db, DiskFs, Fs, SyncPolicy, Timestamp};
+use tsdb::{Db, DiskFs, Fs, Retention, SyncPolicy, Timestamp};
 use web::AppState;
 
-use crate::config::Config;
+use crate::config::{Config, Storage};
 use crate::flags::{Flags, WalSync};
 use crate::process;
 use server::ServerInfo;
@@ -88,12 +88,19 @@ async fn run(flags: Flags) -> Result<(), StartError> {
             }
         });
     }
-    let db = open_store(&flags).await?;
+    let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
+    let db = open_store(&flags, storage).await?;
     let engine = Arc::new(Engine::new(engine_options(&flags, config.as_ref(), features), monotonic));
     let manager = Arc::new(ScrapeManager::new(Arc::clone(&db), Clock::system(), seed(&flags)));
     let (quit, mut quits) = watch::channel(false);
-    let info =
-        Arc::new(ServerInfo::new(Arc::clone(&manager), &flags, external_url.as_deref(), quit, bound.first().copied()));
+    let info = Arc::new(ServerInfo::new(
+        Arc::clone(&db),
+        Arc::clone(&manager),
+        &flags,
+        external_url.as_deref(),
+        quit,
+        bound.first().copied(),
+    ));
     info.apply(config).await.map_err(StartError)?;
     let options = web_options(&flags, prefix.clone());
     let state = AppState::new(Arc::clone(&db), engine, Arc::<ServerInfo>::clone(&info), options, Clock::system().now())
@@ -168,14 +175,33 @@ fn starting() -> Router {
     })
 }
 
+/// How long samples are kept, by the configuration, else the flags, else 15 days; and how late they may come.
+fn kept(flags: &Flags, storage: Storage) -> (Retention, Duration) {
+    const DEFAULT: Duration = Duration::from_secs(15 * 86_400);
+    let max_bytes = storage.retention_bytes.or(flags.retention_bytes).filter(|&bytes| bytes > 0);
+    let time = storage.retention_time.or(flags.retention_time).or(max_bytes.is_none().then_some(DEFAULT));
+    let retention_ms = time.filter(|time| !time.is_zero()).map(|time| time.as_millis() as i64);
+    let late_window = storage.late_window.unwrap_or_else(|| tsdb::Options::default().late_window);
+    (Retention { retention_ms, max_bytes }, late_window)
+}
+
 /// Opens the store and says what recovery found.
-async fn open_store(flags: &Flags) -> Result<Arc<Db>, StartError> {
+async fn open_store(flags: &Flags, storage: Storage) -> Result<Arc<Db>, StartError> {
     let sync = match flags.wal_sync {
         WalSync::Commit => SyncPolicy::EveryCommit,
         WalSync::Every(every) => SyncPolicy::Interval(every),
         WalSync::Never => SyncPolicy::Never,
     };
-    let options = tsdb::Options { sync, max_series: flags.max_series, ..tsdb::Options::default() };
+    let defaults = tsdb::Options::default();
+    let (retention, late_window) = kept(flags, storage);
+    let options = tsdb::Options {
+        sync,
+        max_series: flags.max_series.unwrap_or_else(process::default_max_series),
+        late_window,
+        max_exemplars: storage.max_exemplars.unwrap_or(defaults.max_exemplars),
+        retention,
+        ..defaults
+    };
     let dir = flags.data.clone();
     let opened = tokio::task::spawn_blocking(move || {
         let fs: Arc<dyn Fs> = Arc::new(DiskFs);
@@ -190,9 +216,9 @@ async fn open_store(flags: &Flags) -> Result<Arc<Db>, StartError> {
         .map_err(|error| StartError(cure(&dir, &error)))?;
         let found = db.recovery();
         let elapsed_ms = monotonic().saturating_sub(begun).as_millis() as u64;
-        tracing::info!(dir = %dir.display(), series = found.series, samples = found.samples, elapsed_ms, "store opened");
+        tracing::info!(dir = %dir.display(), blocks = found.blocks, series = found.series, samples = found.samples, elapsed_ms, "store opened");
         for damage in &found.damage {
-            tracing::warn!(%damage, "the write-ahead log was damaged");
+            tracing::warn!(%damage, "the store was damaged");
         }
         Ok(Arc::new(db))
     });
@@ -268,6 +294,7 @@ fn web_options(flags: &Flags, prefix: String) -> web::Options {
         query_concurrency: flags.query_concurrency,
         enable_lifecycle: flags.enable_lifecycle,
         enable_remote_write: flags.enable_remote_write,
+        enable_admin_api: flags.enable_admin_api,
         cors_origin: flags.cors_origin.clone(),
         prefix,
         dashboards: flags.dashboards.clone(),

@@ -370,11 +370,11 @@ fn pushed_histograms_are_queried_and_bad_requests_are_explained() {
     // What cannot be stored is said; what can is stored.
     let refused = push_to(
         &server,
-        &[(&[("__name__", "a")], &[(at, 1.0), (at - 1, 2.0)]), (&[("job", "nameless")], &[(at, 1.0)])],
+        &[(&[("__name__", "a")], &[(at, 1.0), (at - 7_200_000, 2.0)]), (&[("job", "nameless")], &[(at, 1.0)])],
     );
     assert_eq!(refused.status, 400);
     for part in [
-        "1 out of order samples",
+        "1 samples that are too old",
         "1 series that cannot be stored",
         "there is no metric name",
         "1 other samples are stored",

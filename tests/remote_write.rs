@@ -111,7 +111,7 @@ fn what_version_2_cannot_store_is_said_and_the_rest_is_stored() {
     };
     assert_eq!(send(&[("__name__", "m")], at, 1.0).status, 204);
     for (labels, ms, why) in [
-        (&[("__name__", "m")][..], at - 5000, "out of order"),
+        (&[("__name__", "m")][..], at - 7_200_000, "too old"),
         (&[("__name__", "m")], at + 3_600_000, "out of bounds"),
         (&[("job", "x")], at + 1, "no metric name"),
         (&[("__name__", "x"), ("a", "1"), ("a", "2")], at + 2, "\"a\" is there twice"),

@@ -70,7 +70,7 @@ fn quote_char(c: char, out: &mut String) {
         c if (c as u32) < 0x20 || c == '\x7f' => {
             let _ = write!(out, "\\x{:02x}", c as u32);
         }
-        c if c.is_control() || matches!(c, '\u{ad}' | '\u{2028}' | '\u{2029}' | '\u{feff}') => {
+        c if c.is_control() || matches!(c, '\u{ad}' | '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{fffd}') => {
             let _ = write!(out, "\\u{:04x}", c as u32);
         }
         c => out.push(c),

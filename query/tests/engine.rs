@@ -275,6 +275,10 @@ impl SeriesSet for StoppingSet {
         self.inner.label(index, name)
     }
 
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        self.inner.pair(index, n)
+    }
+
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), tsdb::Error> {
         if self.reads.fetch_add(1, Ordering::Relaxed) + 1 == self.at {
             self.stop.cancel();

@@ -23,7 +23,7 @@ fn metric() -> impl Strategy<Value = String> + Clone {
 fn text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![
         "[a-z.|*0-9]{0,6}".prop_map(|s| format!("\"{s}\"")),
-        "[^\"\\\\\\n]{0,4}".prop_map(|s| format!("\"{s}\"")),
+        "[^\"\\\\\\n\u{fffd}]{0,4}".prop_map(|s| format!("\"{s}\"")),
         "[a-z\\\\\"]{0,5}".prop_map(|s| format!("`{s}`")),
         Just(r#""\x41\n\t\u00fc\"""#.to_owned()),
     ]

@@ -238,9 +238,10 @@ impl<S: Store> ScrapeLoop<S> {
         metrics.add_samples(&outcome.counts, &outcome.committed);
         let target = &self.options.spec.url;
         let Counts { duplicates, out_of_bounds, .. } = outcome.counts;
-        let Committed { duplicate, out_of_order, .. } = outcome.committed;
+        let Committed { duplicate, out_of_order, too_old, .. } = outcome.committed;
         for (dropped, what) in [
             (out_of_order, "out-of-order samples left out"),
+            (too_old, "samples that are too old left out"),
             (duplicates + duplicate, "samples with another value at the same timestamp left out"),
             (out_of_bounds, "samples that are too far in the future left out"),
         ] {

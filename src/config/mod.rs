@@ -9,6 +9,7 @@ mod http;
 mod render;
 mod schema;
 mod scrape;
+mod storage;
 mod tree;
 mod values;
 
@@ -23,6 +24,7 @@ use scraper::{ScrapeConfig, format_duration};
 use check::check_section;
 use schema::{ROOT, SCRAPE, SCRAPE_FILE};
 use scrape::{Global, scrape_config, written_out};
+pub(crate) use storage::Storage;
 use tree::{Fault, Key, Node, Place, Value};
 use values::within;
 
@@ -34,6 +36,8 @@ pub(crate) struct Config {
     /// What to add to series and alerts that go elsewhere. `${VAR}` is expanded.
     #[cfg_attr(not(test), expect(dead_code, reason = "what goes elsewhere, alerts and remote write, is yet to come"))]
     pub(crate) external_labels: BTreeMap<String, String>,
+    /// What it says of the store.
+    pub(crate) storage: Storage,
     /// How often rules would be evaluated; the default step of subqueries.
     pub(crate) evaluation_interval: Duration,
     ignored: Vec<String>,
@@ -122,6 +126,7 @@ impl Config {
         fill_in(&mut root, &global, &jobs.configs);
         Ok(Self {
             external_labels: expanded,
+            storage: Storage::read(&root).map_err(wrong)?,
             evaluation_interval: global.evaluation_interval,
             ignored: idle.into_iter().collect(),
             notices,

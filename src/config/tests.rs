@@ -189,6 +189,24 @@ fn errors_say_where_and_what() {
 }
 
 #[test]
+fn what_it_says_of_the_store_is_read_and_zero_is_a_wish() {
+    let storage = |text: &str| good(&format!("storage: {text}")).storage;
+    assert_eq!(storage("{}"), Storage::default());
+    let all = storage(
+        "{tsdb: {out_of_order_time_window: 5m, retention: {time: 30d, size: 10GB}}, exemplars: {max_exemplars: 7}}",
+    );
+    let expected = Storage {
+        late_window: Some(Duration::from_secs(300)),
+        retention_time: Some(Duration::from_secs(30 * 86_400)),
+        retention_bytes: Some(10 << 30),
+        max_exemplars: Some(7),
+    };
+    assert_eq!(all, expected);
+    let none = storage("{tsdb: {out_of_order_time_window: 0s}, exemplars: {max_exemplars: 0}}");
+    assert_eq!((none.late_window, none.max_exemplars), (Some(Duration::ZERO), Some(0)));
+}
+
+#[test]
 fn keys_that_do_nothing_are_named_once_and_the_missed_ones_noticed() {
     let config = good(
         "runtime: {gogc: 50}\nrule_files: [a.yml]\nalerting: {alertmanagers: [{static_configs: [{targets: [h:9093]}]}]}\n\
@@ -205,7 +223,6 @@ fn keys_that_do_nothing_are_named_once_and_the_missed_ones_noticed() {
             "runtime",
             "scrape_configs.dns_sd_configs",
             "scrape_configs.proxy_url",
-            "storage",
         ]
     );
     assert_eq!(config.notices().len(), 3);

@@ -19,7 +19,10 @@ use crate::process;
 
 /// The configuration in force and what it runs.
 pub(super) struct ServerInfo {
+    db: Arc<Db>,
     manager: Arc<ScrapeManager<Arc<Db>>>,
+    /// The command line, for what a configuration leaves to it.
+    given: Flags,
     config_file: Option<PathBuf>,
     flags: BTreeMap<String, String>,
     /// The host under which others reach this machine.
@@ -45,6 +48,7 @@ struct Loaded {
 
 impl ServerInfo {
     pub(super) fn new(
+        db: Arc<Db>,
         manager: Arc<ScrapeManager<Arc<Db>>>,
         flags: &Flags,
         external_url: Option<&str>,
@@ -55,7 +59,9 @@ impl ServerInfo {
         in_use.insert("web.listen-address".into(), super::listen_addresses(flags).join(","));
         let prefix = super::addresses(flags).map(|(prefix, _)| prefix).unwrap_or_default();
         Self {
+            db,
             manager,
+            given: flags.clone(),
             config_file: flags.config.clone(),
             flags: in_use,
             external_host: external_url.and_then(host_of).unwrap_or_else(process::hostname),
@@ -99,6 +105,9 @@ impl ServerInfo {
         }
         jobs.iter_mut().for_each(|job| job.start_timestamps = self.start_timestamps);
         self.manager.apply(jobs).await.map_err(|e| e.to_string())?;
+        let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
+        let (retention, late_window) = super::kept(&self.given, storage);
+        self.db.configure(retention, late_window);
         let jobs = config.iter().flat_map(|config| {
             config
                 .scrape

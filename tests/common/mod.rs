@@ -201,7 +201,7 @@ fn agent() -> ureq::Agent {
     config.max_redirects(0).build().into()
 }
 
-fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
+pub fn answer(result: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Answer {
     let mut response = match result {
         Ok(response) => response,
         Err(error) => return Answer { status: 0, headers: Vec::new(), body: error.to_string().into_bytes() },

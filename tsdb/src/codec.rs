@@ -99,6 +99,11 @@ impl<'a> Decoder<'a> {
         self.remaining() == 0
     }
 
+    /// What lies between here and `later`, a copy that has taken more off.
+    pub(crate) fn until(&self, later: &Self) -> &'a [u8] {
+        &self.bytes[self.at..later.at]
+    }
+
     pub(crate) fn malformed(&self, what: &'static str) -> Malformed {
         Malformed { offset: self.at, what }
     }

@@ -3,17 +3,26 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
-
+use crate::block::BlockMeta;
+use crate::blocks::{self, Blocks};
+use crate::compact::Retention;
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs};
-use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
+use crate::head::{
+    Appender, Cardinality, Head, HeadQuerier, HeadStart, HeadStats, Recovery, SharedColumn, newest_checkpoint,
+};
+use crate::labels::Labels;
+use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
+use crate::manifest::{Manifest, State};
+use crate::matcher::Matcher;
 use crate::metadata::Metadata;
+use crate::periodic::Periodic;
 use crate::querier::{Querier, Queryable};
-use crate::sample::Timestamp;
+use crate::sample::{TimeRange, Timestamp};
+use crate::view::StoreQuerier;
 use crate::wal::SyncPolicy;
 
 /// How a store works. The defaults suit a server that shares its machine.
@@ -27,6 +36,26 @@ pub struct Options {
     pub wal_segment_bytes: u64,
     /// Series that the head may hold; 0 for no limit.
     pub max_series: u64,
+    /// How much older than the newest sample of the store a sample may be that does not follow the last one of its
+    /// series; zero, and none is taken.
+    pub late_window: Duration,
+    /// Exemplars that are kept in all, the newest: about 200 bytes each.
+    pub max_exemplars: usize,
+    /// How long samples are kept.
+    pub retention: Retention,
+    /// Bytes of sealed chunks that stay in memory; beyond, they move to files.
+    pub max_sealed_bytes: usize,
+    /// A checkpoint is written once so many samples would have to be replayed, or 40 for each series if that is more.
+    pub checkpoint_samples: u64,
+    /// How often the store looks what there is to do; zero, and it does nothing by itself: see
+    /// [`Db::maintain`].
+    pub maintain_every: Duration,
+}
+
+impl Options {
+    pub(crate) fn late_window_ms(&self) -> i64 {
+        i64::try_from(self.late_window.as_millis()).unwrap_or(i64::MAX)
+    }
 }
 
 impl Default for Options {
@@ -36,6 +65,12 @@ impl Default for Options {
             sync: SyncPolicy::Interval(Duration::from_secs(1)),
             wal_segment_bytes: 32 << 20,
             max_series: 0,
+            late_window: Duration::from_secs(30 * 60),
+            max_exemplars: 100_000,
+            retention: Retention::default(),
+            max_sealed_bytes: 8 << 20,
+            checkpoint_samples: 8 << 20,
+            maintain_every: Duration::from_secs(1),
         }
     }
 }
@@ -48,9 +83,11 @@ const LOCK_FILE: &str = "lock";
 #[derive(Debug)]
 pub struct Db {
     head: Arc<Head>,
+    maintenance: Arc<Maintenance>,
     dir: PathBuf,
     recovery: Recovery,
-    sync: Option<SyncThread>,
+    /// `tsdb-wal-sync`, `tsdb-head`, `tsdb-compact`.
+    threads: Vec<Periodic>,
     /// Given back last.
     _lock: Lock,
 }
@@ -61,6 +98,15 @@ impl std::fmt::Debug for Lock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Lock")
     }
+}
+
+/// What deleting did, or would do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// Series that have samples in the range.
+    pub series: u64,
+    /// Their samples in it.
+    pub samples: u64,
 }
 
 impl Db {
@@ -79,13 +125,23 @@ impl Db {
         fs.create_dir_all(dir).at(dir)?;
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
-        let (head, recovery) = Head::recover(fs, dir, options, progress)?;
-        let head = Arc::new(head);
-        let sync = match options.sync {
-            SyncPolicy::Interval(every) => Some(SyncThread::start(head.clone(), every)),
-            SyncPolicy::EveryCommit | SyncPolicy::Never => None,
+        let mut damage = Vec::new();
+        let (state, blocks) = live(fs, dir, &mut damage)?;
+        let start = HeadStart {
+            checkpoint: Some(state.checkpoint).filter(|&number| number > 0),
+            first_segment: state.first_segment,
+            flushed_until_ms: state.flushed_until_ms,
         };
-        Ok(Self { head, dir: dir.to_owned(), recovery, sync, _lock: Lock(lock) })
+        let (head, mut recovery) = Head::recover(fs, dir, start, options, progress)?;
+        damage.append(&mut recovery.damage);
+        recovery.damage = damage;
+        recovery.blocks = blocks.list().len();
+        let head = Arc::new(head);
+        let limits = Limits { sealed_bytes: options.max_sealed_bytes, tail_samples: options.checkpoint_samples };
+        let maintenance = Maintenance::new(fs, dir, head.clone(), limits, options.retention, state, blocks);
+        let maintenance = Arc::new(maintenance);
+        let threads = threads(options, &head, &maintenance);
+        Ok(Self { head, maintenance, dir: dir.to_owned(), recovery, threads, _lock: Lock(lock) })
     }
 
     /// What was found when the store was opened.
@@ -130,10 +186,41 @@ impl Db {
         self.head.metadata()
     }
 
+    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`: by series in label order,
+    /// each series' in ascending time.
+    #[must_use]
+    pub fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.head.exemplars(selectors, range)
+    }
+
     /// What the head holds, in numbers.
     #[must_use]
     pub fn head_stats(&self) -> HeadStats {
         self.head.stats()
+    }
+
+    /// What the blocks say of themselves, in order of time.
+    #[must_use]
+    pub fn blocks(&self) -> Vec<BlockMeta> {
+        self.maintenance.blocks().metas()
+    }
+
+    /// Bytes of the log, of chunks that have left memory, and of blocks.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        self.head.disk_bytes() + self.maintenance.blocks().size_bytes()
+    }
+
+    /// What the store did by itself since it was opened.
+    #[must_use]
+    pub fn maintenance(&self) -> MaintenanceTotals {
+        self.maintenance.totals()
+    }
+
+    /// Why samples are not taken now, if so; queries go on, and so does ingestion once the disk allows it.
+    #[must_use]
+    pub fn paused(&self) -> Option<String> {
+        self.head.paused()
     }
 
     /// What takes the most room, at most `limit` entries per list.
@@ -142,10 +229,54 @@ impl Db {
         self.head.cardinality(limit)
     }
 
+    /// Changes how long samples are kept and how late they may come.
+    pub fn configure(&self, retention: Retention, late_window: Duration) {
+        self.maintenance.set_retention(retention);
+        self.head.set_late_window_ms(i64::try_from(late_window.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// Deletes what the series that pass `matchers` hold within `range`, up to the newest sample there is; or, with
+    /// `dry_run`, only counts it. Space is given back when blocks are compacted.
+    ///
+    /// # Errors
+    /// If a block or the log cannot be written. What was deleted until then stays deleted.
+    pub fn delete(&self, matchers: &[Matcher], range: TimeRange, dry_run: bool) -> Result<Deleted, Error> {
+        let querier = self.store_querier();
+        let deleted = count(&querier, matchers, range)?;
+        if !dry_run {
+            self.maintenance.delete(&querier, matchers, range)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Rewrites all blocks that hold deleted samples: their space is free afterwards.
+    ///
+    /// # Errors
+    /// If a block cannot be read or written.
+    pub fn clean_tombstones(&self) -> Result<(), Error> {
+        self.maintenance.clean_tombstones()
+    }
+
+    /// Writes a copy of all that the store holds to `to`, a directory that is not there yet: blocks only, to be opened as
+    /// a store. With `skip_head`, what is not in blocks yet is left out.
+    ///
+    /// # Errors
+    /// If the copy cannot be written.
+    pub fn snapshot(&self, to: &Path, skip_head: bool) -> Result<(), Error> {
+        self.maintenance.snapshot(to, skip_head)
+    }
+
+    /// Does what there is to do now: moves chunks out of memory, cuts blocks, writes a checkpoint, compacts and drops
+    /// blocks. The store's threads do this by themselves, unless the options say otherwise.
+    pub fn maintain(&self) {
+        self.maintenance.relieve_head();
+        self.maintenance.tidy_blocks();
+    }
+
     /// Makes all that has been committed survive a power cut.
     ///
     /// # Errors
-    /// If the disk refuses; nothing can be committed from then on.
+    /// If the disk refuses; nothing can be committed until the store has written all of it to other files.
     pub fn sync(&self) -> Result<(), Error> {
         self.head.sync()
     }
@@ -155,57 +286,84 @@ impl Db {
     /// # Errors
     /// If the log cannot be synced.
     pub fn close(mut self) -> Result<(), Error> {
-        if let Some(sync) = &mut self.sync {
-            sync.stop();
-        }
+        self.maintenance.cancel();
+        self.threads.clear();
         self.head.close()
+    }
+
+    fn store_querier(&self) -> StoreQuerier {
+        // The reader first: what is cut from the head after it opens stays there for it, what was cut before is in the
+        // blocks.
+        let ticket = Arc::new(self.head.open_reader());
+        let blocks = self.maintenance.blocks();
+        StoreQuerier::new(HeadQuerier::new(self.head.clone(), ticket, blocks.flushed_until_ms), blocks)
+    }
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        self.maintenance.cancel();
     }
 }
 
 impl Queryable for Db {
     fn querier(&self) -> Result<Arc<dyn Querier>, Error> {
-        Ok(Arc::new(HeadQuerier::new(self.head.clone())))
+        Ok(Arc::new(self.store_querier()))
     }
 }
 
-/// Syncs the log every so often, until it is stopped or dropped.
-#[derive(Debug)]
-struct SyncThread {
-    stop: Arc<(Mutex<bool>, Condvar)>,
-    thread: Option<JoinHandle<()>>,
+/// What the store in `dir` consists of. A manifest that is gone or that names what is not there is made anew from the
+/// blocks.
+fn live(fs: &Arc<dyn Fs>, dir: &Path, damage: &mut Vec<String>) -> Result<(State, Blocks), Error> {
+    match Manifest::read(&**fs, dir)? {
+        Some(state) if newest_checkpoint(&**fs, dir)? >= state.checkpoint => match blocks::open(fs, dir, &state) {
+            Ok(blocks) => return Ok((state, blocks)),
+            Err(error) => damage.push(format!("the manifest does not hold: {error}")),
+        },
+        Some(_) => damage.push("the manifest names a checkpoint that is not there".into()),
+        None => {}
+    }
+    let checkpoint = newest_checkpoint(&**fs, dir)?;
+    let found = blocks::rebuild(fs, dir, damage)?;
+    if !found.is_empty() || checkpoint > 0 {
+        damage.push(format!("the manifest is made anew from {} blocks and checkpoint {checkpoint}", found.len()));
+    }
+    let state = State {
+        blocks: found.iter().map(|block| block.meta().ulid).collect(),
+        checkpoint,
+        // What the head holds beside the blocks is merged with them.
+        first_segment: 0,
+        flushed_until_ms: i64::MIN,
+    };
+    let blocks = Blocks::new(found, state.flushed_until_ms);
+    Ok((state, blocks))
 }
 
-impl SyncThread {
-    fn start(head: Arc<Head>, every: Duration) -> Self {
-        let stop = Arc::new((Mutex::new(false), Condvar::new()));
-        let signal = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("tsdb-wal-sync".into())
-            .spawn(move || {
-                let (stopped, wake) = &*signal;
-                let mut stopped = stopped.lock();
-                while !*stopped {
-                    wake.wait_for(&mut stopped, every);
-                    // A failure is kept by the head and told to the next commit.
-                    parking_lot::MutexGuard::unlocked(&mut stopped, || drop(head.sync()));
-                }
-            })
-            .expect("a thread can be started while the server starts");
-        Self { stop, thread: Some(thread) }
+fn threads(options: &Options, head: &Arc<Head>, maintenance: &Arc<Maintenance>) -> Vec<Periodic> {
+    let mut threads = Vec::new();
+    if let SyncPolicy::Interval(every) = options.sync {
+        let head = head.clone();
+        // A failure is kept by the head and told to the next commit.
+        threads.push(Periodic::start("tsdb-wal-sync", every, move || drop(head.sync())));
     }
-
-    fn stop(&mut self) {
-        let (stopped, wake) = &*self.stop;
-        *stopped.lock() = true;
-        wake.notify_all();
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        }
+    if !options.maintain_every.is_zero() {
+        let (of_head, of_blocks) = (maintenance.clone(), maintenance.clone());
+        threads.push(Periodic::start("tsdb-head", options.maintain_every, move || of_head.relieve_head()));
+        threads.push(Periodic::start("tsdb-compact", options.maintain_every, move || of_blocks.tidy_blocks()));
     }
+    threads
 }
 
-impl Drop for SyncThread {
-    fn drop(&mut self) {
-        self.stop();
+/// Counts the samples of the series that pass `matchers` within `range`.
+fn count(querier: &StoreQuerier, matchers: &[Matcher], range: TimeRange) -> Result<Deleted, Error> {
+    let set = querier.select(matchers, range)?;
+    let mut columns = crate::querier::Columns::default();
+    let mut deleted = Deleted::default();
+    for index in 0..set.len() {
+        columns.clear();
+        set.read(index, range, &mut columns)?;
+        deleted.series += u64::from(!columns.is_empty());
+        deleted.samples += (columns.timestamps_ms.len() + columns.histograms.len()) as u64;
     }
+    Ok(deleted)
 }

@@ -50,4 +50,7 @@ pub enum Error {
         /// The most that is possible.
         limit: usize,
     },
+    /// What was begun was given up because the store is being closed.
+    #[error("cancelled")]
+    Cancelled,
 }

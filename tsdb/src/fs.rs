@@ -7,9 +7,13 @@ use std::sync::Arc;
 
 use crate::error::Error;
 
+mod mmap;
+
+pub use mmap::Map;
+
 /// A file system. [`DiskFs`] is the real one; tests use one in memory that can lose what was not synced.
 pub trait Fs: fmt::Debug + Send + Sync {
-    /// Makes `dir` and what is missing above it.
+    /// Makes `dir` and what is missing above it. What it makes survives a power cut.
     ///
     /// # Errors
     /// As the system says; the same holds for all functions of this trait.
@@ -33,13 +37,43 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// As the system says.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
+    /// Opens an existing file for reading only: works without the permission to write.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+
+    /// Maps the first `len` bytes of a file for reading.
+    ///
+    /// # Errors
+    /// As the system says, and if the file is shorter.
+    fn map(&self, path: &Path, len: u64) -> io::Result<Map>;
+
+    /// Gives a file that is never written to again a second name.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Removes a file.
     ///
     /// # Errors
     /// As the system says.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes creations and removals in `dir` survive a power cut.
+    /// Removes `dir` with all that is in it. It is no error if there is no such directory.
+    ///
+    /// # Errors
+    /// As the system says. Part of what is in `dir` may then be gone.
+    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Gives a file or directory another name, in one step; a file that had that name is replaced.
+    ///
+    /// # Errors
+    /// As the system says, also if `to` is a directory that is not empty.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Makes creations, removals and renamings in `dir` survive a power cut.
     ///
     /// # Errors
     /// As the system says.
@@ -50,6 +84,12 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the system says.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
+
+    /// Bytes that can still be written below `dir`.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn available_bytes(&self, dir: &Path) -> io::Result<u64>;
 }
 
 /// An open file. Reads and writes name their offset, so one handle serves many threads.
@@ -111,16 +151,23 @@ mod disk {
     use std::fs::{self, OpenOptions};
     use std::os::unix::fs::FileExt;
 
-    use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
+    use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
-    use super::{Arc, DiskFs, File, Fs, Path, PathBuf, io};
+    use super::{Arc, DiskFs, File, Fs, Map, Path, PathBuf, io};
 
     #[derive(Debug)]
     struct DiskFile(fs::File);
 
     impl Fs for DiskFs {
         fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-            fs::create_dir_all(dir)
+            let missing: Vec<&Path> =
+                dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.is_dir()).collect();
+            fs::create_dir_all(dir)?;
+            for made in missing {
+                let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                self.sync_dir(parent)?;
+            }
+            Ok(())
         }
 
         fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -140,8 +187,31 @@ mod disk {
             Ok(Arc::new(DiskFile(OpenOptions::new().read(true).write(true).open(path)?)))
         }
 
+        fn open_read(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+            Ok(Arc::new(DiskFile(fs::File::open(path)?)))
+        }
+
+        fn map(&self, path: &Path, len: u64) -> io::Result<Map> {
+            Map::of_file(&fs::File::open(path)?, len)
+        }
+
+        fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+            fs::hard_link(from, to)
+        }
+
         fn remove(&self, path: &Path) -> io::Result<()> {
             fs::remove_file(path)
+        }
+
+        fn remove_dir_all(&self, dir: &Path) -> io::Result<()> {
+            match fs::remove_dir_all(dir) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            }
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            fs::rename(from, to)
         }
 
         fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -155,6 +225,11 @@ mod disk {
                 Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
                 Err(e) => Err(e.into()),
             }
+        }
+
+        fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
+            let stat = statvfs(dir)?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
         }
     }
 
@@ -195,5 +270,36 @@ mod disk {
         fn size(&self) -> io::Result<u64> {
             Ok(self.0.metadata()?.len())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_maps_renames_and_removes() {
+        let temp = tempfile::tempdir().unwrap();
+        let (fs, dir) = (DiskFs, temp.path().join("a/b"));
+        fs.create_dir_all(&dir).unwrap();
+        let path = dir.join("file");
+        let file = fs.create(&path).unwrap();
+        file.write_at(0, b"hello").unwrap();
+        file.set_len(1 << 16).unwrap();
+        let map = fs.map(&path, 1 << 16).unwrap();
+        assert_eq!(&map[..6], b"hello\0");
+        file.write_at(5, b", world").unwrap();
+        assert_eq!(&map[..12], b"hello, world", "a write shows in the map");
+        assert_eq!(fs.map(&path, 0).unwrap().len(), 0);
+        assert_eq!(fs.map(&path, 1 << 17).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        fs.rename(&dir, &temp.path().join("c")).unwrap();
+        assert_eq!(fs.list(temp.path()).unwrap(), ["a", "c"]);
+        let read = fs.open_read(&temp.path().join("c/file")).unwrap();
+        assert!(read.write_at(0, b"x").is_err(), "opened for reading only");
+        fs.remove_dir_all(&temp.path().join("c")).unwrap();
+        fs.remove_dir_all(&temp.path().join("c")).unwrap();
+        assert_eq!(fs.list(temp.path()).unwrap(), ["a"]);
+        assert_eq!(map[0], b'h', "what is mapped stays readable");
+        assert!(fs.available_bytes(temp.path()).unwrap() > 0);
     }
 }

@@ -2,27 +2,40 @@
 //!
 //! Synchronous and deterministic: no async runtime, no HTTP, no clock; "now" is an argument.
 
+mod block;
+mod blocks;
 mod chunk;
 mod codec;
+mod compact;
 mod db;
 mod error;
+mod exemplar;
 mod fs;
 mod head;
 mod histogram;
 mod index;
 mod labels;
+mod maintenance;
+mod manifest;
 mod matcher;
+mod merge;
 mod metadata;
+mod pages;
+mod periodic;
 mod querier;
 mod sample;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod view;
 mod wal;
 
+pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 pub use chunk::HistogramValue;
-pub use db::{Db, Options};
+pub use compact::Retention;
+pub use db::{Db, Deleted, Options};
 pub use error::Error;
-pub use fs::{DiskFs, File, Fs};
+pub use exemplar::Exemplar;
+pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
 };
@@ -31,6 +44,7 @@ pub use histogram::{
     IncompatibleBuckets, KahanHistogram, Span,
 };
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
+pub use maintenance::MaintenanceTotals;
 pub use matcher::{MatchOp, Matcher, PatternError};
 pub use metadata::{Metadata, MetricKind};
 pub use querier::{Columns, Querier, Queryable, SeriesSet};

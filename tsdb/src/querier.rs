@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
-use crate::sample::{HistogramSample, TimeRange};
+use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Something that holds series: a store, a data file, a remote server.
 pub trait Queryable: Send + Sync {
@@ -59,6 +59,10 @@ pub trait SeriesSet: Send + Sync {
     /// The value of one label of the series at `index`. Makes nothing.
     fn label(&self, index: usize, name: &str) -> Option<&str>;
 
+    /// The `n`-th label of the series at `index`, counted from 0 in the order of names, as name and value; `None` behind
+    /// the last. Makes nothing.
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)>;
+
     /// Appends the samples of the series at `index` within `range` to `columns`, in ascending time.
     ///
     /// # Errors
@@ -80,6 +84,9 @@ pub struct Columns {
     /// Working memory of the decoders.
     pub(crate) times: Vec<i64>,
     pub(crate) scratch: Vec<i64>,
+    /// The column of times decoded last, and where it is from: a file and an offset.
+    pub(crate) column: Vec<i64>,
+    pub(crate) column_key: (u32, u32),
 }
 
 impl Columns {
@@ -89,6 +96,85 @@ impl Columns {
         self.values.clear();
         self.starts_ms.clear();
         self.histograms.clear();
+    }
+
+    /// How much there is, to tell later what came after.
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths { floats: self.timestamps_ms.len(), histograms: self.histograms.len() }
+    }
+
+    /// Puts the samples of `other` among those that came after `from`; of two at the same time the one that is here
+    /// stays. Both are ascending in time. Cost: nothing but a copy where `other` is all later.
+    pub(crate) fn absorb(&mut self, from: Lengths, other: &Self) {
+        if !other.timestamps_ms.is_empty() {
+            let follows = self.timestamps_ms[from.floats..].last().is_none_or(|last| *last < other.timestamps_ms[0]);
+            if follows {
+                for i in 0..other.timestamps_ms.len() {
+                    self.push(other.timestamps_ms[i], other.values[i], other.start(i));
+                }
+            } else {
+                self.merge_floats(from.floats, other);
+            }
+        }
+        if !other.histograms.is_empty() {
+            let mut mine = self.histograms.split_off(from.histograms);
+            mine.extend_from_slice(&other.histograms);
+            // Stable: of equal times the one that was here comes first, and stays.
+            mine.sort_by_key(|sample| sample.timestamp);
+            mine.dedup_by_key(|sample| sample.timestamp);
+            self.histograms.append(&mut mine);
+        }
+    }
+
+    /// Leaves out, of what came after `from`, the samples within any of `ranges`.
+    pub(crate) fn leave_out(&mut self, from: Lengths, ranges: &[TimeRange]) {
+        if ranges.is_empty() {
+            return;
+        }
+        let hidden = |at: Timestamp| ranges.iter().any(|range| range.contains(at));
+        let mut kept = from.floats;
+        for i in from.floats..self.timestamps_ms.len() {
+            if !hidden(Timestamp::from_millis(self.timestamps_ms[i])) {
+                self.timestamps_ms[kept] = self.timestamps_ms[i];
+                self.values[kept] = self.values[i];
+                if let Some(&start) = self.starts_ms.get(i) {
+                    self.starts_ms[kept] = start;
+                }
+                kept += 1;
+            }
+        }
+        self.timestamps_ms.truncate(kept);
+        self.values.truncate(kept);
+        self.starts_ms.truncate(kept);
+        let mut at = 0;
+        self.histograms.retain(|sample| {
+            at += 1;
+            at <= from.histograms || !hidden(sample.timestamp)
+        });
+    }
+
+    fn merge_floats(&mut self, from: usize, other: &Self) {
+        let times = self.timestamps_ms.split_off(from);
+        let values = self.values.split_off(from);
+        let starts = if self.starts_ms.is_empty() { Vec::new() } else { self.starts_ms.split_off(from) };
+        let (mut i, mut j) = (0, 0);
+        while i < times.len() || j < other.timestamps_ms.len() {
+            let mine = times.get(i);
+            let theirs = other.timestamps_ms.get(j);
+            if mine.is_some_and(|mine| theirs.is_none_or(|theirs| mine <= theirs)) {
+                j += usize::from(mine == theirs);
+                self.push(times[i], values[i], starts.get(i).copied().unwrap_or(0));
+                i += 1;
+            } else {
+                self.push(other.timestamps_ms[j], other.values[j], other.start(j));
+                j += 1;
+            }
+        }
+    }
+
+    /// When the counts of the float at `index` began, 0 if unknown.
+    pub(crate) fn start(&self, index: usize) -> i64 {
+        self.starts_ms.get(index).copied().unwrap_or(0)
     }
 
     /// Whether there is no sample.
@@ -106,4 +192,11 @@ impl Columns {
         self.timestamps_ms.push(timestamp_ms);
         self.values.push(value);
     }
+}
+
+/// How many samples [`Columns`] held at some moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lengths {
+    pub(crate) floats: usize,
+    pub(crate) histograms: usize,
 }

@@ -1,5 +1,6 @@
 //! Test doubles and seeded generators (feature `testing`).
 
+pub mod blocks;
 pub mod chunks;
 mod faults;
 
@@ -140,6 +141,10 @@ impl SeriesSet for ModelSet {
 
     fn label(&self, index: usize, name: &str) -> Option<&str> {
         self.0[index].0.get(name)
+    }
+
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        self.0[index].0.iter().nth(n)
     }
 
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::FaultFs;
 use tsdb::{
-    Columns, CounterResetHint, Db, Fs, Histogram, HistogramValue, Labels, MatchOp, Matcher, Metadata, MetricKind,
-    Options, Queryable, Recovery, STALE_NAN, Span, SyncPolicy, TimeRange, Timestamp,
+    Columns, Committed, CounterResetHint, Db, Fs, Histogram, HistogramValue, Labels, MatchOp, Matcher, Metadata,
+    MetricKind, Options, Queryable, Recovery, STALE_NAN, Span, SyncPolicy, TimeRange, Timestamp,
 };
 
 /// Time, bits of the value, start.
@@ -108,15 +108,69 @@ fn two_targets_that_feed_one_series_lose_nothing() {
     assert!(db.head_stats().chunks < 20, "the series keeps its times itself: {} chunks", db.head_stats().chunks);
 }
 
+fn push(db: &Db, instance: usize, time: i64, value: f64) -> Committed {
+    let mut appender = db.appender();
+    let reference = appender.series(&series("m", instance)).unwrap();
+    appender.append_at(reference, at(time), None, value);
+    appender.commit().unwrap()
+}
+
+/// Times and values of the series `m` of an instance.
+fn values(db: &Db, instance: usize) -> Vec<(i64, f64)> {
+    let all = read_all(db, &[matching(MatchOp::Equal, "__name__", "m")], TimeRange::ALL);
+    let samples = all.get(&series("m", instance)).map(Vec::as_slice).unwrap_or_default();
+    samples.iter().map(|&(at, bits, _)| (at, f64::from_bits(bits))).collect()
+}
+
+#[test]
+fn late_samples_are_taken_within_the_window_and_each_refusal_has_its_reason() {
+    let fs = FaultFs::default();
+    let options = Options { late_window: Duration::from_secs(60), ..options(2) };
+    let (db, _) = open(&fs, &options);
+    assert_eq!(push(&db, 1, 100_000, 1.0).appended, 1, "an empty store takes any first sample");
+    let late = push(&db, 1, 90_000, 2.0);
+    assert_eq!((late.appended, late.late), (1, 1));
+    assert_eq!((push(&db, 1, 90_000, 2.0).known, push(&db, 1, 90_000, 3.0).duplicate), (1, 1));
+    assert_eq!(push(&db, 1, 39_999, 4.0).too_old, 1);
+    assert_eq!(push(&db, 2, 100_000 - 3_600_000, 5.0).appended, 1, "the first of a series may be an hour old");
+    assert_eq!(push(&db, 3, 100_000 - 3_600_001, 5.0).too_old, 1);
+    // Many of them, backwards: they are sealed, and come out in order.
+    for time in (60_001..90_000).rev().step_by(50) {
+        assert_eq!(push(&db, 1, time, time as f64).late, 1);
+    }
+    let expected: Vec<(i64, f64)> = (60_001..90_000)
+        .rev()
+        .step_by(50)
+        .map(|time| (time, time as f64))
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .chain([(90_000, 2.0), (100_000, 1.0)])
+        .collect();
+    assert_eq!(values(&db, 1), expected);
+    let totals = db.head_stats().commits;
+    assert_eq!((totals.late, totals.too_old, totals.duplicate), (601, 2, 1));
+    db.close().unwrap();
+    assert_eq!(values(&open(&fs.after_kill(), &options).0, 1), expected);
+}
+
+#[test]
+fn a_late_sample_is_not_seen_by_a_reader_that_came_before_it() {
+    let (db, _) = open(&FaultFs::default(), &options(1));
+    push(&db, 1, 100_000, 1.0);
+    let before = db.querier().unwrap();
+    push(&db, 1, 90_000, 2.0);
+    let mut columns = Columns::default();
+    let set = before.select(&[], TimeRange::ALL).unwrap();
+    set.read(0, TimeRange::ALL, &mut columns).unwrap();
+    assert_eq!(columns.timestamps_ms, [100_000]);
+    assert_eq!(values(&db, 1).len(), 2);
+}
+
 #[test]
 fn samples_that_do_not_follow_are_refused_and_counted() {
-    let (db, _) = open(&FaultFs::default(), &options(2));
-    let push = |time: i64, value: f64| {
-        let mut appender = db.appender();
-        let reference = appender.series(&series("m", 1)).unwrap();
-        appender.append_at(reference, at(time), None, value);
-        appender.commit().unwrap()
-    };
+    let (db, _) = open(&FaultFs::default(), &Options { late_window: Duration::ZERO, ..options(2) });
+    let push = |time: i64, value: f64| push(&db, 1, time, value);
     assert_eq!(push(1000, 1.0).appended, 1);
     assert_eq!((push(1000, 1.0).known, push(1000, 2.0).duplicate, push(999, 1.0).out_of_order), (1, 1, 1));
     assert_eq!(push(1000 + (40 << 30), 3.0).appended, 1, "a gap of more than a year is no obstacle");

@@ -83,6 +83,18 @@ fn render(state: &AppState) -> String {
         stats.commits.out_of_order as f64,
     );
     put(
+        "prometheus_tsdb_out_of_order_samples_appended_total",
+        "counter",
+        "Samples appended that came after newer ones of their series.",
+        stats.commits.late as f64,
+    );
+    put(
+        "prometheus_tsdb_too_old_samples_total",
+        "counter",
+        "Samples refused for being older than late ones may be.",
+        stats.commits.too_old as f64,
+    );
+    put(
         "silverback_head_duplicate_samples_total",
         "counter",
         "Samples refused for differing from the one at their time.",
@@ -121,6 +133,7 @@ fn render(state: &AppState) -> String {
         "Damaged places found in the write-ahead log at start.",
         state.db.recovery().damage.len() as f64,
     );
+    maintenance(state, &mut put);
     put("silverback_queries_total", "counter", "Queries evaluated.", metrics.queries.load(Relaxed) as f64);
     put(
         "silverback_queries_failed_total",
@@ -169,4 +182,27 @@ fn render(state: &AppState) -> String {
     .expect("writing to a string");
     state.server.metrics(&mut out);
     out
+}
+
+/// What the store holds on the disk and did by itself.
+fn maintenance(state: &AppState, put: &mut impl FnMut(&str, &str, &str, f64)) {
+    let (totals, blocks) = (state.db.maintenance(), state.db.blocks());
+    let bytes: u64 = blocks.iter().map(|meta| meta.stats.bytes).sum();
+    put("prometheus_tsdb_blocks_loaded", "gauge", "Blocks that are live.", blocks.len() as f64);
+    put("prometheus_tsdb_storage_blocks_bytes", "gauge", "Bytes that the blocks take.", bytes as f64);
+    if let Some(oldest) = blocks.first() {
+        let seconds = oldest.range.start_ms as f64 / 1000.0;
+        put("prometheus_tsdb_lowest_timestamp_seconds", "gauge", "Where the oldest block begins.", seconds);
+    }
+    put("silverback_blocks_cut_total", "counter", "Blocks cut from the head.", totals.flushes as f64);
+    put("prometheus_tsdb_compactions_total", "counter", "Compactions of blocks.", totals.compactions as f64);
+    put("prometheus_tsdb_checkpoint_creations_total", "counter", "Checkpoints written.", totals.checkpoints as f64);
+    put("silverback_blocks_dropped_total", "counter", "Blocks dropped by retention.", totals.dropped as f64);
+    put("prometheus_tsdb_head_series_removed_total", "counter", "Series that the head let go.", totals.evicted as f64);
+    put(
+        "prometheus_tsdb_compactions_failed_total",
+        "counter",
+        "Times that cutting, compacting or a checkpoint failed; it is tried again.",
+        totals.failures as f64,
+    );
 }

@@ -27,6 +27,8 @@ pub struct Options {
     pub enable_lifecycle: bool,
     /// Whether `/api/v1/write` takes samples.
     pub enable_remote_write: bool,
+    /// Whether series can be deleted and snapshots made.
+    pub enable_admin_api: bool,
     /// Bytes that a pushed request may have once it is unpacked.
     pub max_write_bytes: usize,
     /// Origins that browsers may call the API from: a regular expression for all of the origin.
@@ -50,6 +52,7 @@ impl Default for Options {
             query_concurrency: 20,
             enable_lifecycle: false,
             enable_remote_write: false,
+            enable_admin_api: false,
             max_write_bytes: 256 << 20,
             cors_origin: ".*".into(),
             prefix: String::new(),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashSet;
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME, MatchOp, Matcher};
 
 use super::math::has_value;
@@ -21,14 +22,10 @@ fn labels_of(expr: &Expr) -> Labels {
         Expr::Matrix(matrix) => &matrix.selector.matchers,
         _ => return Labels::empty(),
     };
-    let mut builder = LabelsBuilder::default();
-    for (i, matcher) in matchers.iter().enumerate().filter(|(_, m)| m.name() != METRIC_NAME) {
-        let same = |other: &&Matcher| other.name() == matcher.name();
-        let before = matchers[..i].iter().filter(same).any(|m| m.op() == MatchOp::Equal);
-        let named = matcher.op() == MatchOp::Equal && !before && !matchers[i + 1..].iter().any(|m| same(&m));
-        if named {
-            builder.set(matcher.name(), matcher.value());
-        }
+    let (mut builder, mut seen) = (LabelsBuilder::default(), HashSet::new());
+    for matcher in matchers.iter().filter(|m| m.name() != METRIC_NAME) {
+        let named = matcher.op() == MatchOp::Equal && seen.insert(matcher.name());
+        builder.set(matcher.name(), if named { matcher.value() } else { "" });
     }
     builder.build()
 }

@@ -34,11 +34,19 @@ pub(super) fn stat<'q>(eval: Eval<'q>, call: &'q Call, f: fn(&FloatHistogram) ->
     shape(Eval { stats_only: true, ..eval }, call, f)
 }
 
+/// The buckets that have observations, ascending. As in Prometheus, other buckets may have a negative count, the one
+/// around zero may not.
+pub(super) fn filled_buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
+    let mut buckets = histogram.buckets();
+    buckets.retain(|b| b.count != 0.0 && (b.count > 0.0 || b.side != BucketSide::Zero));
+    buckets
+}
+
 /// The variance of the observations, each taken to lie in the middle of its bucket.
 pub(super) fn variance(histogram: &FloatHistogram) -> f64 {
     let mean = histogram.sum / histogram.count;
     let mut sum = Kahan::default();
-    for bucket in histogram.buckets().iter().filter(|b| b.count != 0.0) {
+    for bucket in filled_buckets(histogram) {
         let middle = if histogram.has_custom_buckets() {
             (bucket.upper + bucket.lower) / 2.0
         } else if bucket.lower <= 0.0 && bucket.upper >= 0.0 {
@@ -98,7 +106,7 @@ pub(super) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, NanEffect) {
     // From the nearer end: fewer buckets to add up. NaN observations are above all others, so only the lower end counts.
     let forward = has_nan || q < 0.5;
     let mut rank = if forward { q * histogram.count } else { (1.0 - q) * histogram.count };
-    let buckets = histogram.buckets();
+    let buckets = filled_buckets(histogram);
     let zero = Bucket {
         side: BucketSide::Zero,
         index: 0,
@@ -110,9 +118,6 @@ pub(super) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, NanEffect) {
     };
     let (mut count, mut bucket) = (0.0, zero);
     let mut visit = |candidate: &Bucket| {
-        if candidate.count == 0.0 {
-            return false;
-        }
         bucket = *candidate;
         count += candidate.count;
         count >= rank
@@ -155,7 +160,7 @@ pub(super) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> f6
         return 0.0;
     }
     let (mut rank, mut lower_rank, mut upper_rank) = (0.0, None, None);
-    for bucket in histogram.buckets() {
+    for bucket in filled_buckets(histogram) {
         let (from, to) = assumed_bounds(histogram, &bucket);
         let linear = histogram.has_custom_buckets() || bucket.side == BucketSide::Zero;
         let rank_at = |value: f64| rank + bucket.count * share_below(value, from, to, linear);

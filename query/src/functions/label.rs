@@ -10,7 +10,7 @@ use crate::eval::source::{Relabeled, SharedSource};
 use crate::eval::table::Table;
 use crate::eval::{Eval, Output};
 use crate::format::quote;
-use crate::parser::Call;
+use crate::parser::{Call, translate};
 
 fn fail<T>(message: String) -> Result<T, Error> {
     Err(Error::Execution(message))
@@ -53,7 +53,8 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let replacement = text(eval.text(&call.args[2])?);
     let origin = text(eval.text(&call.args[3])?);
     let pattern = text(eval.text(&call.args[4])?);
-    let Ok(regex) = Regex::new(&format!("^(?s:{pattern})$")) else {
+    let translated = translate(&pattern).ok();
+    let Some(regex) = translated.and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok()) else {
         return fail(format!("invalid regular expression in label_replace(): {pattern}"));
     };
     let source = eval.vector(&call.args[0])?;

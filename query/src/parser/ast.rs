@@ -164,7 +164,9 @@ pub enum Extension {
 }
 
 impl Extension {
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// As PromQL writes it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Anchored => "anchored",
             Self::Smoothed => "smoothed",
@@ -173,18 +175,48 @@ impl Extension {
 }
 
 /// Series by name and labels.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct VectorSelector {
     /// Where it stands, modifiers included.
     pub span: Span,
-    /// The name before the braces, or alone in quotes within them.
+    /// The name before the braces. One in quotes within them is a condition like others, as in Prometheus.
     pub name: Option<String>,
     /// All conditions, that on the name included, in the order of the text.
     pub matchers: Vec<Matcher>,
+    /// Regular expressions as the text has them, of matchers that hold them written anew, with their positions, ascending.
+    pub(crate) originals: Vec<(usize, String)>,
     /// `offset` and `@`.
     pub modifiers: Modifiers,
     /// `anchored` or `smoothed`.
     pub extension: Option<Extension>,
+}
+
+/// The order of the conditions does not count.
+impl PartialEq for VectorSelector {
+    fn eq(&self, other: &Self) -> bool {
+        let conditions = |selector: &'_ Self| {
+            let all = selector.matchers.iter().enumerate();
+            let mut all: Vec<_> =
+                all.map(|(i, m)| (m.name().to_owned(), m.op().as_str(), selector.value(i).to_owned())).collect();
+            all.sort();
+            all
+        };
+        self.name == other.name
+            && self.modifiers == other.modifiers
+            && self.extension == other.extension
+            && conditions(self) == conditions(other)
+    }
+}
+
+impl VectorSelector {
+    /// What the text compares a label with; `at` is the position of the matcher.
+    #[must_use]
+    pub fn value(&self, at: usize) -> &str {
+        match self.originals.binary_search_by_key(&at, |(position, _)| *position) {
+            Ok(found) => &self.originals[found].1,
+            Err(_) => self.matchers[at].value(),
+        }
+    }
 }
 
 /// A selector with a window.

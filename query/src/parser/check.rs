@@ -1,5 +1,6 @@
 //! Types and the rules that the grammar cannot express.
 
+use hashbrown::HashSet;
 use tsdb::METRIC_NAME;
 
 use super::ParseError;
@@ -140,7 +141,8 @@ fn binary(e: &Binary) -> Result<(), ParseError> {
         return fail("comparisons between scalars must use BOOL modifier", e.operator);
     }
     if let Some(matching) = e.matching.as_ref().filter(|m| m.on)
-        && let Some(label) = matching.labels.iter().find(|label| matching.include.contains(label))
+        && let included = matching.include.iter().collect::<HashSet<_>>()
+        && let Some(label) = matching.labels.iter().find(|label| included.contains(label))
     {
         let message = format!("label {} must not occur in ON and GROUP clause at once", quote(label.as_bytes()));
         return fail(message, e.operator);
@@ -149,6 +151,12 @@ fn binary(e: &Binary) -> Result<(), ParseError> {
         if !matches!(value_type, ValueType::Scalar | ValueType::Vector) {
             return fail("binary expression must contain only scalar and instant vector types", side.span());
         }
+    }
+    if let Some(matching) = e.matching.as_ref().filter(|_| left == ValueType::Scalar || right == ValueType::Scalar) {
+        if !matching.labels.is_empty() {
+            return fail("vector matching only allowed between instant vectors", e.span);
+        }
+        return fail("filling in missing series only allowed between instant vectors", e.span);
     }
     if e.op.is_set() && (left == ValueType::Scalar || right == ValueType::Scalar) {
         let message =

@@ -103,8 +103,10 @@ impl DurationOp {
 /// What stands where a duration is asked for. All numbers are seconds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum DurationExpr {
-    /// A number or a duration.
+    /// A duration, or a number that stands for one.
     Seconds(f64),
+    /// A number within arithmetic.
+    Number(f64),
     /// `step()`: the step of the query.
     Step,
     /// `range()`: from the start of the query to its end.
@@ -138,7 +140,7 @@ impl DurationExpr {
     /// Whether it depends on the query's step or range.
     pub(crate) fn is_fixed(&self) -> bool {
         match self {
-            Self::Seconds(_) => true,
+            Self::Seconds(_) | Self::Number(_) => true,
             Self::Step | Self::Range => false,
             Self::Negative(x) | Self::Paren(x) => x.is_fixed(),
             Self::MinOf(x, y) | Self::MaxOf(x, y) | Self::Binary(_, x, y) => x.is_fixed() && y.is_fixed(),
@@ -151,7 +153,7 @@ impl DurationExpr {
     /// If it divides by zero.
     pub(crate) fn seconds(&self, times: QueryTimes) -> Result<f64, &'static str> {
         Ok(match self {
-            Self::Seconds(seconds) => *seconds,
+            Self::Seconds(value) | Self::Number(value) => *value,
             Self::Step => times.step,
             Self::Range => times.range,
             Self::Negative(x) => -x.seconds(times)?,
@@ -200,6 +202,7 @@ impl fmt::Display for DurationExpr {
                     f.write_str(&crate::format::shortest(*seconds))
                 }
             }
+            Self::Number(value) => f.write_str(&crate::format::plain(*value)),
             Self::Step => f.write_str("step()"),
             Self::Range => f.write_str("range()"),
             Self::Negative(x) => write!(f, "-{x}"),

@@ -74,6 +74,11 @@ impl<'t> Lexer<'t> {
         Self { text, at: 0, line: 1, line_start: 0, in_braces: false, brackets: Brackets::Outside, open_parens: 0 }
     }
 
+    /// Whether the last token stands within braces.
+    pub(super) fn in_braces(&self) -> bool {
+        self.in_braces
+    }
+
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
@@ -292,8 +297,19 @@ impl<'t> Lexer<'t> {
                 }
                 None | Some(b'\n') => {
                     (self.line, self.line_start) = (line, line_start);
+                    // A bad escape comes before the missing end.
+                    if quote != b'`'
+                        && let Err(reason) = unescape(&self.text[start + 1..self.at], quote, None)
+                    {
+                        return Err(self.error(start, reason));
+                    }
                     let kind = if quote == b'`' { "raw" } else { "quoted" };
                     return Err(self.error(start, format!("unterminated {kind} string")));
+                }
+                // What stood for broken UTF-8 when the text was received; Prometheus takes it for that in any case.
+                Some(0xef) if self.text[self.at..].starts_with(char::REPLACEMENT_CHARACTER) => {
+                    (self.line, self.line_start) = (line, line_start);
+                    return Err(self.error(start, "invalid UTF-8 rune"));
                 }
                 Some(_) => self.at += 1,
             }
@@ -321,8 +337,8 @@ impl<'t> Lexer<'t> {
         found
     }
 
-    /// Passes over digits with at most a point and an exponent, `_` between digits; whether they are a number and end
-    /// there.
+    /// Passes over digits with at most a point and an exponent, `_` between digits; whether they may be a number that
+    /// ends there. `1e-` may, and turns out to be none later, as in Prometheus.
     fn digits(&mut self) -> bool {
         let hex = self.accept(b'0') && self.accept_any(b"xX");
         if hex {
@@ -344,15 +360,14 @@ impl<'t> Lexer<'t> {
                 continue;
             }
             let repeated = match byte {
-                b'.' => std::mem::replace(&mut point, true) || exponent,
+                b'.' => std::mem::replace(&mut point, true) || exponent || hex,
                 b'_' => false,
                 _ => std::mem::replace(&mut exponent, true),
             };
-            let is_exponent = !matches!(byte, b'.' | b'_');
-            if is_exponent {
+            if !matches!(byte, b'.' | b'_') {
                 self.accept_any(b"+-");
             }
-            let at_end = byte != b'.' && self.peek().is_none_or(|b| is_exponent && !b.is_ascii_digit());
+            let at_end = byte != b'.' && self.peek().is_none();
             if repeated || at_end || self.accept_any(excluded) {
                 return false;
             }
@@ -390,18 +405,23 @@ pub(crate) fn unquote(literal: &str) -> Result<Vec<u8>, String> {
     if quote == b'`' {
         return Ok(inner.bytes().filter(|b| *b != b'\r').collect());
     }
+    unescape(inner, quote, Some(quote))
+}
+
+/// Undoes the escapes of a text within `"` or `'`, which ends with `end` if at all.
+fn unescape(inner: &str, quote: u8, end: Option<u8>) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(inner.len());
     let mut rest = inner;
     while let Some(at) = rest.find('\\') {
         out.extend_from_slice(&rest.as_bytes()[..at]);
-        rest = escape(&rest[at + 1..], quote, &mut out)?;
+        rest = escape(&rest[at + 1..], quote, end, &mut out)?;
     }
     out.extend_from_slice(rest.as_bytes());
     Ok(out)
 }
 
 /// Decodes what follows a backslash and hands back what follows that.
-fn escape<'a>(text: &'a str, quote: u8, out: &mut Vec<u8>) -> Result<&'a str, String> {
+fn escape<'a>(text: &'a str, quote: u8, end: Option<u8>, out: &mut Vec<u8>) -> Result<&'a str, String> {
     let kind = text.chars().next().ok_or("escape sequence not terminated")?;
     let rest = &text[kind.len_utf8()..];
     let simple = match kind {
@@ -414,10 +434,10 @@ fn escape<'a>(text: &'a str, quote: u8, out: &mut Vec<u8>) -> Result<&'a str, St
         'v' => 11,
         '\\' => b'\\',
         '"' | '\'' if kind == char::from(quote) => quote,
-        'x' => return digits(rest, 2, 16, out, false),
-        'u' => return digits(rest, 4, 16, out, true),
-        'U' => return digits(rest, 8, 16, out, true),
-        '0'..='7' => return digits(text, 3, 8, out, false),
+        'x' => return digits(rest, 2, 16, end, out),
+        'u' => return digits(rest, 4, 16, end, out),
+        'U' => return digits(rest, 8, 16, end, out),
+        '0'..='7' => return digits(text, 3, 8, end, out),
         _ => return Err(format!("unknown escape sequence {}", named(kind))),
     };
     out.push(simple);
@@ -429,17 +449,17 @@ fn named(character: char) -> String {
     format!("U+{:04X} '{character}'", u32::from(character))
 }
 
-fn digits<'a>(text: &'a str, count: usize, radix: u32, out: &mut Vec<u8>, character: bool) -> Result<&'a str, String> {
+/// Reads `count` digits: with more than three the number of a character, else a byte.
+fn digits<'a>(text: &'a str, count: usize, radix: u32, end: Option<u8>, out: &mut Vec<u8>) -> Result<&'a str, String> {
     const INVALID: &str = "escape sequence is an invalid Unicode code point";
     let mut number = 0u32;
     for i in 0..count {
-        // What is missing is the quote that ends the text.
-        let digit = text[i..].chars().next().unwrap_or('"');
+        let digit = text[i..].chars().next().or(end.map(char::from)).ok_or("escape sequence not terminated")?;
         let value =
             digit.to_digit(radix).ok_or_else(|| format!("illegal character {} in escape sequence", named(digit)))?;
         number = number.saturating_mul(radix).saturating_add(value);
     }
-    if character {
+    if count > 3 {
         let character = char::from_u32(number).ok_or(INVALID)?;
         out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     } else {

@@ -5,6 +5,7 @@ mod check;
 mod duration;
 mod lexer;
 mod parse;
+mod pattern;
 mod print;
 mod walk;
 
@@ -19,6 +20,7 @@ pub(crate) use lexer::unquote;
 #[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
 pub use parse::{parse, parse_selector};
+pub(crate) use pattern::translate;
 pub use walk::SelectorUse;
 
 /// Why a text is not PromQL, and where.

@@ -91,6 +91,9 @@ struct Parser<'t> {
     chain: u32,
     /// How many aggregations the current token lies in.
     aggregations: u32,
+    /// Regular expressions so far, and the bytes of those that are compiled.
+    patterns: usize,
+    pattern_bytes: usize,
 }
 
 impl<'t> Parser<'t> {
@@ -100,7 +103,17 @@ impl<'t> Parser<'t> {
         }
         let mut lexer = Lexer::new(text);
         let token = lexer.next()?;
-        Ok(Self { text, lexer, token, last: token.span, depth: 0, chain: 0, aggregations: 0 })
+        Ok(Self {
+            text,
+            lexer,
+            token,
+            last: token.span,
+            depth: 0,
+            chain: 0,
+            aggregations: 0,
+            patterns: 0,
+            pattern_bytes: 0,
+        })
     }
 
     fn advance(&mut self) -> Result<Token, ParseError> {
@@ -132,7 +145,8 @@ impl<'t> Parser<'t> {
     }
 
     fn unexpected(&self, context: &str, expected: &str) -> ParseError {
-        let mut message = format!("unexpected {}", describe(self.token.kind, self.text_of(self.token)));
+        let mut message =
+            format!("unexpected {}", describe(self.token.kind, self.text_of(self.token), self.lexer.in_braces()));
         let context = if context.is_empty() && self.aggregations > 0 { "aggregation" } else { context };
         if !context.is_empty() {
             message.push_str(" in ");
@@ -221,7 +235,7 @@ impl<'t> Parser<'t> {
             };
             if matching.cardinality != Cardinality::OneToOne {
                 self.advance()?;
-                if self.token.kind == Kind::LeftParen {
+                if self.token.kind == Kind::LeftParen || !self.begins_expression() {
                     matching.include = self.label_list()?;
                 }
             }
@@ -237,12 +251,8 @@ impl<'t> Parser<'t> {
         let span = lhs.span().to(self.last);
         let (lhs_type, rhs_type) = (lhs.value_type(), rhs.value_type());
         let both_vectors = lhs_type == ValueType::Vector && rhs_type == ValueType::Vector;
-        if !both_vectors && !matching.labels.is_empty() {
-            return Err(ParseError::new("vector matching only allowed between instant vectors", span));
-        }
-        if !both_vectors && matching.fill != super::Fill::default() {
-            return Err(ParseError::new("filling in missing series only allowed between instant vectors", span));
-        }
+        // What matches no vectors is complained of when types are checked.
+        let matches = both_vectors || !matching.labels.is_empty() || matching.fill != super::Fill::default();
         Ok(Expr::Binary(Binary {
             span,
             operator,
@@ -254,7 +264,7 @@ impl<'t> Parser<'t> {
             } else {
                 ValueType::Vector
             },
-            matching: both_vectors.then_some(matching),
+            matching: matches.then_some(matching),
             return_bool,
         }))
     }
@@ -300,14 +310,16 @@ impl<'t> Parser<'t> {
     fn number(&mut self, context: &str, expected: &str) -> Result<f64, ParseError> {
         match self.token.kind {
             Kind::Number | Kind::Duration => {
-                let token = self.advance()?;
+                let token = self.token;
                 let text = self.text_of(token);
                 let value = if token.kind == Kind::Duration {
                     read_millis(text).map(|millis| millis as f64 / 1000.0)
                 } else {
                     parse_number(text)
                 };
-                value.map_err(|message| ParseError::new(message, token.span))
+                let value = value.map_err(|message| ParseError::new(message, token.span))?;
+                self.advance()?;
+                Ok(value)
             }
             Kind::Word => match self.word().as_str() {
                 "inf" => self.advance().map(|_| f64::INFINITY),
@@ -371,7 +383,7 @@ impl<'t> Parser<'t> {
             if opens || next.eq_ignore_ascii_case("by") || next.eq_ignore_ascii_case("without") {
                 return self.aggregate(op);
             }
-        } else if opens && !is_keyword(&word) {
+        } else if opens && !is_keyword(&word) && !word.contains(':') {
             return self.call();
         }
         if matches!(word.as_str(), "bool" | "on" | "ignoring" | "group_left" | "group_right" | "atan2") {
@@ -396,13 +408,16 @@ impl<'t> Parser<'t> {
             let message = format!("unknown function with name {}", quote(name.as_bytes()));
             return Err(ParseError::new(message, token.span));
         };
+        self.expect(Kind::RightParen, "", "")?;
         Ok(Expr::Call(Call { span: token.span.to(self.last), function, args }))
     }
 
+    /// What stands within parentheses. The right one is the current token then: what is wrong behind it matters less
+    /// than what is wrong before it.
     fn arguments(&mut self) -> Result<Vec<Expr>, ParseError> {
         self.expect(Kind::LeftParen, "", "")?;
         let mut args = Vec::new();
-        if self.accept(Kind::RightParen)? {
+        if self.token.kind == Kind::RightParen {
             return Ok(args);
         }
         loop {
@@ -411,12 +426,26 @@ impl<'t> Parser<'t> {
             if !self.accept(Kind::Comma)? {
                 break;
             }
-            if self.token.kind == Kind::RightParen {
+            if !self.begins_expression() {
                 return Err(ParseError::new("trailing commas not allowed in function call args", comma.span));
             }
         }
-        self.expect(Kind::RightParen, "", "")?;
-        Ok(args)
+        if self.token.kind == Kind::RightParen { Ok(args) } else { Err(self.unexpected("", "")) }
+    }
+
+    /// Whether the current token may be the first one of an expression.
+    fn begins_expression(&self) -> bool {
+        matches!(
+            self.token.kind,
+            Kind::Number
+                | Kind::Duration
+                | Kind::Text
+                | Kind::LeftParen
+                | Kind::LeftBrace
+                | Kind::Add
+                | Kind::Sub
+                | Kind::Word
+        )
     }
 
     fn aggregate(&mut self, op: AggregateOp) -> Result<Expr, ParseError> {
@@ -427,10 +456,13 @@ impl<'t> Parser<'t> {
         }
         self.aggregations += 1;
         let mut args = self.arguments()?;
+        self.expect(Kind::RightParen, "", "")?;
         self.aggregations -= 1;
         if grouping.is_none() {
             grouping = self.grouping()?;
         }
+        // By nothing is by default.
+        let grouping = grouping.filter(|grouping| grouping.without || !grouping.labels.is_empty());
         let span = start.to(self.last);
         let wanted = 1 + usize::from(op.parameter().is_some());
         if args.is_empty() {
@@ -455,7 +487,8 @@ impl<'t> Parser<'t> {
             _ => return Ok(None),
         };
         self.advance()?;
-        Ok(Some(Grouping { without, labels: self.label_list()? }))
+        let labels = self.label_list()?;
+        Ok(Some(Grouping { without, labels }))
     }
 
     /// `(a, b, "c d")`
@@ -470,8 +503,9 @@ impl<'t> Parser<'t> {
                     let value = self.unquoted(self.token)?;
                     match String::from_utf8(value) {
                         Ok(name) if !name.is_empty() => name,
-                        _ => {
-                            let message = format!("invalid label name for grouping: {}", self.text_of(self.token));
+                        name => {
+                            let bytes = name.map_or_else(std::string::FromUtf8Error::into_bytes, String::into_bytes);
+                            let message = format!("invalid label name for grouping: {}", quote(&bytes));
                             return Err(ParseError::new(message, self.token.span));
                         }
                     }

@@ -7,7 +7,7 @@ use tsdb::{METRIC_NAME, is_label_name, is_metric_name};
 use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Grouping, Matching, Modifiers, VectorSelector};
 use crate::format::{general, quote};
 
-/// Longer lines are broken.
+/// Longer texts are broken, wherever they stand.
 const LINE_WIDTH: usize = 100;
 
 impl fmt::Display for Expr {
@@ -85,36 +85,26 @@ fn is_bare_name(name: &str) -> bool {
     is_metric_name(name) && !reserved.contains(&lower.as_str())
 }
 
+/// The name, and the other conditions in the order of their texts, as Prometheus prints them.
 fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt::Result {
     let bare = selector.name.as_deref().filter(|name| is_bare_name(name));
     if let Some(name) = bare {
         f.write_str(name)?;
     }
-    let mut first = true;
-    for matcher in &selector.matchers {
-        let is_name = matcher.name() == METRIC_NAME
-            && matcher.op() == tsdb::MatchOp::Equal
-            && selector.name.as_deref() == Some(matcher.value());
-        if is_name && bare.is_some() {
+    let mut conditions = Vec::with_capacity(selector.matchers.len());
+    for (i, matcher) in selector.matchers.iter().enumerate() {
+        let is_name = matcher.name() == METRIC_NAME && matcher.op() == tsdb::MatchOp::Equal;
+        if is_name && bare == Some(matcher.value()) {
             continue;
         }
-        f.write_str(if first { "{" } else { "," })?;
-        first = false;
-        if is_name {
-            f.write_str(&quote(matcher.value().as_bytes()))?;
-            continue;
-        }
-        if is_label_name(matcher.name()) {
-            f.write_str(matcher.name())?;
-        } else {
-            f.write_str(&quote(matcher.name().as_bytes()))?;
-        }
-        write!(f, "{}{}", matcher.op().as_str(), quote(matcher.value().as_bytes()))?;
+        let name =
+            if is_label_name(matcher.name()) { matcher.name().to_owned() } else { quote(matcher.name().as_bytes()) };
+        conditions.push(format!("{name}{}{}", matcher.op().as_str(), quote(selector.value(i).as_bytes())));
     }
-    match (first, bare) {
-        (true, None) => f.write_str("{}"),
+    conditions.sort_unstable();
+    match (conditions.is_empty(), bare) {
         (true, Some(_)) => Ok(()),
-        (false, _) => f.write_str("}"),
+        _ => write!(f, "{{{}}}", conditions.join(",")),
     }
 }
 
@@ -197,7 +187,7 @@ impl Expr {
     fn pretty_into(&self, level: usize, out: &mut String) {
         let indent = "  ".repeat(level);
         let line = self.to_string();
-        if indent.len() + line.len() <= LINE_WIDTH {
+        if line.len() <= LINE_WIDTH {
             out.push_str(&indent);
             out.push_str(&line);
             return;

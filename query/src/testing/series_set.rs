@@ -72,6 +72,10 @@ impl SeriesSet for Selected {
         self.inner.labels[self.chosen[index] as usize].get(name)
     }
 
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        self.inner.labels[self.chosen[index] as usize].iter().nth(n)
+    }
+
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         let times = &self.inner.timestamps_ms;
         let low = times.partition_point(|t| *t < range.start.millis());

@@ -78,7 +78,7 @@ pub(super) const ROOT: Section = Section(&[&[
     idle("remote_write", Type::List(&Type::Section(&REMOTE_WRITE))),
     idle("remote_read", Type::List(&Type::Section(&REMOTE_READ))),
     idle("otlp", Type::Section(&OTLP)),
-    idle("storage", Type::Section(&STORAGE)),
+    acts("storage", Type::Section(&STORAGE)),
     idle("tracing", Type::Section(&TRACING)),
 ]]);
 

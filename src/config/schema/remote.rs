@@ -1,7 +1,7 @@
 //! Keys that send to, receive from or read from other servers, and those of the store.
 
 use super::discovery::DISCOVERY;
-use super::{Field, HTTP, RELABELS, Section, TEXTS, TLS, Type, idle};
+use super::{Field, HTTP, RELABELS, Section, TEXTS, TLS, Type, acts, idle};
 
 pub(super) const ALERTING: Section = Section(&[&[
     idle("alert_relabel_configs", RELABELS),
@@ -125,18 +125,18 @@ pub(super) const OTLP: Section = Section(&[&[
 ]]);
 
 pub(super) const STORAGE: Section = Section(&[&[
-    idle("tsdb", Type::Section(&TSDB)),
-    idle("exemplars", Type::Section(&Section(&[&[idle("max_exemplars", Type::Int)]]))),
+    acts("tsdb", Type::Section(&TSDB)),
+    acts("exemplars", Type::Section(&Section(&[&[acts("max_exemplars", Type::Uint)]]))),
 ]]);
 
 const TSDB: Section = Section(&[&[
-    idle("out_of_order_time_window", Type::Duration),
+    acts("out_of_order_time_window", Type::Duration),
     idle("stale_series_compaction_threshold", Type::Float),
-    idle(
+    acts(
         "retention",
         Type::Section(&Section(&[&[
-            idle("time", Type::Duration),
-            idle("size", Type::Size),
+            acts("time", Type::Duration),
+            acts("size", Type::Size),
             idle("percentage", Type::Float),
         ]])),
     ),

@@ -16,36 +16,50 @@ const POWERS: [f64; MAX_EXPONENT + 1] =
 /// Integers up to here are exact as doubles, and so is their quotient by a power of ten when it has a short decimal.
 const MAX_SCALED: f64 = (1u64 << 53) as f64;
 
+/// Bit of the first byte: a correction of each value follows.
+const CORRECTED: u8 = 1 << 7;
+
+/// The largest correction, in units of a value's last place. Sums of decimals, and milliseconds times 0.001, are a few
+/// units off the decimal that was meant.
+const MAX_CORRECTION: u64 = 63;
+
 /// Working memory of [`encode`], to be used again.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     scaled: Vec<i64>,
+    corrections: Vec<i64>,
+    pub(super) other: Vec<u8>,
     exceptions: Vec<(usize, u64)>,
-    pub(super) ints: ints::Scratch,
+    pub(crate) ints: ints::Scratch,
 }
 
 /// Appends `values` as scaled decimals; appends nothing and answers `false` if that would take more than `limit` bytes
 /// for lack of short decimals.
 ///
-/// Lossless on raw bits: a value with no decimal of at most 15 digits, a NaN, an infinity or -0.0 is an exception, 9 to
-/// 10 bytes each. Cost: 7 to 10 ns per value, no allocation beyond `out` and `scratch`. The count is not stored.
+/// Lossless on raw bits: a value that is not within 63 units in the last place of a decimal of at most 15 digits, a NaN,
+/// an infinity or -0.0 is an exception, 9 to 10 bytes each. Cost: 7 to 10 ns per value, no allocation beyond `out` and `scratch`. The count is not stored.
 pub(crate) fn encode(values: &[f64], limit: usize, scratch: &mut Scratch, out: &mut Vec<u8>) -> bool {
     let Some(exponent) = common_exponent(values, limit / 10) else { return false };
-    let Scratch { scaled, exceptions, ints: ints_scratch } = scratch;
+    let Scratch { scaled, corrections, exceptions, ints: ints_scratch, .. } = scratch;
     scaled.clear();
+    corrections.clear();
     exceptions.clear();
     let power = POWERS[exponent];
     // An exception takes its neighbour's place among the integers, where it costs least.
-    let mut last = values.iter().find_map(|&v| scale(v, power)).unwrap_or_default();
+    let mut last = values.iter().find_map(|&v| scale(v, power)).unwrap_or_default().0;
+    let mut corrected = false;
     for (at, &value) in values.iter().enumerate() {
+        let mut correction = 0;
         match scale(value, power) {
-            Some(n) => last = n,
+            Some((n, off)) => (last, correction) = (n, off),
             None => exceptions.push((at, value.to_bits())),
         }
         scaled.push(last);
+        corrections.push(correction);
+        corrected |= correction != 0;
     }
     let start = out.len();
-    out.put_u8(exponent as u8);
+    out.put_u8(exponent as u8 | if corrected { CORRECTED } else { 0 });
     out.put_uvarint(exceptions.len() as u64);
     let mut before = 0;
     for &(at, bits) in exceptions.iter() {
@@ -54,6 +68,9 @@ pub(crate) fn encode(values: &[f64], limit: usize, scratch: &mut Scratch, out: &
         before = at;
     }
     ints::encode(scaled, ints_scratch, out);
+    if corrected {
+        ints::encode(corrections, ints_scratch, out);
+    }
     if out.len() - start > limit {
         out.truncate(start);
         return false;
@@ -69,7 +86,8 @@ pub(crate) fn decode(
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     let at = *input;
-    let exponent = usize::from(input.u8()?);
+    let first = input.u8()?;
+    let exponent = usize::from(first & !CORRECTED);
     let power = *POWERS.get(exponent).ok_or(at.malformed("unknown decimal scale"))?;
     let n = input.count(9)?;
     let mut exceptions = *input;
@@ -84,6 +102,13 @@ pub(crate) fn decode(
         out.extend(scratch.iter().map(|&n| n as f64));
     } else {
         out.extend(scratch.iter().map(|&n| n as f64 / power));
+    }
+    if first & CORRECTED != 0 {
+        scratch.clear();
+        ints::decode(input, count, scratch)?;
+        for (value, &correction) in out[start..].iter_mut().zip(&*scratch) {
+            *value = f64::from_bits(value.to_bits().wrapping_add(correction as u64));
+        }
     }
     let mut at = start;
     for _ in 0..n {
@@ -114,9 +139,9 @@ fn common_exponent(values: &[f64], most: usize) -> Option<usize> {
     Some(exponent)
 }
 
-/// The integer from which [`decode`] gets `value` back bit for bit.
+/// The integer and the correction from which [`decode`] gets `value` back bit for bit.
 #[inline]
-fn scale(value: f64, power: f64) -> Option<i64> {
+fn scale(value: f64, power: f64) -> Option<(i64, i64)> {
     let product = value * power;
     let limit = if power == 1.0 { i64::MAX as f64 } else { MAX_SCALED };
     // A NaN or an infinity becomes some integer, from which it does not come back.
@@ -125,7 +150,8 @@ fn scale(value: f64, power: f64) -> Option<i64> {
     }
     let n = if product.abs() < MAX_SCALED { round(product) } else { product as i64 };
     let back = if power == 1.0 { n as f64 } else { n as f64 / power };
-    (back.to_bits() == value.to_bits()).then_some(n)
+    let off = value.to_bits().wrapping_sub(back.to_bits()) as i64;
+    (off.unsigned_abs() <= MAX_CORRECTION).then_some((n, off))
 }
 
 /// The nearest integer of a number below 2^53 in magnitude. `f64::round` is a library call without SSE 4.1.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{bits, decimal, ints};
+use super::{decimal, floats, ints};
 use crate::codec::{Decoder, Encoder, Malformed, unzigzag};
 use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
 use crate::sample::{STALE_NAN, is_stale};
@@ -91,6 +91,13 @@ impl PartialEq for Layout {
 pub(crate) struct Row {
     cells: Vec<i64>,
     sum: f64,
+}
+
+impl Row {
+    /// Whether it says "this series ends here".
+    pub(crate) fn is_stale(&self) -> bool {
+        is_stale(self.sum)
+    }
 }
 
 /// Takes a histogram apart. `None` if its spans and buckets do not fit together.
@@ -306,13 +313,13 @@ pub(crate) fn seal(
             column.push(*cell);
         }
     }
-    put_floats(&sums, scratch, out);
+    floats::encode(&sums, scratch, out);
     for column in &columns {
         if layout.integer {
             ints::encode(column, &mut scratch.ints, out);
         } else {
             let floats: Vec<f64> = column.iter().map(|&cell| f64::from_bits(cell as u64)).collect();
-            put_floats(&floats, scratch, out);
+            floats::encode(&floats, scratch, out);
         }
     }
     Ok(())
@@ -330,7 +337,7 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
     let cells = layout.cells().filter(|&n| n <= input.remaining()).ok_or(input.malformed("too many buckets"))?;
     let mut scratch = Vec::new();
     let mut sums = Vec::new();
-    take_floats(input, count, &mut scratch, &mut sums)?;
+    floats::decode(input, count, &mut scratch, &mut sums)?;
     let mut columns = Vec::with_capacity(cells);
     for _ in 0..cells {
         let mut column = Vec::new();
@@ -338,7 +345,7 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
             ints::decode(input, count, &mut column)?;
         } else {
             let mut floats = Vec::new();
-            take_floats(input, count, &mut scratch, &mut floats)?;
+            floats::decode(input, count, &mut scratch, &mut floats)?;
             column.extend(floats.iter().map(|x| x.to_bits() as i64));
         }
         columns.push(column);
@@ -351,27 +358,4 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
             layout.join(&row, layout.hint_at(i))
         })
         .collect())
-}
-
-/// Floats as decimals, or as bits where they are none.
-fn put_floats(values: &[f64], scratch: &mut decimal::Scratch, out: &mut Vec<u8>) {
-    let at = out.len();
-    out.put_u8(0);
-    if !decimal::encode(values, values.len() * 8, scratch, out) {
-        out[at] = 1;
-        bits::encode(values, &mut scratch.ints, out);
-    }
-}
-
-fn take_floats(
-    input: &mut Decoder<'_>,
-    count: usize,
-    scratch: &mut Vec<i64>,
-    out: &mut Vec<f64>,
-) -> Result<(), Malformed> {
-    match input.u8()? {
-        0 => decimal::decode(input, count, scratch, out),
-        1 => bits::decode(input, count, scratch, out),
-        _ => Err(input.malformed("unknown way of packing floats")),
-    }
 }

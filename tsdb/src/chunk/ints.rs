@@ -3,10 +3,20 @@
 //! Timestamps and scaled decimals are stored through this. Bytes: `docs/format/chunks.md`.
 //! Frames of reference with patches: Lemire & Boytsov, "Decoding billions of integers per second", 2015.
 
+use super::classes::{self, Code, Histogram};
 use crate::codec::{Decoder, Encoder, Malformed, unzigzag, zigzag};
 
-/// How often differences are taken before packing: not at all, once, or twice.
+/// Differences to the first, to the one before, and differences of those.
 const MAX_ORDER: usize = 2;
+/// Differences to a straight line.
+const LINE: usize = 3;
+
+/// Bits behind the point of a line's slope.
+const SLOPE_BITS: u32 = 16;
+/// Lines are not tried where a number is further from the first than this: the slope times the place must fit 64 bits.
+const MAX_LINE: u64 = 1 << 44;
+/// Numbers for which a line is worth trying.
+const LINE_MIN: usize = 8;
 
 /// Bit of the header: packed numbers are zigzag-coded instead of counted from the least one.
 const ZIGZAG: u8 = 1 << 2;
@@ -14,6 +24,12 @@ const ZIGZAG: u8 = 1 << 2;
 const DIVISOR: u8 = 1 << 3;
 /// Bit of the header: a list of numbers that are too wide to be packed follows.
 const PATCHED: u8 = 1 << 4;
+
+/// Bit of the header: the numbers are coded by their size instead of packed.
+const CLASSES: u8 = 1 << 5;
+
+/// Numbers for which classes are worth trying.
+const CLASSES_MIN: usize = 64;
 
 /// Bits that one patch takes beside its number.
 const PATCH_BITS: u64 = 12;
@@ -24,24 +40,36 @@ pub(crate) fn encode(values: &[i64], scratch: &mut Scratch, out: &mut Vec<u8>) {
     let Some((&first, _)) = values.split_first() else { return };
     let divisor = scratch.set(values);
     let plan = scratch.cheapest();
-    let numbers = &scratch.orders[plan.order];
-    let mut header = plan.order as u8;
-    header |= if plan.reference.is_none() { ZIGZAG } else { 0 };
+    let code = scratch.code(&plan);
+    let (order, reference) = code.as_ref().map_or((plan.order, plan.reference), |code| (code.order, code.reference));
+    let numbers = &scratch.orders[order];
+    let mut header = order as u8;
     header |= if divisor > 1 { DIVISOR } else { 0 };
-    header |= if plan.patches > 0 { PATCHED } else { 0 };
+    header |= match &code {
+        Some(code) => CLASSES | if code.zigzag { ZIGZAG } else { 0 },
+        None if plan.patches > 0 => PATCHED,
+        None => 0,
+    };
+    header |= if reference.is_none() { ZIGZAG } else { 0 };
     out.put_u8(header);
-    out.put_u8(plan.width);
+    out.put_u8(if code.is_some() { 0 } else { plan.width });
     out.put_varint(first);
     if divisor > 1 {
         out.put_uvarint(divisor);
     }
-    if plan.order == MAX_ORDER {
-        out.put_varint(scratch.orders[1].first().copied().unwrap_or_default());
+    match order {
+        MAX_ORDER => out.put_varint(scratch.orders[1].first().copied().unwrap_or_default()),
+        LINE => out.put_varint(scratch.slope),
+        _ => {}
     }
-    if let Some(reference) = plan.reference {
+    if let Some(reference) = reference {
         out.put_varint(reference);
     }
-    let packed = |n: i64| plan.reference.map_or(zigzag(n), |reference| n.wrapping_sub(reference) as u64);
+    if let Some(code) = code {
+        classes::encode(numbers.iter().map(|&n| code.number(n)), &code.code, out);
+        return;
+    }
+    let packed = |n: i64| reference.map_or(zigzag(n), |reference| n.wrapping_sub(reference) as u64);
     let mask = mask(plan.width);
     if plan.patches > 0 {
         out.put_uvarint(plan.patches);
@@ -63,7 +91,7 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
     let at = *input;
     let header = input.u8()?;
     let order = usize::from(header & 3);
-    if order > MAX_ORDER || header & !(3 | ZIGZAG | DIVISOR | PATCHED) != 0 {
+    if header & !(3 | ZIGZAG | DIVISOR | PATCHED | CLASSES) != 0 {
         return Err(at.malformed("unknown way of packing integers"));
     }
     let width = input.u8()?;
@@ -72,26 +100,39 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
     }
     let first = input.varint()?;
     let divisor = if header & DIVISOR != 0 { input.uvarint()? as i64 } else { 1 };
-    let slope = if order == MAX_ORDER { input.varint()? } else { 0 };
-    let reference = if header & ZIGZAG == 0 { input.varint()? } else { 0 };
+    let slope = if order >= MAX_ORDER { input.varint()? } else { 0 };
+    let reference = if header & ZIGZAG == 0 || header & CLASSES != 0 { input.varint()? } else { 0 };
     // The first number of each order is 0 by definition and is not packed.
     let stored = count - 1;
     let start = out.len();
-    let patches = if header & PATCHED != 0 { Some(patches(input, stored)?) } else { None };
-    let bytes = input.take(packed_bytes(stored, width).ok_or(at.malformed("too many integers"))?)?;
     out.reserve(count);
     out.push(0);
-    unpack(bytes, width, stored, out);
-    let numbers = &mut out[start + 1..];
-    if let Some((n, mut list)) = patches {
-        let mut at = 0usize;
-        for _ in 0..n {
-            at = at.saturating_add(list.uvarint_as()?);
-            let slot = numbers.get_mut(at).ok_or(list.malformed("patch beyond the last integer"))?;
-            *slot = list.uvarint()? as i64;
+    if header & CLASSES != 0 {
+        // A number takes at least one bit.
+        if stored.div_ceil(8) > input.remaining() {
+            return Err(at.malformed("too many integers"));
+        }
+        out.resize(start + count, 0);
+        classes::decode(input, &mut out[start + 1..])?;
+    } else {
+        let patches = if header & PATCHED != 0 { Some(patches(input, stored)?) } else { None };
+        let bytes = input.take(packed_bytes(stored, width).ok_or(at.malformed("too many integers"))?)?;
+        unpack(bytes, width, stored, out);
+        if let Some((n, mut list)) = patches {
+            let mut at = 0usize;
+            for _ in 0..n {
+                at = at.saturating_add(list.uvarint_as()?);
+                let slot = out[start + 1..].get_mut(at).ok_or(list.malformed("patch beyond the last integer"))?;
+                *slot = list.uvarint()? as i64;
+            }
         }
     }
-    let restore = |n: i64| if header & ZIGZAG != 0 { unzigzag(n as u64) } else { n.wrapping_add(reference) };
+    let numbers = &mut out[start + 1..];
+    // Without classes the reference of zigzag-coded numbers is 0.
+    if header & ZIGZAG != 0 {
+        numbers.iter_mut().for_each(|n| *n = unzigzag(*n as u64));
+    }
+    let restore = |n: i64| n.wrapping_add(reference);
     match order {
         0 => numbers.iter_mut().for_each(|n| *n = first.wrapping_add(restore(*n).wrapping_mul(divisor))),
         1 => {
@@ -99,6 +140,14 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
             for n in numbers {
                 value = value.wrapping_add(restore(*n).wrapping_mul(divisor));
                 *n = value;
+            }
+        }
+        LINE => {
+            let mut line = 0i64;
+            for n in numbers {
+                line = line.wrapping_add(slope);
+                let offset = restore(*n).wrapping_add(line >> SLOPE_BITS);
+                *n = first.wrapping_add(offset.wrapping_mul(divisor));
             }
         }
         _ => {
@@ -134,8 +183,31 @@ fn patches<'a>(input: &mut Decoder<'a>, stored: usize) -> Result<(usize, Decoder
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     /// Values less the first, their differences, the differences of those; each divided by the common divisor.
-    /// The entry of the first value (for the last: of the first two) is 0 and left out.
-    orders: [Vec<i64>; MAX_ORDER + 1],
+    /// The entry of the first value (for the last: of the first two) is 0 and left out. Then differences to a line.
+    orders: [Vec<i64>; LINE + 1],
+    /// The slope of that line, in units of 2^-16.
+    slope: i64,
+    /// Whether numbers may be coded by their size: for data that is written once and read seldom.
+    pub(crate) classes: bool,
+    histogram: Histogram,
+}
+
+/// Numbers coded by their size.
+#[derive(Debug)]
+struct ClassPlan {
+    order: usize,
+    /// What numbers count from.
+    reference: Option<i64>,
+    zigzag: bool,
+    code: Code,
+}
+
+impl ClassPlan {
+    #[inline]
+    fn number(&self, n: i64) -> u64 {
+        let n = n.wrapping_sub(self.reference.unwrap_or_default());
+        if self.zigzag { zigzag(n) } else { n as u64 }
+    }
 }
 
 /// How a column is to be packed.
@@ -163,8 +235,8 @@ impl Scratch {
         // A divisor of 2^63 cannot be divided by as a signed number; nothing is lost by leaving it.
         let divisor = if divisor == 0 || divisor > i64::MAX as u64 { 1 } else { divisor };
         let by = divisor as i64;
-        let [offsets, deltas, seconds] = &mut self.orders;
-        for order in [&mut *offsets, deltas, seconds] {
+        let [offsets, deltas, seconds, residues] = &mut self.orders;
+        for order in [&mut *offsets, deltas, seconds, residues] {
             order.clear();
             order.reserve(values.len());
         }
@@ -182,15 +254,94 @@ impl Scratch {
         if seconds.len() > 1 {
             seconds[0] = seconds[1];
         }
+        // A line through many points costs its slope; where deltas are all the same it has nothing to offer.
+        if deltas.len() >= LINE_MIN && deltas.iter().any(|&delta| delta != deltas[0]) {
+            self.slope = line_through(offsets, residues).unwrap_or_default();
+        }
         divisor
     }
 
     fn cheapest(&self) -> Plan {
-        (0..=MAX_ORDER)
+        (0..=LINE)
+            .filter(|&order| order == 0 || !self.orders[order].is_empty())
             .map(|order| plan(order, &self.orders[order]))
             .min_by_key(|plan| plan.bits)
             .expect("there is at least one order")
     }
+}
+
+impl Scratch {
+    /// Classes, if they are allowed and take a twentieth less than `plan`.
+    fn code(&mut self, plan: &Plan) -> Option<ClassPlan> {
+        let Self { orders, histogram, .. } = self;
+        let count = orders[0].len();
+        if !self.classes || count < CLASSES_MIN || plan.bits < count as u64 / 4 {
+            return None;
+        }
+        let mut best = (f32::INFINITY, 0, 0);
+        for (order, numbers) in orders.iter().enumerate().filter(|(_, numbers)| !numbers.is_empty()) {
+            let middle = middle(numbers);
+            histogram.set(numbers.iter().map(|&n| zigzag(n.wrapping_sub(middle))));
+            let bits = histogram.estimate();
+            if bits < best.0 {
+                best = (bits, order, middle);
+            }
+        }
+        let (_, order, middle) = best;
+        let least = orders[order].iter().copied().min()?;
+        let numbers = &orders[order];
+        // Large numbers are rare on both sides of the middle, or above the least.
+        histogram.set(numbers.iter().map(|&n| zigzag(n.wrapping_sub(middle))));
+        let (mut detail, around_middle) = histogram.best_detail();
+        let mut above_least = Histogram::default();
+        above_least.set(numbers.iter().map(|&n| n.wrapping_sub(least) as u64));
+        let (other_detail, bits) = above_least.best_detail();
+        let zigzag = around_middle <= bits;
+        if !zigzag {
+            (*histogram, detail) = (above_least, other_detail);
+        }
+        // The estimate is below what a code can do.
+        if around_middle.min(bits) * 1.05 > plan.bits as f32 {
+            return None;
+        }
+        let code = histogram.code(detail).filter(|code| (code.bits + 48) * 20 < plan.bits * 19)?;
+        Some(ClassPlan { order, reference: Some(if zigzag { middle } else { least }), zigzag, code })
+    }
+}
+
+/// About the median: that of a few of the numbers.
+fn middle(numbers: &[i64]) -> i64 {
+    const FEW: usize = 31;
+    let mut few = [0; FEW];
+    for (at, slot) in few.iter_mut().enumerate() {
+        *slot = numbers[at * numbers.len() / FEW];
+    }
+    few.sort_unstable();
+    few[FEW / 2]
+}
+
+/// Fills `residues` with the differences of `offsets`, which stand at 1, 2, …, to the straight line through 0 that has the
+/// slope of the one which fits them best; gives that slope. `None`, and no residues, if the numbers are too large.
+fn line_through(offsets: &[i64], residues: &mut Vec<i64>) -> Option<i64> {
+    let n = offsets.len() as f64;
+    let middle = (n + 1.0) / 2.0;
+    let (mut sum, mut widest) = (0.0, 0);
+    for (&offset, place) in offsets.iter().zip(1..) {
+        sum += offset as f64 * (f64::from(place) - middle);
+        widest = widest.max(offset.unsigned_abs());
+    }
+    let squares = n * (n * n - 1.0) / 12.0;
+    let slope = (sum / squares * f64::from(1 << SLOPE_BITS)).round();
+    if widest > MAX_LINE || slope.abs() * n >= (1u64 << 62) as f64 {
+        return None;
+    }
+    let slope = slope as i64;
+    let mut line = 0i64;
+    residues.extend(offsets.iter().map(|&offset| {
+        line += slope;
+        offset - (line >> SLOPE_BITS)
+    }));
+    Some(slope)
 }
 
 /// The cheaper of counting from the least number and of zigzag with patches.
@@ -208,7 +359,11 @@ fn plan(order: usize, numbers: &[i64]) -> Plan {
     let count = numbers.len() as u64;
     let width = bit_length(most.wrapping_sub(least) as u64);
     let reference_bits = u64::from(bit_length(zigzag(least))).div_ceil(7).max(1) * 8;
-    let slope_bits = if order == MAX_ORDER { 16 } else { 0 };
+    let slope_bits = match order {
+        MAX_ORDER => 16,
+        LINE => 32,
+        _ => 0,
+    };
     let mut best = Plan {
         order,
         reference: Some(least),
@@ -313,6 +468,12 @@ mod tests {
         out
     }
 
+    fn encoded_by_classes(values: &[i64]) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(values, &mut Scratch { classes: true, ..Scratch::default() }, &mut out);
+        out
+    }
+
     fn decoded(bytes: &[u8], count: usize) -> Result<Vec<i64>, Malformed> {
         let mut out = vec![7];
         let mut input = Decoder::new(bytes);
@@ -357,6 +518,8 @@ mod tests {
         fn any_column_comes_back(values in columns(), slope: i64) {
             prop_assert_eq!(decoded(&encoded(&values), values.len()).unwrap(), values.clone());
             let sloped: Vec<i64> = values.iter().enumerate().map(|(i, v)| v.wrapping_add(slope.wrapping_mul(i as i64))).collect();
+            prop_assert_eq!(&decoded(&encoded_by_classes(&values), values.len()).unwrap(), &values);
+            prop_assert_eq!(&decoded(&encoded_by_classes(&sloped), sloped.len()).unwrap(), &sloped);
             prop_assert_eq!(decoded(&encoded(&sloped), sloped.len()).unwrap(), sloped);
         }
 

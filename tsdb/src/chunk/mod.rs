@@ -1,10 +1,12 @@
 //! Samples of one series, packed: open while they come in, sealed once complete.
 
 mod bits;
-mod decimal;
+mod classes;
+pub(crate) mod decimal;
+pub(crate) mod floats;
 mod gorilla;
-mod histogram;
-mod ints;
+pub(crate) mod histogram;
+pub(crate) mod ints;
 mod open;
 mod sealed;
 mod timestamps;
@@ -12,9 +14,9 @@ mod words;
 
 pub(crate) use gorilla::MAX_STEP;
 pub use histogram::HistogramValue;
-pub(crate) use histogram::split;
+pub(crate) use histogram::{Layout, Row, split};
 pub(crate) use open::{ChunkWriter, Extent, OpenChunk, Times};
-pub(crate) use sealed::{SealedChunk, Sealer};
+pub(crate) use sealed::{SealedChunk, Sealer, TimesOfColumn, decode as decode_chunk, decode_column, encode_column};
 pub(crate) use timestamps::Column;
 
 /// Samples that a chunk of the head holds at the most.

@@ -205,7 +205,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.times.clear();
         self.values.clear();
         self.rows = None;

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::open::{Contents, Extent, OpenChunk, Starts, Times, start_of};
+use super::floats::{self, Packing};
+use super::histogram::{HistogramValue, split};
+use super::open::{ChunkWriter, Contents, Extent, OpenChunk, Starts, Times, start_of};
 use super::timestamps::Column;
-use super::{bits, decimal, histogram, ints};
+use super::{MAX_SAMPLES, bits, decimal, histogram, ints};
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::querier::Columns;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
@@ -67,6 +69,63 @@ impl SealedChunk {
         Some(Self { range, extent: open.extent(), column, bytes: sealer.out.as_slice().into() })
     }
 
+    /// Packs floats that have been decoded, with times of their own; `None` if there is none. All readers see all of it.
+    pub(crate) fn of_floats(columns: &Columns, sealer: &mut Sealer) -> Option<Self> {
+        let (&first, &last) = columns.timestamps_ms.first().zip(columns.timestamps_ms.last())?;
+        let contents = &mut sealer.contents;
+        contents.clear();
+        contents.times.extend_from_slice(&columns.timestamps_ms);
+        contents.values.extend_from_slice(&columns.values);
+        let mut start = 0;
+        for (at, &next) in columns.starts_ms.iter().enumerate() {
+            if next != start {
+                contents.starts.push((at as u8, next));
+                start = next;
+            }
+        }
+        encode(sealer, false);
+        let extent = Extent { commit: 0, before: 0, count: columns.timestamps_ms.len() as u8 };
+        Some(Self {
+            range: TimeRange::from_millis(first, last),
+            extent,
+            column: None,
+            bytes: sealer.out.as_slice().into(),
+        })
+    }
+
+    /// Packs histograms that have been decoded, with times of their own.
+    pub(crate) fn of_histograms(samples: &[HistogramSample], sealer: &mut Sealer) -> Vec<Self> {
+        let mut out = Vec::new();
+        let mut writer: Option<(i64, ChunkWriter)> = None;
+        for sample in samples {
+            let value = HistogramValue::Float((*sample.histogram).clone());
+            let (layout, row) = split(&value).expect("a histogram that came out of a chunk fits into one");
+            let (at_ms, start_ms) = (sample.timestamp.millis(), sample.start.map_or(0, Timestamp::millis));
+            let taken = writer.as_mut().is_some_and(|(base, writer)| {
+                writer.count() < MAX_SAMPLES
+                    && writer.push_histogram(
+                        at_ms.wrapping_sub(*base) as u64,
+                        &layout,
+                        &row,
+                        value.is_stale(),
+                        start_ms,
+                    )
+            });
+            if !taken {
+                let next = ChunkWriter::starting_with(Times::Own(at_ms), 0, &layout, &row, start_ms);
+                if let Some((_, full)) = writer.replace((at_ms, next)) {
+                    full.publish(0, |_| ());
+                    out.extend(Self::new(full.chunk(), sealer));
+                }
+            }
+        }
+        if let Some((_, last)) = writer {
+            last.publish(0, |_| ());
+            out.extend(Self::new(last.chunk(), sealer));
+        }
+        out
+    }
+
     pub(crate) fn range(&self) -> TimeRange {
         self.range
     }
@@ -83,11 +142,72 @@ impl SealedChunk {
         self.bytes.len()
     }
 
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Appends the samples within `range` to `columns`: of a chunk with times of its own the first `count`, of one on
     /// a column those with an ordinal below `count`.
     pub(crate) fn read(&self, count: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Malformed> {
-        decode(&self.bytes, self.column.as_deref(), count, range, columns)
+        let times = self.column.as_deref().map_or(TimesOfColumn::None, TimesOfColumn::Open);
+        decode(&self.bytes, times, count, range, columns)
     }
+}
+
+/// The times that a chunk's ordinals refer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum TimesOfColumn<'a> {
+    /// The chunk has its own.
+    None,
+    /// A column that scrapes may still be added to.
+    Open(&'a Column),
+    /// A column read from a file.
+    Stored(&'a [i64]),
+}
+
+impl TimesOfColumn<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Open(column) => column.len(),
+            Self::Stored(times) => times.len(),
+        }
+    }
+
+    /// Appends the times of the ordinals from `from` up to `to`, which is not beyond the length.
+    fn append(self, from: usize, to: usize, out: &mut Vec<i64>) {
+        match self {
+            Self::None => {}
+            Self::Open(column) => out.extend((from..to).map(|ordinal| column.at(ordinal))),
+            Self::Stored(times) => out.extend_from_slice(&times[from..to]),
+        }
+    }
+
+    /// Puts times in the place of ordinals, all of them below the length.
+    fn replace(self, ordinals: &mut [i64]) {
+        match self {
+            Self::None => {}
+            Self::Open(column) => ordinals.iter_mut().for_each(|o| *o = column.at(*o as usize)),
+            Self::Stored(times) => ordinals.iter_mut().for_each(|o| *o = times[*o as usize]),
+        }
+    }
+}
+
+/// Appends the times of a column: their count, then the integers.
+pub(crate) fn encode_column(column: &Column, out: &mut Vec<u8>) {
+    let times: Vec<i64> = (0..column.len()).map(|ordinal| column.at(ordinal)).collect();
+    out.put_uvarint(times.len() as u64);
+    ints::encode(&times, &mut ints::Scratch::default(), out);
+}
+
+/// Reads what [`encode_column`] wrote and appends it to `out`.
+pub(crate) fn decode_column(bytes: &[u8], out: &mut Vec<i64>) -> Result<(), Malformed> {
+    let mut input = Decoder::new(bytes);
+    let count: usize = input.uvarint_as()?;
+    if count > MAX_CLAIMED {
+        return Err(input.malformed("column of too many times"));
+    }
+    ints::decode(&mut input, count, out)
 }
 
 fn encode(sealer: &mut Sealer, on_column: bool) {
@@ -117,18 +237,18 @@ fn encode(sealer: &mut Sealer, on_column: bool) {
         histogram::seal(layout, rows, times.len(), decimals, out)
             .expect("rows that never left memory are as they were written");
         Kind::Histograms
-    } else if decimal::encode(values, values.len() * 8, decimals, out) {
-        Kind::Decimals
     } else {
-        bits::encode(values, ints, out);
-        Kind::Bits
+        match floats::pack(values, decimals, out) {
+            Packing::Decimals => Kind::Decimals,
+            Packing::Bits => Kind::Bits,
+        }
     } as u8;
 }
 
-/// Reads a chunk from its bytes.
-fn decode(
+/// Reads a chunk from its bytes: as [`SealedChunk::read`].
+pub(crate) fn decode(
     bytes: &[u8],
-    column: Option<&Column>,
+    column: TimesOfColumn<'_>,
     visible: usize,
     range: TimeRange,
     columns: &mut Columns,
@@ -144,26 +264,26 @@ fn decode(
     times.clear();
     // All samples are decoded, then cut: a chunk is short, and unpacking it whole is what is fast.
     let n = match (times_kind, column) {
-        (0, None) => {
+        (0, TimesOfColumn::None) => {
             ints::decode(&mut input, count, &mut times)?;
             visible.min(count)
         }
-        (1, Some(column)) => {
+        (1, column @ (TimesOfColumn::Open(_) | TimesOfColumn::Stored(_))) => {
             let first: usize = input.uvarint_as()?;
             if first.checked_add(count).is_none_or(|end| end > column.len()) {
                 return Err(input.malformed("chunk reaches beyond its column of times"));
             }
-            times.extend((first..first + count).map(|ordinal| column.at(ordinal)));
+            column.append(first, first + count, &mut times);
             visible.saturating_sub(first).min(count)
         }
-        (2, Some(column)) => {
+        (2, column @ (TimesOfColumn::Open(_) | TimesOfColumn::Stored(_))) => {
             ints::decode(&mut input, count, &mut times)?;
             let within = usize::try_from(times.last().copied().unwrap_or(0)).is_ok_and(|last| last < column.len());
             if !within || times.iter().any(|&t| t < 0) || times.windows(2).any(|pair| pair[0] >= pair[1]) {
                 return Err(input.malformed("ordinals do not ascend"));
             }
             let n = times.partition_point(|&ordinal| (ordinal as usize) < visible);
-            times.iter_mut().for_each(|time| *time = column.at(*time as usize));
+            column.replace(&mut times);
             n
         }
         _ => return Err(input.malformed("unknown way of keeping times")),
@@ -263,7 +383,7 @@ mod tests {
             chunk.extend(bytes);
             let column = Column::new(4);
             column.push(Timestamp::from_millis(1), 1);
-            for column in [None, Some(&*column)] {
+            for column in [TimesOfColumn::None, TimesOfColumn::Open(&column), TimesOfColumn::Stored(&[1])] {
                 let _ = decode(&chunk, column, 100, TimeRange::ALL, &mut Columns::default());
             }
         }

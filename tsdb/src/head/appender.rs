@@ -2,9 +2,10 @@
 
 use super::Head;
 use super::column::SharedColumn;
-use super::series::Refusal;
+use super::series_writer::Refusal;
 use crate::chunk::{HistogramValue, split};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::labels::Labels;
 use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, Timestamp};
@@ -28,6 +29,15 @@ pub(crate) struct Batch {
     pub(crate) timed: Vec<(BatchSample, i64)>,
     pub(crate) histograms: Vec<BatchHistogram>,
     pub(crate) metadata: Vec<(String, Metadata)>,
+    pub(crate) exemplars: Vec<BatchExemplar>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct BatchExemplar {
+    pub(crate) series: SeriesRef,
+    /// Those of the series, filled in when it is logged.
+    pub(crate) labels: Labels,
+    pub(crate) exemplar: Exemplar,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +65,15 @@ impl Batch {
         self.timed.clear();
         self.histograms.clear();
         self.metadata.clear();
+        self.exemplars.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.scraped.is_empty() && self.timed.is_empty() && self.histograms.is_empty() && self.metadata.is_empty()
+        self.scraped.is_empty()
+            && self.timed.is_empty()
+            && self.histograms.is_empty()
+            && self.metadata.is_empty()
+            && self.exemplars.is_empty()
     }
 }
 
@@ -80,10 +95,18 @@ pub struct Committed {
     pub appended: usize,
     /// Samples that were there already, equal bit for bit.
     pub known: usize,
-    /// Samples older than the last one of their series.
+    /// Those of the appended that came after newer ones of their series.
+    pub late: usize,
+    /// Samples older than the last one of their series, where late ones are not taken.
     pub out_of_order: usize,
+    /// Samples older than late ones may be.
+    pub too_old: usize,
     /// Samples with another value than the one that is there at their time.
     pub duplicate: usize,
+    /// Exemplars that are now kept.
+    pub exemplars: usize,
+    /// Exemplars that are not newer than the last one of their series.
+    pub known_exemplars: usize,
     /// References that no longer name a series.
     pub unknown: Vec<SeriesRef>,
     /// The first sample that was refused, for the message to who sent it.
@@ -94,12 +117,13 @@ impl Committed {
     /// Samples that were refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.out_of_order + self.duplicate + self.unknown.len()
+        self.out_of_order + self.too_old + self.duplicate + self.unknown.len()
     }
 
     pub(crate) fn count(&mut self, series: SeriesRef, at_ms: i64, refusal: Refusal) {
         match refusal {
             Refusal::OutOfOrder => self.out_of_order += 1,
+            Refusal::TooOld => self.too_old += 1,
             Refusal::Duplicate => self.duplicate += 1,
             Refusal::UnknownRef => self.unknown.push(series),
         }
@@ -171,6 +195,12 @@ impl<'h> Appender<'h> {
         let after = self.batch.timed.len();
         self.batch.histograms.push(BatchHistogram { after, series, at_ms, start_ms, value });
         Ok(())
+    }
+
+    /// Adds an exemplar of a series that has a sample in this batch or had one before. It is kept if it is newer than the
+    /// last one of its series.
+    pub fn exemplar(&mut self, series: SeriesRef, exemplar: Exemplar) {
+        self.batch.exemplars.push(BatchExemplar { series, labels: Labels::empty(), exemplar });
     }
 
     /// Adds what is known about a metric family; what was known before is replaced.

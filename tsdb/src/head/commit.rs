@@ -1,17 +1,22 @@
 //! From a batch to logged, readable samples. One commit at a time.
 
+use std::sync::atomic::Ordering;
+
 use super::Head;
-use super::appender::{Batch, BatchSample, Committed};
+use super::appender::{Batch, BatchExemplar, BatchSample, Committed};
 use super::column::SharedColumn;
 use super::index::place;
-use super::series::{ApplyContext, Closed, Last, PlacedFloat, Placement, Refusal, SeriesWriter, Verdict};
+use super::late::LateValue;
+use super::series::Closed;
+use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, Refusal, SeriesWriter, Verdict};
 use super::slab::Slab;
 use crate::chunk::Sealer;
 use crate::error::Error;
+use crate::labels::Labels;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::wal::{
     FRAME_HEADER_BYTES, LogFile, LoggedSample, MAX_FRAME_BYTES, SamplesWriter, SeriesId, Wal, begin_frame,
-    finish_frame, put_histogram, put_metadata, put_series,
+    finish_frame, put_exemplar, put_histogram, put_metadata, put_series,
 };
 
 /// The end of the log, and the writing end of every series. Behind one lock: commits are logged and applied in one
@@ -24,6 +29,12 @@ pub(crate) struct Committer {
     last_id: u64,
     /// From the oldest sample to the newest; empty if there is none.
     span: TimeRange,
+    /// What is older is in blocks, late samples aside.
+    flushed_until_ms: i64,
+    /// How much older than the newest sample a late one may be.
+    late_window_ms: i64,
+    /// Samples logged since the last checkpoint.
+    tail_samples: u64,
     /// Why nothing can be committed any more.
     failed: Option<String>,
     /// Working memory: the frame, its samples before they are put behind the series, what to take back.
@@ -37,15 +48,33 @@ pub(crate) struct Committer {
 
 /// Marks an entry of a batch that is not to be applied.
 const LEFT_OUT: SeriesRef = SeriesRef(u64::MAX);
+/// Bit of an entry's series that marks its sample as late. No reference has it.
+const LATE: u64 = 1 << 63;
+
+/// How much older than the newest sample the first of a series may be, as in Prometheus: half a block.
+const IN_ORDER_MS: i64 = 3_600_000;
+
+/// How old samples of one commit may be. Taken from what was there before it, so that what a request holds does not
+/// depend on the order within it.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    in_order_ms: i64,
+    late_ms: i64,
+    takes_late: bool,
+}
 
 impl Committer {
-    pub(crate) fn new(wal: Wal, shards: Vec<Slab<SeriesWriter>>, last_id: u64, span: TimeRange) -> Self {
+    pub(crate) fn new(wal: Wal, shards: Vec<Slab<SeriesWriter>>, last_id: u64, state: CommitterState) -> Self {
+        let CommitterState { span, flushed_until_ms, late_window_ms, tail_samples } = state;
         Self {
             wal,
             shards,
             last_commit: 0,
             last_id,
             span,
+            flushed_until_ms,
+            late_window_ms,
+            tail_samples,
             failed: None,
             frame: Vec::new(),
             body: Vec::new(),
@@ -65,9 +94,20 @@ impl Committer {
         (self.wal.unsynced(), self.last_commit)
     }
 
-    /// Lets nothing be committed any more.
+    /// Lets nothing be committed until [`resume`](Self::resume).
     pub(crate) fn fail(&mut self, reason: String) {
         self.failed.get_or_insert(reason);
+    }
+
+    /// Lets commits be logged again, to the current segment, of which nothing has been written yet.
+    pub(crate) fn resume(&mut self) {
+        self.failed = None;
+        self.wal.forget_unsynced();
+    }
+
+    /// Why nothing is committed.
+    pub(crate) fn failed(&self) -> Option<&str> {
+        self.failed.as_deref()
     }
 
     /// From the oldest sample to the newest; empty if there is none.
@@ -78,6 +118,72 @@ impl Committer {
     pub(crate) fn last_commit(&self) -> u64 {
         self.last_commit
     }
+
+    /// The time of the newest sample of a series.
+    pub(crate) fn last_ms(&self, series: SeriesRef) -> i64 {
+        let (shard, slot) = place(series);
+        self.shards.get(shard).and_then(|writers| writers.get(slot)).map_or(i64::MIN, |writer| writer.last().at_ms)
+    }
+
+    pub(crate) fn last_id(&self) -> SeriesId {
+        SeriesId(self.last_id)
+    }
+
+    /// Logs a finished frame that holds no samples, as a commit of its own.
+    pub(crate) fn log_frame(&mut self, frame: &[u8]) -> Result<u64, Error> {
+        if let Some(reason) = &self.failed {
+            return Err(Error::Paused { reason: reason.clone() });
+        }
+        self.wal.append(frame)?;
+        self.last_commit += 1;
+        Ok(self.last_commit)
+    }
+
+    /// Samples logged since the last checkpoint.
+    pub(crate) fn tail_samples(&self) -> u64 {
+        self.tail_samples
+    }
+
+    /// A checkpoint covers the first `samples` of the tail.
+    pub(crate) fn checkpointed(&mut self, samples: u64) {
+        self.tail_samples -= samples;
+    }
+
+    /// What is older than `until_ms` is in blocks from now on.
+    pub(crate) fn flushed(&mut self, until_ms: i64) {
+        self.flushed_until_ms = self.flushed_until_ms.max(until_ms);
+    }
+
+    /// Forgets that there is anything older than `ms`.
+    pub(crate) fn begins_at(&mut self, ms: i64) {
+        self.span.start = self.span.start.max(Timestamp::from_millis(ms));
+    }
+
+    pub(crate) fn late_window_ms(&self) -> i64 {
+        self.late_window_ms
+    }
+
+    pub(crate) fn set_late_window(&mut self, ms: i64) {
+        self.late_window_ms = ms;
+    }
+
+    fn bounds(&self) -> Bounds {
+        let newest = self.span.end.millis();
+        Bounds {
+            in_order_ms: newest.saturating_sub(IN_ORDER_MS).max(self.flushed_until_ms),
+            late_ms: newest.saturating_sub(self.late_window_ms),
+            takes_late: self.late_window_ms > 0,
+        }
+    }
+}
+
+/// How a committer begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommitterState {
+    pub(crate) span: TimeRange,
+    pub(crate) flushed_until_ms: i64,
+    pub(crate) late_window_ms: i64,
+    pub(crate) tail_samples: u64,
 }
 
 impl Head {
@@ -97,8 +203,12 @@ impl Head {
             return Err(Error::Paused { reason: reason.clone() });
         }
         let mut committed = Committed::default();
-        committer.log(self, column, &mut batch, &mut committed)?;
-        if committed.appended == 0 && batch.metadata.is_empty() {
+        let bounds = committer.bounds();
+        let logged = committer.log(self, column, bounds, &mut batch, &mut committed);
+        *self.refused.lock() = logged.as_ref().err().filter(|e| matches!(e, Error::Io { .. })).map(ToString::to_string);
+        logged?;
+        committer.tail_samples += committed.appended as u64;
+        if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {
             drop(guard);
             self.counters.add(&committed);
             self.recycle(batch);
@@ -108,6 +218,12 @@ impl Head {
         committer.apply(self, column, &batch);
         for (family, metadata) in batch.metadata.drain(..) {
             self.metadata.write().insert(family, metadata);
+        }
+        if !batch.exemplars.is_empty() {
+            let mut exemplars = self.exemplars.lock();
+            for BatchExemplar { labels, exemplar, .. } in batch.exemplars.drain(..) {
+                committed.exemplars += usize::from(exemplars.add(labels, exemplar));
+            }
         }
         let closed = std::mem::take(&mut committer.closed);
         drop(guard);
@@ -125,7 +241,8 @@ impl Head {
             return;
         }
         let mut sealer = self.sealers.lock().pop().unwrap_or_default();
-        closed.into_iter().for_each(|chunk| chunk.seal(&mut sealer));
+        let bytes: usize = closed.into_iter().map(|chunk| chunk.seal(&mut sealer)).sum();
+        self.sealed_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.sealers.lock().push(sealer);
     }
 }
@@ -136,6 +253,7 @@ impl Committer {
         &mut self,
         head: &Head,
         column: Option<(&SharedColumn, Timestamp)>,
+        bounds: Bounds,
         batch: &mut Batch,
         committed: &mut Committed,
     ) -> Result<(), Error> {
@@ -150,7 +268,7 @@ impl Committer {
             let mut body = std::mem::take(&mut self.body);
             let mut record = SamplesWriter::begin(&mut body, Some(column.id), at.millis(), false, started);
             for sample in &mut batch.scraped {
-                self.log_sample(head, sample, at.millis(), &mut record, &mut body, committed);
+                self.log_sample(head, sample, at.millis(), bounds, &mut record, &mut body, committed);
             }
             record.finish(&mut body);
             self.body = body;
@@ -158,17 +276,17 @@ impl Committer {
         let Batch { timed, histograms, .. } = batch;
         let mut done = 0;
         for histogram in histograms {
-            self.log_timed(head, &mut timed[done..histogram.after], committed);
+            self.log_timed(head, bounds, &mut timed[done..histogram.after], committed);
             done = histogram.after;
             let at_ms = *histogram.at_ms.get_or_insert_with(|| column.map_or(0, |(_, at)| at.millis()));
             let bits = histogram.value.sum().to_bits();
-            match self.judge(head, histogram.series, at_ms, bits, committed) {
-                Some(id) => put_histogram(&mut self.body, id, at_ms, histogram.start_ms, &histogram.value),
-                None => histogram.series = LEFT_OUT,
+            if let Some(id) = self.judge(head, &mut histogram.series, at_ms, bits, bounds, committed) {
+                put_histogram(&mut self.body, id, at_ms, histogram.start_ms, &histogram.value);
             }
         }
-        self.log_timed(head, &mut timed[done..], committed);
-        if committed.appended == 0 && batch.metadata.is_empty() {
+        self.log_timed(head, bounds, &mut timed[done..], committed);
+        self.log_exemplars(head, batch, committed);
+        if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {
             return Ok(());
         }
         batch.metadata.iter().for_each(|(family, metadata)| put_metadata(&mut self.body, family, metadata));
@@ -187,71 +305,133 @@ impl Committer {
         written
     }
 
+    /// Writes the exemplars that are newer than what is kept of their series, and takes the others out of the batch.
+    fn log_exemplars(&mut self, head: &Head, batch: &mut Batch, committed: &mut Committed) {
+        if batch.exemplars.is_empty() {
+            return;
+        }
+        let kept = head.exemplars.lock();
+        let mut exemplars = std::mem::take(&mut batch.exemplars);
+        exemplars.retain_mut(|BatchExemplar { series, labels, exemplar }| {
+            // Without a sample that the log has, there is no series to name.
+            let id = self.writer(head, *series).map_or(SeriesId(0), |writer| writer.id);
+            if id == SeriesId(0) {
+                return false;
+            }
+            *labels = head.labels_of(*series).unwrap_or_else(Labels::empty);
+            if !kept.takes(labels, exemplar) {
+                committed.known_exemplars += 1;
+                return false;
+            }
+            put_exemplar(&mut self.body, labels, exemplar);
+            true
+        });
+        batch.exemplars = exemplars;
+    }
+
     /// Judges and writes floats with times of their own.
-    fn log_timed(&mut self, head: &Head, timed: &mut [(BatchSample, i64)], committed: &mut Committed) {
+    fn log_timed(&mut self, head: &Head, bounds: Bounds, timed: &mut [(BatchSample, i64)], committed: &mut Committed) {
         let Some(&(_, first_ms)) = timed.first() else { return };
         let each_its_own = timed.iter().any(|&(_, at_ms)| at_ms != first_ms);
         let started = timed.iter().any(|(s, _)| s.start_ms != 0);
         let mut body = std::mem::take(&mut self.body);
         let mut record = SamplesWriter::begin(&mut body, None, first_ms, each_its_own, started);
         for (sample, at_ms) in timed {
-            self.log_sample(head, sample, *at_ms, &mut record, &mut body, committed);
+            self.log_sample(head, sample, *at_ms, bounds, &mut record, &mut body, committed);
         }
         record.finish(&mut body);
         self.body = body;
     }
 
     #[inline]
+    #[expect(clippy::too_many_arguments, reason = "the sample, the bounds, and the three places it is noted in")]
     fn log_sample(
         &mut self,
         head: &Head,
         sample: &mut BatchSample,
         at_ms: i64,
+        bounds: Bounds,
         record: &mut SamplesWriter,
         body: &mut Vec<u8>,
         committed: &mut Committed,
     ) {
-        match self.judge(head, sample.series, at_ms, sample.value.to_bits(), committed) {
-            Some(series) => {
-                let logged =
-                    LoggedSample { series, timestamp_ms: at_ms, start_ms: sample.start_ms, value: sample.value };
-                record.put(body, logged);
-            }
-            None => sample.series = LEFT_OUT,
+        let bits = sample.value.to_bits();
+        if let Some(series) = self.judge(head, &mut sample.series, at_ms, bits, bounds, committed) {
+            record.put(
+                body,
+                LoggedSample { series, timestamp_ms: at_ms, start_ms: sample.start_ms, value: sample.value },
+            );
         }
     }
 
-    /// The log's name of the series if the sample is accepted, and counts it.
+    /// The log's name of the series if the sample is accepted, and counts it. Marks `series` if it is late or not to be
+    /// applied.
     #[inline]
     fn judge(
         &mut self,
         head: &Head,
-        series: SeriesRef,
+        series: &mut SeriesRef,
         at_ms: i64,
         bits: u64,
+        bounds: Bounds,
         committed: &mut Committed,
     ) -> Option<SeriesId> {
-        let Some(writer) = self.writer(head, series) else {
-            committed.count(series, at_ms, Refusal::UnknownRef);
+        let reference = *series;
+        let Some(writer) = self.writer(head, reference) else {
+            committed.count(reference, at_ms, Refusal::UnknownRef);
+            *series = LEFT_OUT;
             return None;
         };
-        let (verdict, before) = writer.judge(at_ms, bits);
+        let (mut verdict, before) = writer.judge(at_ms, bits);
         let id = writer.id;
+        if verdict == Verdict::Append && at_ms < bounds.in_order_ms {
+            // Its time may be in a block already; so that readers find it, it goes where late samples are.
+            writer.restore(before);
+            verdict = Verdict::Late;
+        }
+        if verdict == Verdict::Late {
+            verdict = self.judge_late(head, reference, at_ms, bits, bounds);
+        }
         match verdict {
-            Verdict::Append => {
+            Verdict::Append | Verdict::Late => {
                 committed.appended += 1;
-                self.undo.push((series, before));
+                if verdict == Verdict::Late {
+                    committed.late += 1;
+                    series.0 |= LATE;
+                } else {
+                    self.undo.push((reference, before));
+                }
                 self.span.extend(at_ms);
-                Some(if id == SeriesId(0) { self.name(head, series) } else { id })
+                Some(if id == SeriesId(0) { self.name(head, reference) } else { id })
             }
             Verdict::Known => {
                 committed.known += 1;
+                *series = LEFT_OUT;
                 None
             }
             Verdict::Refuse(refusal) => {
-                committed.count(series, at_ms, refusal);
+                committed.count(reference, at_ms, refusal);
+                *series = LEFT_OUT;
                 None
             }
+        }
+    }
+
+    /// Judges a sample that is older than the last one of its series, or than what is flushed, against what the head
+    /// holds at its time.
+    #[cold]
+    fn judge_late(&mut self, head: &Head, series: SeriesRef, at_ms: i64, bits: u64, bounds: Bounds) -> Verdict {
+        if !bounds.takes_late {
+            return Verdict::Refuse(Refusal::OutOfOrder);
+        }
+        if at_ms < bounds.late_ms {
+            return Verdict::Refuse(Refusal::TooOld);
+        }
+        let writer = judged(&mut self.shards, series);
+        match head.bits_at(writer.series(), at_ms) {
+            Some(found) if found == bits => Verdict::Known,
+            Some(_) => Verdict::Refuse(Refusal::Duplicate),
+            None => Verdict::Late,
         }
     }
 
@@ -268,9 +448,9 @@ impl Committer {
     #[cold]
     fn add_writers(&mut self, head: &Head, shard: usize) {
         let (writers, index) = (&mut self.shards[shard], head.index.shards()[shard].read());
-        for slot in writers.len() as u32..index.len() as u32 {
-            let series = index.series(slot).expect("the slot is below the length");
-            writers.push(SeriesWriter::new(series.clone()));
+        for slot in writers.len() as u32..index.slots() as u32 {
+            // One that has been evicted meanwhile leaves a gap.
+            writers.push_or_skip(index.series(slot).map(|series| SeriesWriter::new(series.clone())));
         }
     }
 
@@ -280,7 +460,7 @@ impl Committer {
         self.last_id += 1;
         let id = SeriesId(self.last_id);
         let writer = judged(&mut self.shards, series);
-        writer.id = id;
+        writer.set_id(id);
         self.named.push(series);
         let symbols = head.index.symbols();
         let labels = writer.series().labels.iter().map(|&(n, v)| (symbols.text(n), symbols.text(v)));
@@ -294,7 +474,7 @@ impl Committer {
             judged(&mut self.shards, series).restore(before);
         }
         for series in self.named.drain(..) {
-            judged(&mut self.shards, series).id = SeriesId(0);
+            judged(&mut self.shards, series).set_id(SeriesId(0));
         }
     }
 
@@ -308,6 +488,11 @@ impl Committer {
         if let Some((column, at)) = column.filter(|_| !batch.scraped.is_empty()) {
             let (column, ordinal) = column.push(at, commit);
             for sample in batch.scraped.iter().filter(|s| s.series != LEFT_OUT) {
+                if sample.series.0 & LATE != 0 {
+                    let value = LateValue::Float(sample.value);
+                    late(shards, sample.series).append_late(at.millis(), sample.start_ms, value, &context);
+                    continue;
+                }
                 let placed = PlacedFloat {
                     placement: Placement::OnColumn(&column, ordinal),
                     at_ms: at.millis(),
@@ -323,6 +508,11 @@ impl Committer {
             done = histogram.after;
             if histogram.series != LEFT_OUT {
                 let at_ms = histogram.at_ms.expect("filled in when it was logged");
+                if histogram.series.0 & LATE != 0 {
+                    let value = LateValue::from(&histogram.value);
+                    late(shards, histogram.series).append_late(at_ms, histogram.start_ms, value, &context);
+                    continue;
+                }
                 let writer = judged(shards, histogram.series);
                 writer.append_histogram(Placement::Own, at_ms, histogram.start_ms, &histogram.value, &mut context);
             }
@@ -334,6 +524,11 @@ impl Committer {
 /// Puts the accepted of floats with times of their own into their chunks.
 fn apply_timed(shards: &mut [Slab<SeriesWriter>], timed: &[(BatchSample, i64)], context: &mut ApplyContext<'_>) {
     for (sample, at_ms) in timed.iter().filter(|(s, _)| s.series != LEFT_OUT) {
+        if sample.series.0 & LATE != 0 {
+            let value = LateValue::Float(sample.value);
+            late(shards, sample.series).append_late(*at_ms, sample.start_ms, value, context);
+            continue;
+        }
         let placed =
             PlacedFloat { placement: Placement::Own, at_ms: *at_ms, start_ms: sample.start_ms, value: sample.value };
         judged(shards, sample.series).append(placed, context);
@@ -345,6 +540,11 @@ fn apply_timed(shards: &mut [Slab<SeriesWriter>], timed: &[(BatchSample, i64)], 
 fn judged(shards: &mut [Slab<SeriesWriter>], series: SeriesRef) -> &mut SeriesWriter {
     let (shard, slot) = place(series);
     shards[shard].get_mut(slot).expect("a judged series has a writer")
+}
+
+/// The writer of a series whose sample was judged late.
+fn late(shards: &mut [Slab<SeriesWriter>], series: SeriesRef) -> &mut SeriesWriter {
+    judged(shards, SeriesRef(series.0 & !LATE))
 }
 
 /// Sealers that wait for work.
@@ -363,8 +563,12 @@ pub struct CommitTotals {
     pub commits: u64,
     /// Samples appended.
     pub appended: u64,
-    /// Samples refused because they were older than the last one of their series.
+    /// Those of them that came after newer ones of their series.
+    pub late: u64,
+    /// Samples refused because they were older than the last one of their series, and late ones are not taken.
     pub out_of_order: u64,
+    /// Samples refused because they were older than late ones may be.
+    pub too_old: u64,
     /// Samples refused because there was another value at their time.
     pub duplicate: u64,
 }
@@ -374,7 +578,9 @@ impl Counters {
         let mut totals = self.inner.lock();
         totals.commits += 1;
         totals.appended += committed.appended as u64;
+        totals.late += committed.late as u64;
         totals.out_of_order += committed.out_of_order as u64;
+        totals.too_old += committed.too_old as u64;
         totals.duplicate += committed.duplicate as u64;
     }
 

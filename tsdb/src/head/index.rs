@@ -55,18 +55,19 @@ impl SeriesIndex {
     /// The series with these labels; made if it is not there yet.
     pub(crate) fn series(&self, labels: &Labels) -> Result<SeriesRef, AppendError> {
         let hash = labels.hash();
-        let shard = self.shard_of(hash);
-        {
-            let index = self.shards[shard].read();
-            let symbols = self.symbols.read();
-            if let Some(series) = index.find(labels, hash, |symbol| symbols.text(symbol)) {
-                return Ok(series.series_ref);
-            }
+        if let Some(series) = self.find(labels, hash) {
+            return Ok(series.series_ref);
         }
         if self.max_series > 0 && self.len() >= self.max_series {
             return Err(AppendError::TooManySeries);
         }
         Ok(self.make_series(labels, hash).series_ref)
+    }
+
+    fn find(&self, labels: &Labels, hash: u64) -> Option<Arc<MemSeries>> {
+        let index = self.shards[self.shard_of(hash)].read();
+        let symbols = self.symbols.read();
+        index.find(labels, hash, |symbol| symbols.text(symbol)).cloned()
     }
 
     /// Makes a series, unless it is there already. Knows no limit.
@@ -81,11 +82,26 @@ impl SeriesIndex {
             }
             labels.iter().map(|(name, value)| (symbols.intern(name), symbols.intern(value))).collect()
         };
-        let series_ref = SeriesRef((shard as u64) << SLOT_BITS | index.len() as u64);
+        let series_ref = SeriesRef((shard as u64) << SLOT_BITS | index.slots() as u64);
         let series = Arc::new(MemSeries::new(series_ref, pairs));
         index.insert(series.clone(), hash);
         self.len.fetch_add(1, Ordering::Relaxed);
         series
+    }
+
+    /// Takes series out of one shard, by their slots, ascending. Their references name nothing from then on.
+    pub(crate) fn remove(&self, shard: usize, slots: &[u32]) {
+        let mut index = self.shards[shard].write();
+        let before = index.live();
+        index.remove(slots);
+        self.len.fetch_sub((before - index.live()) as u64, Ordering::Relaxed);
+    }
+
+    /// The labels of the series in a slot of a shard.
+    pub(crate) fn labels(&self, shard: usize, slot: u32) -> Option<Labels> {
+        let series = self.shards.get(shard)?.read().series(slot)?.clone();
+        let symbols = self.symbols();
+        Some(Labels::from_sorted(series.labels.iter().map(|&(n, v)| (symbols.text(n), symbols.text(v)))))
     }
 
     /// The texts as they stand, locked against additions.

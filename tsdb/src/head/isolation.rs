@@ -1,6 +1,6 @@
 //! Which commits a reader sees: all of those up to a watermark that is taken when the reader opens, and no other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,8 +15,16 @@ use crate::sample::SeriesRef;
 pub(crate) struct Isolation {
     /// The newest commit that readers may see; all before it are applied, and logged as the sync policy asks.
     published: AtomicU64,
+    readers: Mutex<Readers>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
     /// Watermarks in use, with how many readers use each.
-    readers: Mutex<BTreeMap<u64, usize>>,
+    watermarks: BTreeMap<u64, usize>,
+    /// The order in which those that are open were opened.
+    open: BTreeSet<u64>,
+    opened: u64,
 }
 
 /// A reader's watermark. Until it is dropped, what the reader needs to see the past is kept.
@@ -24,6 +32,7 @@ pub(crate) struct Isolation {
 pub(crate) struct ReadTicket {
     isolation: Arc<Isolation>,
     watermark: u64,
+    order: u64,
 }
 
 impl Isolation {
@@ -41,8 +50,36 @@ impl Isolation {
     pub(crate) fn open(self: &Arc<Self>) -> ReadTicket {
         let mut readers = self.readers.lock();
         let watermark = self.published();
-        *readers.entry(watermark).or_default() += 1;
-        ReadTicket { isolation: self.clone(), watermark }
+        self.enter(&mut readers, watermark)
+    }
+
+    /// Opens a reader that sees all commits up to `watermark`, published or not. The caller keeps others from being
+    /// applied meanwhile.
+    pub(crate) fn open_at(self: &Arc<Self>, watermark: u64) -> ReadTicket {
+        self.enter(&mut self.readers.lock(), watermark)
+    }
+
+    fn enter(self: &Arc<Self>, readers: &mut Readers, watermark: u64) -> ReadTicket {
+        *readers.watermarks.entry(watermark).or_default() += 1;
+        readers.opened += 1;
+        readers.open.insert(readers.opened);
+        ReadTicket { isolation: self.clone(), watermark, order: readers.opened }
+    }
+
+    /// A mark that tells readers opened before from those that come.
+    pub(crate) fn mark(&self) -> u64 {
+        self.readers.lock().opened
+    }
+
+    /// Whether all readers that were open at `mark` are gone.
+    pub(crate) fn passed(&self, mark: u64) -> bool {
+        self.readers.lock().open.first().is_none_or(|&oldest| oldest > mark)
+    }
+
+    /// The newest commit that every reader, those that come included, may see.
+    pub(crate) fn settled(&self) -> u64 {
+        let readers = self.readers.lock();
+        readers.watermarks.keys().next().copied().unwrap_or(u64::MAX).min(self.published())
     }
 
     /// The watermarks that the next commit must keep the past for, ascending: those in use, and the one that a reader
@@ -50,7 +87,7 @@ impl Isolation {
     pub(crate) fn watched(&self, into: &mut Vec<u64>) {
         into.clear();
         let readers = self.readers.lock();
-        into.extend(readers.keys().copied());
+        into.extend(readers.watermarks.keys().copied());
         let next = self.published();
         if into.last() != Some(&next) {
             into.push(next);
@@ -67,10 +104,11 @@ impl ReadTicket {
 impl Drop for ReadTicket {
     fn drop(&mut self) {
         let mut readers = self.isolation.readers.lock();
-        if let Some(n) = readers.get_mut(&self.watermark) {
+        readers.open.remove(&self.order);
+        if let Some(n) = readers.watermarks.get_mut(&self.watermark) {
             *n -= 1;
             if *n == 0 {
-                readers.remove(&self.watermark);
+                readers.watermarks.remove(&self.watermark);
             }
         }
     }

@@ -1,50 +1,70 @@
 //! The newest data, in memory: sharded by series, readable while it is written, logged before it is readable.
 
 mod appender;
+mod checkpoint;
 mod column;
 mod commit;
+mod delete;
+mod files;
+mod gc;
+mod id_table;
 mod index;
 mod isolation;
+mod late;
+mod order;
 mod read;
 mod recover;
 mod series;
+mod series_writer;
 mod shard;
 mod slab;
 mod stats;
 mod sync;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
 use crate::db::Options;
 use crate::error::Error;
+use crate::exemplar::{Exemplar, Exemplars};
 use crate::fs::{AtPath, Fs};
+use crate::labels::Labels;
+use crate::matcher::Matcher;
 use crate::metadata::Metadata;
-use crate::sample::Timestamp;
-use crate::wal::{ColumnId, WAL_DIR, Wal};
+use crate::sample::{SeriesRef, TimeRange, Timestamp};
+use crate::wal::{ColumnId, WAL_DIR, Wal, remove_before};
 
 pub use appender::{AppendError, Appender, Committed};
 pub use column::SharedColumn;
 pub use commit::CommitTotals;
 pub(crate) use read::HeadQuerier;
 pub use recover::Recovery;
-pub use series::Refusal;
+pub use series_writer::Refusal;
 pub use stats::{Cardinality, HeadStats};
 
 use appender::Batch;
-use commit::{Committer, Counters, Sealers};
+use checkpoint::sweep_checkpoints;
+pub(crate) use checkpoint::{Snapshot, newest_checkpoint};
+use commit::{Committer, CommitterState, Counters, Sealers};
+use files::{CHUNKS_DIR, ChunkFiles};
+pub(crate) use gc::Truncation;
 use index::SeriesIndex;
-use isolation::{History, Isolation};
-use recover::{Recovered, recover};
+use isolation::{History, Isolation, ReadTicket};
+use order::Order;
+use recover::{Recovered, Recovering, recover};
 use sync::Syncer;
 
 /// Lock order: `committer`, then the index, then the chunks of one series.
 #[derive(Debug)]
 pub(crate) struct Head {
+    fs: Arc<dyn Fs>,
+    /// The data directory.
+    dir: PathBuf,
     committer: Mutex<Committer>,
     index: SeriesIndex,
     isolation: Arc<Isolation>,
@@ -52,10 +72,31 @@ pub(crate) struct Head {
     syncer: Syncer,
     /// What is known about metric families, by name.
     metadata: RwLock<BTreeMap<String, Metadata>>,
+    exemplars: Mutex<Exemplars>,
     counters: Counters,
     last_column: AtomicU64,
     batches: Mutex<Vec<Batch>>,
     sealers: Mutex<Sealers>,
+    /// Sealed chunks that have left memory.
+    files: ChunkFiles,
+    /// Bytes of sealed chunks in memory.
+    sealed_bytes: AtomicUsize,
+    order: RwLock<Arc<Order>>,
+    /// Why the last commit could not be logged.
+    refused: Mutex<Option<String>>,
+    /// Chunk files that only the last checkpoint needs.
+    partial: Mutex<Vec<NonZeroU32>>,
+}
+
+/// Where the head begins: what the manifest says of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadStart {
+    /// The checkpoint to begin with.
+    pub(crate) checkpoint: Option<u64>,
+    /// The first segment of the log that is needed.
+    pub(crate) first_segment: u64,
+    /// What is older is in blocks; late samples aside.
+    pub(crate) flushed_until_ms: i64,
 }
 
 /// Batches that are kept for the next commits.
@@ -65,36 +106,57 @@ const MAX_KEPT: usize = 16;
 const MAX_SHARDS: usize = 1 << 12;
 
 impl Head {
-    /// The head as the log below `dir` has it, ready for more. `progress` gets the bytes replayed and the bytes there
-    /// are.
+    /// The head as checkpoint and log below `dir` have it, ready for more. `progress` gets the bytes replayed and the
+    /// bytes there are.
     pub(crate) fn recover(
         fs: &Arc<dyn Fs>,
         dir: &Path,
+        start: HeadStart,
         options: &Options,
         progress: impl FnMut(u64, u64),
     ) -> Result<(Self, Recovery), Error> {
-        let dir = dir.join(WAL_DIR);
-        fs.create_dir_all(&dir).at(&dir)?;
+        let wal_dir = dir.join(WAL_DIR);
+        fs.create_dir_all(&wal_dir).at(&wal_dir)?;
         let shards = match options.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
         };
+        let files = ChunkFiles::open(fs, dir.join(CHUNKS_DIR))?;
         let index = SeriesIndex::new(shards.clamp(1, MAX_SHARDS), options.max_series);
         let history = History::default();
-        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found } =
-            recover(&**fs, &dir, &index, &history, progress)?;
-        let wal = Wal::begin(fs.clone(), dir, next_segment, options.wal_segment_bytes, found.wal_bytes)?;
+        let into = Recovering { index: &index, history: &history, files: &files };
+        let recovered = recover(&**fs, dir, start, into, options.max_exemplars, progress)?;
+        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found, sealed_bytes, exemplars } =
+            recovered;
+        files.sweep()?;
+        sweep_checkpoints(&**fs, dir, start.checkpoint)?;
+        remove_before(&**fs, &wal_dir, start.first_segment)?;
+        let wal = Wal::begin(fs.clone(), wal_dir, next_segment, options.wal_segment_bytes, found.wal_bytes)?;
+        let state = CommitterState {
+            span,
+            flushed_until_ms: start.flushed_until_ms,
+            late_window_ms: options.late_window_ms(),
+            tail_samples: found.samples,
+        };
         let head = Self {
-            committer: Mutex::new(Committer::new(wal, writers, last_id, span)),
+            fs: fs.clone(),
+            dir: dir.to_owned(),
+            committer: Mutex::new(Committer::new(wal, writers, last_id, state)),
             index,
             isolation: Arc::default(),
             history,
             syncer: Syncer::new(options.sync),
             metadata: RwLock::new(metadata),
+            exemplars: Mutex::new(exemplars),
             counters: Counters::default(),
             last_column: AtomicU64::new(last_column),
             batches: Mutex::default(),
             sealers: Mutex::default(),
+            files,
+            sealed_bytes: AtomicUsize::new(sealed_bytes),
+            order: RwLock::default(),
+            refused: Mutex::default(),
+            partial: Mutex::default(),
         };
         Ok((head, found))
     }
@@ -120,6 +182,64 @@ impl Head {
         self.index.len()
     }
 
+    /// Why samples are not taken now: what the disk said to the last commit, or to the last sync.
+    pub(crate) fn paused(&self) -> Option<String> {
+        let refused = self.refused.lock().clone();
+        refused.or_else(|| self.committer.lock().failed().map(str::to_owned))
+    }
+
+    /// Whether a sync has failed: nothing is accepted until a checkpoint has been written and [`resume`](Self::resume)
+    /// called.
+    pub(crate) fn needs_fresh_files(&self) -> bool {
+        self.syncer.has_failed()
+    }
+
+    /// Goes on after a failed sync. All that was committed up to `commit` is in a checkpoint, and nothing came since.
+    pub(crate) fn resume(&self, commit: u64) {
+        self.committer.lock().resume();
+        self.syncer.resume(commit);
+        self.isolation.publish(commit);
+    }
+
+    /// From the oldest sample to the newest; empty if there is none.
+    pub(crate) fn span(&self) -> TimeRange {
+        self.committer.lock().span()
+    }
+
+    /// How much older than the newest sample a late one may be, in milliseconds.
+    pub(crate) fn late_window_ms(&self) -> i64 {
+        self.committer.lock().late_window_ms()
+    }
+
+    pub(crate) fn set_late_window_ms(&self, ms: i64) {
+        self.committer.lock().set_late_window(ms);
+    }
+
+    /// Samples logged since the last checkpoint.
+    pub(crate) fn tail_samples(&self) -> u64 {
+        self.committer.lock().tail_samples()
+    }
+
+    /// Bytes of the log, and of the chunks that have left memory.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.committer.lock().wal().size_bytes() + self.files.size_bytes()
+    }
+
+    /// Opens a reader.
+    pub(crate) fn open_reader(&self) -> ReadTicket {
+        self.isolation.open()
+    }
+
+    /// A mark that tells readers opened before from those that come.
+    pub(crate) fn mark(&self) -> u64 {
+        self.isolation.mark()
+    }
+
+    /// Whether all readers that were open at `mark` are gone.
+    pub(crate) fn passed(&self, mark: u64) -> bool {
+        self.isolation.passed(mark)
+    }
+
     /// What is known about the metric families.
     pub(crate) fn metadata(&self) -> BTreeMap<String, Metadata> {
         self.metadata.read().clone()
@@ -129,6 +249,17 @@ impl Head {
     pub(crate) fn sync(&self) -> Result<(), Error> {
         let last = self.committer.lock().last_commit();
         self.syncer.sync(self, last)
+    }
+
+    /// The labels of a series.
+    fn labels_of(&self, series: SeriesRef) -> Option<Labels> {
+        let (shard, slot) = index::place(series);
+        self.index.labels(shard, slot)
+    }
+
+    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`.
+    pub(crate) fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.exemplars.lock().select(selectors, range)
     }
 
     /// Syncs the log and gives back the space that was reserved for more.

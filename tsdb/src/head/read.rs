@@ -1,31 +1,33 @@
 //! Reading the head.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Head;
+use super::index::place;
 use super::isolation::ReadTicket;
-use super::series::MemSeries;
+use super::series::{MemSeries, View};
 use super::shard::ShardIndex;
 use crate::error::Error;
 use crate::index::{Symbol, SymbolsView};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 use crate::querier::{Columns, Querier, SeriesSet};
-use crate::sample::TimeRange;
+use crate::sample::{SeriesRef, TimeRange};
 
 /// A view of the head as of one watermark.
 #[derive(Debug)]
 pub(crate) struct HeadQuerier {
     head: Arc<Head>,
     ticket: Arc<ReadTicket>,
+    /// What is older is in blocks; late samples aside.
+    flushed_until_ms: i64,
 }
 
 impl HeadQuerier {
-    pub(crate) fn new(head: Arc<Head>) -> Self {
-        let ticket = Arc::new(head.isolation.open());
-        Self { head, ticket }
+    /// A view with a watermark. What is older than `flushed_until_ms` is looked for in blocks.
+    pub(crate) fn new(head: Arc<Head>, ticket: Arc<ReadTicket>, flushed_until_ms: i64) -> Self {
+        Self { head, ticket, flushed_until_ms }
     }
 
     /// The series that pass, in no order, and the text of their labels.
@@ -38,10 +40,39 @@ impl HeadQuerier {
             let slots = index.select(matchers, &symbols);
             found.reserve(slots.len());
             found.extend(
-                slots.into_iter().filter_map(|slot| index.series(slot)).filter(|s| s.may_overlap(range)).cloned(),
+                slots
+                    .into_iter()
+                    .filter_map(|slot| index.series(slot))
+                    .filter(|s| s.may_overlap(range, self.flushed_until_ms))
+                    .cloned(),
             );
         }
         (found, self.head.index.symbols_view())
+    }
+
+    /// The series that pass `matchers` and may have samples within `range`, in no order.
+    pub(super) fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Arc<MemSeries>> {
+        self.selected(matchers, range).0
+    }
+
+    /// Series by reference; those that are gone are left out.
+    pub(crate) fn select_refs(&self, series: &[SeriesRef]) -> Arc<dyn SeriesSet> {
+        let found = series.iter().filter_map(|&series| {
+            let (shard, slot) = place(series);
+            self.head.index.shards()[shard].read().series(slot).cloned()
+        });
+        self.set_of(found.collect(), self.head.index.symbols_view())
+    }
+
+    fn set_of(&self, series: Vec<Arc<MemSeries>>, symbols: Arc<SymbolsView>) -> Arc<dyn SeriesSet> {
+        let series = self.head.order().sort(series, &symbols);
+        Arc::new(HeadSeriesSet {
+            head: self.head.clone(),
+            ticket: self.ticket.clone(),
+            flushed_until_ms: self.flushed_until_ms,
+            symbols,
+            series,
+        })
     }
 
     /// The texts of the symbols that `collect` finds in each shard, sorted, at most `limit`. What the head knows counts
@@ -69,12 +100,14 @@ fn sorted_texts(symbols: &BTreeSet<Symbol>, view: &SymbolsView, limit: usize) ->
 
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
-        let (mut series, symbols) = self.selected(matchers, range);
-        series.sort_unstable_by(|a, b| compare(a, b, &symbols));
-        Ok(Arc::new(HeadSeriesSet { head: self.head.clone(), ticket: self.ticket.clone(), symbols, series }))
+        let (series, symbols) = self.selected(matchers, range);
+        Ok(self.set_of(series, symbols))
     }
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {
+        if !self.head.span().overlaps(&range) {
+            return Ok(Vec::new());
+        }
         if matchers.is_empty() {
             return Ok(self.distinct(|shard, _, found| found.extend(shard.names()), limit));
         }
@@ -90,6 +123,9 @@ impl Querier for HeadQuerier {
         range: TimeRange,
         limit: usize,
     ) -> Result<Vec<String>, Error> {
+        if !self.head.span().overlaps(&range) {
+            return Ok(Vec::new());
+        }
         if matchers.is_empty() {
             let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut BTreeSet<Symbol>| {
                 found.extend(shard.values(name, symbols));
@@ -103,22 +139,11 @@ impl Querier for HeadQuerier {
     }
 }
 
-/// Label order of two series.
-fn compare(a: &MemSeries, b: &MemSeries, symbols: &SymbolsView) -> Ordering {
-    let differing = a.labels.iter().zip(&b.labels).find(|(a, b)| a != b);
-    match differing {
-        None => a.labels.len().cmp(&b.labels.len()),
-        Some(((name, value), (other_name, other_value))) => symbols
-            .text(*name)
-            .cmp(symbols.text(*other_name))
-            .then_with(|| symbols.text(*value).cmp(symbols.text(*other_value))),
-    }
-}
-
 /// Selected series of the head.
 struct HeadSeriesSet {
     head: Arc<Head>,
     ticket: Arc<ReadTicket>,
+    flushed_until_ms: i64,
     symbols: Arc<SymbolsView>,
     series: Vec<Arc<MemSeries>>,
 }
@@ -138,7 +163,29 @@ impl SeriesSet for HeadSeriesSet {
         pairs.iter().find(|(n, _)| self.symbols.text(*n) == name).map(|(_, value)| self.symbols.text(*value))
     }
 
+    fn pair(&self, index: usize, n: usize) -> Option<(&str, &str)> {
+        let &(name, value) = self.series[index].labels.get(n)?;
+        Some((self.symbols.text(name), self.symbols.text(value)))
+    }
+
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
-        self.series[index].read(&self.ticket, &self.head.history, range, columns)
+        let view = self.head.view(self.ticket.watermark(), self.flushed_until_ms);
+        self.series[index].read(view, range, columns)
+    }
+}
+
+impl Head {
+    pub(super) fn view(&self, watermark: u64, flushed_until_ms: i64) -> View<'_> {
+        View { watermark, history: &self.history, files: &self.files, flushed_until_ms }
+    }
+
+    /// The bits of the sample that the head holds of `series` at `at_ms`, applied or about to be; of a histogram those
+    /// of its sum. What cannot be read counts as not there.
+    pub(super) fn bits_at(&self, series: &MemSeries, at_ms: i64) -> Option<u64> {
+        let mut columns = Columns::default();
+        let view = self.view(u64::MAX, i64::MIN);
+        series.read(view, TimeRange::from_millis(at_ms, at_ms), &mut columns).ok()?;
+        let histogram = columns.histograms.first().map(|sample| sample.histogram.sum);
+        columns.values.first().copied().or(histogram).map(f64::to_bits)
     }
 }

@@ -1,66 +1,117 @@
-//! One series of the head: what readers see of it, and its writing end.
+//! One series of the head, as readers see it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
-use super::isolation::{History, ReadTicket};
-use crate::chunk::{
-    ChunkWriter, Column, Extent, HistogramValue, MAX_SAMPLES, MAX_STEP, OpenChunk, SealedChunk, Sealer, Times, split,
-};
+use super::files::{ChunkFiles, Stored};
+use super::isolation::History;
+use super::late::{Late, LateSample};
+use crate::chunk::{Extent, OpenChunk, SealedChunk, Sealer, Times};
 use crate::error::Error;
-use crate::histogram::CounterResetHint;
 use crate::index::Symbol;
 use crate::querier::Columns;
 use crate::sample::{SeriesRef, TimeRange};
 use crate::wal::SeriesId;
 
-/// Chunks of fewer samples that had to be closed count as a sign that two targets feed the series.
-const SHORT_CHUNK: usize = 8;
-/// So many of them in a row, and the series keeps its times itself from then on.
-const MAX_SHORT_CHUNKS: u8 = 3;
-
 /// A series as readers see it.
 #[derive(Debug)]
 pub(crate) struct MemSeries {
     pub(crate) series_ref: SeriesRef,
+    /// The log's name of it; 0 until it has one.
+    id: AtomicU64,
     /// Sorted by the text of the names.
     pub(crate) labels: Box<[(Symbol, Symbol)]>,
-    /// In ascending time; the last may be open. Locked to hand out or replace a chunk, never while one is encoded.
-    chunks: RwLock<SmallVec<[Chunk; 1]>>,
+    /// Locked to hand out or replace chunks, never while one is encoded or read.
+    data: RwLock<Data>,
+}
+
+/// The samples of a series: stored chunks, then those in memory, both in ascending time, and beside them what came late.
+#[derive(Debug, Default)]
+struct Data {
+    /// The newest chunk in the files; those before it are found from there.
+    stored: Option<Stored>,
+    /// In ascending time; the last may be open.
+    chunks: SmallVec<[Chunk; 1]>,
+    aside: Option<Box<Aside>>,
+}
+
+/// What few series have.
+#[derive(Debug, Default)]
+struct Aside {
+    late: Late,
+    /// What has been deleted of all but the buffer of late samples: what is there came afterwards.
+    deleted: Vec<TimeRange>,
 }
 
 #[derive(Clone, Debug)]
-enum Chunk {
+pub(super) enum Chunk {
     Open(Arc<OpenChunk>),
     Sealed(Arc<SealedChunk>),
+}
+
+impl Chunk {
+    fn sealed_bytes(&self) -> usize {
+        match self {
+            Self::Open(_) => 0,
+            Self::Sealed(sealed) => sealed.heap_bytes(),
+        }
+    }
 }
 
 /// A chunk that gets no more samples and waits to be sealed.
 #[derive(Debug)]
 pub(crate) struct Closed {
-    series: Arc<MemSeries>,
-    chunk: Arc<OpenChunk>,
+    pub(super) series: Arc<MemSeries>,
+    pub(super) chunk: Arc<OpenChunk>,
 }
 
 impl Closed {
-    /// Re-encodes the chunk and puts it in the open one's place.
-    pub(crate) fn seal(self, sealer: &mut Sealer) {
+    /// Re-encodes the chunk and puts it in the open one's place. Answers its bytes.
+    pub(crate) fn seal(self, sealer: &mut Sealer) -> usize {
         let sealed = SealedChunk::new(&self.chunk, sealer).map(Arc::new);
-        let mut chunks = self.series.chunks.write();
+        let chunks = &mut self.series.data.write().chunks;
         let at = chunks.iter().position(|c| matches!(c, Chunk::Open(open) if Arc::ptr_eq(open, &self.chunk)));
         match (at, sealed) {
-            (Some(at), Some(sealed)) => chunks[at] = Chunk::Sealed(sealed),
-            (Some(at), None) => drop(chunks.remove(at)),
-            (None, _) => {}
+            (Some(at), Some(sealed)) => {
+                let bytes = sealed.heap_bytes();
+                chunks[at] = Chunk::Sealed(sealed);
+                bytes
+            }
+            (Some(at), None) => {
+                chunks.remove(at);
+                0
+            }
+            (None, _) => 0,
         }
     }
 }
 
+/// What a reader of the head may see and where it finds it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    /// Commits up to this one are seen.
+    pub(crate) watermark: u64,
+    pub(crate) history: &'a History,
+    pub(crate) files: &'a ChunkFiles,
+    /// What is older is in blocks; late samples aside.
+    pub(crate) flushed_until_ms: i64,
+}
+
 impl MemSeries {
     pub(crate) fn new(series_ref: SeriesRef, labels: Box<[(Symbol, Symbol)]>) -> Self {
-        Self { series_ref, labels, chunks: RwLock::default() }
+        Self { series_ref, id: AtomicU64::new(0), labels, data: RwLock::default() }
+    }
+
+    /// The log's name of the series; 0 if it has none.
+    pub(crate) fn id(&self) -> SeriesId {
+        SeriesId(self.id.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_id(&self, id: SeriesId) {
+        self.id.store(id.0, Ordering::Relaxed);
     }
 
     /// The value of the label `name`.
@@ -69,61 +120,230 @@ impl MemSeries {
     }
 
     /// Whether there may be samples within `range`; a series without samples has none.
-    pub(crate) fn may_overlap(&self, range: TimeRange) -> bool {
-        self.chunks.read().iter().any(|chunk| match chunk {
-            Chunk::Sealed(sealed) => sealed.range().overlaps(&range),
+    pub(crate) fn may_overlap(&self, range: TimeRange, flushed_until_ms: i64) -> bool {
+        let data = self.data.read();
+        let start = range.start.millis().max(flushed_until_ms);
+        // Where the stored chunks begin is not known here; most often the heap's chunks decide.
+        data.chunks.iter().any(|chunk| match chunk {
+            Chunk::Sealed(sealed) => sealed.range().end.millis() >= start && sealed.range().start <= range.end,
             // Where an open chunk ends is known only to its writer and by decoding it.
             Chunk::Open(open) => open.begins_before(range.end),
-        })
+        }) || data.stored.is_some_and(|stored| stored.max_ms >= start)
+            || data.aside.as_ref().is_some_and(|aside| aside.late.may_overlap(range))
     }
 
-    /// Appends the samples within `range` that `ticket` allows to see.
-    pub(crate) fn read(
-        &self,
-        ticket: &ReadTicket,
-        history: &History,
-        range: TimeRange,
-        columns: &mut Columns,
-    ) -> Result<(), Error> {
+    /// Appends the samples within `range` that the view allows to see.
+    pub(crate) fn read(&self, view: View<'_>, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        let recent = TimeRange::from_millis(range.start.millis().max(view.flushed_until_ms), range.end.millis());
+        let from = columns.lengths();
+        let data = self.data.read();
         let chunks: SmallVec<[Chunk; 4]> = {
-            let chunks = self.chunks.read();
             let wanted = |chunk: &&Chunk| match chunk {
-                Chunk::Sealed(sealed) => sealed.range().overlaps(&range),
+                Chunk::Sealed(sealed) => sealed.range().overlaps(&recent),
                 Chunk::Open(_) => true,
             };
-            chunks.iter().filter(wanted).cloned().collect()
+            data.chunks.iter().filter(wanted).cloned().collect()
         };
-        for chunk in chunks {
-            match chunk {
-                Chunk::Open(open) => {
-                    let extent = open.extent();
-                    open.read(extent, self.visible(open.times(), extent, ticket, history), range, columns);
-                }
-                Chunk::Sealed(sealed) => {
-                    let visible = match sealed.column() {
-                        Some(column) => column.visible(ticket.watermark()),
-                        None => self.visible_own(sealed.range().start.millis(), sealed.extent(), ticket, history),
-                    };
-                    sealed.read(visible, range, columns).map_err(|e| Error::Memory { what: e.what })?;
-                }
-            }
+        let stored = data.stored.filter(|stored| stored.max_ms >= recent.start.millis());
+        let aside = data.aside.is_some();
+        drop(data);
+        if let Some(stored) = stored {
+            self.read_stored(stored, view.files, recent, columns)?;
+        }
+        for chunk in &chunks {
+            self.read_chunk(chunk, view, recent, columns)?;
+        }
+        if aside && let Some(aside) = &self.data.read().aside {
+            aside.late.read_sealed(range, from, columns).map_err(|e| Error::Memory { what: e.what })?;
+            columns.leave_out(from, &aside.deleted);
+            aside.late.read_buffer(view.watermark, range, from, columns);
         }
         Ok(())
     }
 
-    /// How much of a chunk `ticket` allows to see: ordinals on a column, else samples.
-    fn visible(&self, times: &Times, extent: Extent, ticket: &ReadTicket, history: &History) -> usize {
-        match times {
-            Times::Shared(column) => column.visible(ticket.watermark()),
-            Times::Own(base) => self.visible_own(*base, extent, ticket, history),
+    /// Hands the visible samples of each chunk in memory to `each`, late ones aside, in ascending time; the newest stored
+    /// chunk is the answer.
+    pub(super) fn each_in_memory(
+        &self,
+        view: View<'_>,
+        columns: &mut Columns,
+        mut each: impl FnMut(&Columns) -> Result<(), Error>,
+    ) -> Result<Option<Stored>, Error> {
+        let (stored, chunks) = {
+            let data = self.data.read();
+            (data.stored, data.chunks.clone())
+        };
+        for chunk in chunks {
+            columns.clear();
+            self.read_chunk(&chunk, view, TimeRange::ALL, columns)?;
+            if !columns.is_empty() {
+                each(columns)?;
+            }
+        }
+        Ok(stored)
+    }
+
+    fn read_chunk(&self, chunk: &Chunk, view: View<'_>, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        match chunk {
+            Chunk::Open(open) => {
+                let extent = open.extent();
+                open.read(extent, self.visible(open.times(), extent, view), range, columns);
+                Ok(())
+            }
+            Chunk::Sealed(sealed) => {
+                let visible = match sealed.column() {
+                    Some(column) => column.visible(view.watermark),
+                    None => self.visible_own(sealed.range().start.millis(), sealed.extent(), view),
+                };
+                sealed.read(visible, range, columns).map_err(|e| Error::Memory { what: e.what })
+            }
         }
     }
 
-    fn visible_own(&self, base_ms: i64, extent: Extent, ticket: &ReadTicket, history: &History) -> usize {
-        if extent.commit <= ticket.watermark() {
+    /// Appends the samples within `range` of the chunk at `stored` and of those before it.
+    pub(super) fn read_stored(
+        &self,
+        stored: Stored,
+        files: &ChunkFiles,
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
+        let id = self.id();
+        let mut wanted: SmallVec<[_; 8]> = SmallVec::new();
+        let mut next = Some(stored);
+        while let Some(stored) = next.filter(|stored| stored.max_ms >= range.start.millis()) {
+            let file = files.get(stored.place.file)?;
+            let chunk = file.chunk(stored.place.offset, id)?;
+            next = chunk.before;
+            if chunk.range.overlaps(&range) {
+                wanted.push((file, stored.place));
+            }
+        }
+        for (file, place) in wanted.into_iter().rev() {
+            file.read(place, &file.chunk(place.offset, id)?, range, columns)?;
+        }
+        Ok(())
+    }
+
+    /// How much of a chunk a view allows to see: ordinals on a column, else samples.
+    fn visible(&self, times: &Times, extent: Extent, view: View<'_>) -> usize {
+        match times {
+            Times::Shared(column) => column.visible(view.watermark),
+            Times::Own(base) => self.visible_own(*base, extent, view),
+        }
+    }
+
+    fn visible_own(&self, base_ms: i64, extent: Extent, view: View<'_>) -> usize {
+        if extent.commit <= view.watermark {
             return extent.count.into();
         }
-        history.before(self.series_ref, base_ms, ticket.watermark()).unwrap_or(extent.before).into()
+        view.history.before(self.series_ref, base_ms, view.watermark).unwrap_or(extent.before).into()
+    }
+
+    /// Adds the open chunk that is written to from now on.
+    pub(super) fn push_open(&self, chunk: Arc<OpenChunk>) {
+        self.data.write().chunks.push(Chunk::Open(chunk));
+    }
+
+    /// Adds a late sample; `settled` is the newest commit that every reader may see.
+    pub(super) fn push_late(&self, sample: LateSample, settled: u64) {
+        let mut data = self.data.write();
+        let Aside { late, deleted } = &mut **data.aside.get_or_insert_default();
+        late.add(sample, settled, deleted);
+    }
+
+    /// Hides what it holds within `range`, given the time of its newest sample. What comes later is seen.
+    pub(crate) fn delete(&self, range: TimeRange, last_ms: i64) {
+        let mut data = self.data.write();
+        let Aside { late, deleted } = &mut **data.aside.get_or_insert_default();
+        let end_ms = late.delete(range).max(last_ms).min(range.end.millis());
+        if range.start.millis() <= end_ms {
+            deleted.push(TimeRange::from_millis(range.start.millis(), end_ms));
+        }
+    }
+
+    /// What has been deleted.
+    pub(crate) fn deleted(&self) -> Vec<TimeRange> {
+        self.data.read().aside.as_ref().map(|aside| aside.deleted.clone()).unwrap_or_default()
+    }
+
+    /// The newest stored chunk, and the oldest chunks in memory that are sealed and that every reader may see whole,
+    /// those of commits up to `settled`.
+    pub(super) fn settled(&self, settled: u64) -> (Option<Stored>, SmallVec<[Arc<SealedChunk>; 2]>) {
+        let data = self.data.read();
+        let chunks = data.chunks.iter().map_while(|chunk| match chunk {
+            Chunk::Sealed(sealed) if sealed.extent().commit <= settled => Some(sealed.clone()),
+            _ => None,
+        });
+        (data.stored, chunks.collect())
+    }
+
+    /// Replaces the first `n` chunks in memory by stored ones, the newest of which is `stored`. Answers the bytes that
+    /// they took.
+    pub(super) fn set_stored(&self, n: usize, stored: Stored) -> usize {
+        let mut data = self.data.write();
+        let freed = data.chunks.drain(..n).map(|chunk| chunk.sealed_bytes()).sum();
+        data.chunks.shrink_to_fit();
+        data.stored = Some(stored);
+        freed
+    }
+
+    /// Bytes of the sealed chunks in memory.
+    pub(super) fn sealed_bytes(&self) -> usize {
+        self.data.read().chunks.iter().map(Chunk::sealed_bytes).sum()
+    }
+
+    /// Makes what a checkpoint says of the series the beginning of it.
+    pub(super) fn restore(&self, stored: Option<Stored>) {
+        self.data.write().stored = stored;
+    }
+
+    /// The late samples of commits up to `watermark` within `range`.
+    pub(super) fn late(&self, watermark: u64, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        if let Some(aside) = &self.data.read().aside {
+            let from = columns.lengths();
+            aside.late.read_sealed(range, from, columns).map_err(|e| Error::Memory { what: e.what })?;
+            columns.leave_out(from, &aside.deleted);
+            aside.late.read_buffer(watermark, range, from, columns);
+        }
+        Ok(())
+    }
+
+    /// Whether no commit after `watermark` has written to it.
+    pub(super) fn untouched_since(&self, watermark: u64) -> bool {
+        let data = self.data.read();
+        let open = data.chunks.iter().all(|chunk| match chunk {
+            Chunk::Open(open) => open.extent().commit <= watermark,
+            Chunk::Sealed(sealed) => sealed.extent().commit <= watermark,
+        });
+        open && data.aside.as_ref().is_none_or(|aside| aside.late.untouched_since(watermark))
+    }
+
+    /// Lets go of samples before `until_ms` by commits up to `settled`: blocks hold them. Answers the bytes of sealed
+    /// chunks that are gone from memory.
+    pub(super) fn truncate(&self, until_ms: i64, settled: u64) -> usize {
+        let mut data = self.data.write();
+        let before = data.chunks.len();
+        let mut freed = 0;
+        data.chunks.retain(|chunk| match chunk {
+            Chunk::Sealed(sealed) if sealed.range().end.millis() < until_ms => {
+                freed += sealed.heap_bytes();
+                false
+            }
+            _ => true,
+        });
+        if data.chunks.len() < before {
+            data.chunks.shrink_to_fit();
+        }
+        data.stored = data.stored.filter(|stored| stored.max_ms >= until_ms);
+        if let Some(aside) = &mut data.aside {
+            aside.late.truncate(until_ms, settled);
+            aside.deleted.retain(|range| range.end.millis() >= until_ms);
+            if aside.late.is_empty() && aside.deleted.is_empty() {
+                data.aside = None;
+            }
+        }
+        freed
     }
 
     /// Bytes that the chunks take, about.
@@ -132,225 +352,14 @@ impl MemSeries {
             Chunk::Open(open) => size_of::<OpenChunk>() + open.heap_bytes(),
             Chunk::Sealed(sealed) => size_of::<SealedChunk>() + sealed.heap_bytes(),
         };
-        self.chunks.read().iter().map(chunk_bytes).sum()
+        let data = self.data.read();
+        let late = data.aside.as_ref().map_or(0, |aside| aside.late.heap_bytes());
+        data.chunks.iter().map(chunk_bytes).sum::<usize>() + late
     }
 
-    /// How many chunks there are.
+    /// How many chunks there are in memory.
     pub(crate) fn chunk_count(&self) -> usize {
-        self.chunks.read().len()
+        let data = self.data.read();
+        data.chunks.len() + data.aside.as_ref().map_or(0, |aside| aside.late.chunk_count())
     }
-}
-
-/// Where the time of a sample is to be kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Placement<'a> {
-    /// As an ordinal of a target's column.
-    OnColumn(&'a Arc<Column>, usize),
-    /// In the chunk.
-    Own,
-}
-
-/// Why a sample does not follow the last one of its series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is older than the last sample.
-    OutOfOrder,
-    /// There is a sample of the same time with another value.
-    Duplicate,
-    /// Its series is no longer known: resolve the labels again.
-    UnknownRef,
-}
-
-/// What becomes of a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    Append,
-    /// The same sample is there already.
-    Known,
-    Refuse(Refusal),
-}
-
-/// The writing end of a series. Owned by the committer.
-#[derive(Debug)]
-pub(crate) struct SeriesWriter {
-    series: Arc<MemSeries>,
-    /// 0 until the log knows the series.
-    pub(crate) id: SeriesId,
-    chunk: Option<ChunkWriter>,
-    /// Time and value of the last sample, also of one that is about to be appended.
-    last: Last,
-    /// Samples that a chunk with times of its own takes.
-    capacity: u8,
-    short_chunks: u8,
-}
-
-/// The newest sample of a series: its time, and its value's bits (of a histogram, those of its sum).
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Last {
-    pub(crate) at_ms: i64,
-    pub(crate) bits: u64,
-}
-
-impl SeriesWriter {
-    pub(crate) fn new(series: Arc<MemSeries>) -> Self {
-        // Series that begin together shall not all be sealed together.
-        let spread = (series.series_ref.0 as u32).wrapping_mul(0x9e37_79b9) >> 16;
-        let capacity = MAX_SAMPLES / 2 + spread as usize % (MAX_SAMPLES / 2) + 1;
-        let last = Last { at_ms: i64::MIN, bits: 0 };
-        Self { series, id: SeriesId(0), chunk: None, last, capacity: capacity as u8, short_chunks: 0 }
-    }
-
-    pub(crate) fn series(&self) -> &Arc<MemSeries> {
-        &self.series
-    }
-
-    /// Judges a sample against the last one and, if it is to be appended, makes it the last one. Gives the one before
-    /// back, for [`restore`](Self::restore).
-    #[inline]
-    pub(crate) fn judge(&mut self, at_ms: i64, bits: u64) -> (Verdict, Last) {
-        let before = self.last;
-        let verdict = if at_ms > before.at_ms {
-            self.last = Last { at_ms, bits };
-            Verdict::Append
-        } else if at_ms < before.at_ms {
-            Verdict::Refuse(Refusal::OutOfOrder)
-        } else if bits == before.bits {
-            Verdict::Known
-        } else {
-            Verdict::Refuse(Refusal::Duplicate)
-        };
-        (verdict, before)
-    }
-
-    /// Takes back what [`judge`](Self::judge) did.
-    pub(crate) fn restore(&mut self, before: Last) {
-        self.last = before;
-    }
-
-    /// Appends a float that has been judged and logged. Readers see it when its commit is published.
-    #[inline]
-    pub(crate) fn append(&mut self, sample: PlacedFloat<'_>, context: &mut ApplyContext<'_>) {
-        let PlacedFloat { placement, at_ms, start_ms, value } = sample;
-        let time = match self.chunk.as_ref().filter(|chunk| chunk.takes_floats()) {
-            Some(chunk) => self.time_in(chunk, placement, at_ms),
-            None => None,
-        };
-        let time = match time {
-            Some(time) => time,
-            None => {
-                let (times, time) = self.next_times(placement, at_ms);
-                self.replace(ChunkWriter::floats(times), context);
-                time
-            }
-        };
-        let chunk = self.chunk.as_mut().expect("there is one now");
-        chunk.push(time, value, start_ms);
-        self.publish(context);
-    }
-
-    /// Appends a histogram that has been judged and logged.
-    pub(crate) fn append_histogram(
-        &mut self,
-        placement: Placement<'_>,
-        at_ms: i64,
-        start_ms: i64,
-        value: &HistogramValue,
-        context: &mut ApplyContext<'_>,
-    ) {
-        let (layout, row) = split(value).expect("checked when it was put into the batch");
-        let stale = value.is_stale();
-        // Who exposes it may know of a reset that the counts do not show.
-        let told = value.hint() == CounterResetHint::Reset;
-        if let Some(time) = self.chunk.as_ref().filter(|_| !told).and_then(|c| self.time_in(c, placement, at_ms)) {
-            let chunk = self.chunk.as_mut().expect("it was there a moment ago");
-            if chunk.push_histogram(time, &layout, &row, stale, start_ms) {
-                return self.publish(context);
-            }
-        }
-        let (times, time) = self.next_times(placement, at_ms);
-        self.replace(ChunkWriter::starting_with(times, time, &layout, &row, start_ms), context);
-        self.publish(context);
-    }
-
-    /// What the chunk's stream takes as the time of a sample; `None` if the sample cannot go into this chunk.
-    #[inline]
-    fn time_in(&self, chunk: &ChunkWriter, placement: Placement<'_>, at_ms: i64) -> Option<u64> {
-        match (chunk.chunk().times(), placement) {
-            (Times::Shared(mine), Placement::OnColumn(column, ordinal)) => {
-                Arc::ptr_eq(mine, column).then_some(ordinal as u64)
-            }
-            (Times::Own(base), placement) => {
-                let keeps = matches!(placement, Placement::Own) || self.keeps_its_times();
-                let time = at_ms.wrapping_sub(*base) as u64;
-                let fits = keeps
-                    && chunk.count() < usize::from(self.capacity)
-                    && time.wrapping_sub(chunk.last_time()) <= MAX_STEP;
-                fits.then_some(time)
-            }
-            (Times::Shared(_), Placement::Own) => None,
-        }
-    }
-
-    fn keeps_its_times(&self) -> bool {
-        self.short_chunks >= MAX_SHORT_CHUNKS
-    }
-
-    /// How a new chunk keeps its times, and the time of its first sample in its stream.
-    fn next_times(&mut self, placement: Placement<'_>, at_ms: i64) -> (Times, u64) {
-        match placement {
-            Placement::OnColumn(column, ordinal) if !self.keeps_its_times() => {
-                (Times::Shared(column.clone()), ordinal as u64)
-            }
-            _ => (Times::Own(at_ms), 0),
-        }
-    }
-
-    /// Begins a new chunk; the one before waits to be sealed.
-    #[cold]
-    fn replace(&mut self, chunk: ChunkWriter, context: &mut ApplyContext<'_>) {
-        self.series.chunks.write().push(Chunk::Open(chunk.chunk().clone()));
-        if let Some(old) = self.chunk.replace(chunk) {
-            let switched = !matches!(
-                (old.chunk().times(), self.chunk.as_ref().map(|c| c.chunk().times())),
-                (Times::Own(_), Some(Times::Own(_)))
-            );
-            if switched && old.count() < SHORT_CHUNK {
-                self.short_chunks = self.short_chunks.saturating_add(1);
-            } else if !self.keeps_its_times() {
-                self.short_chunks = 0;
-            }
-            self.capacity = MAX_SAMPLES as u8;
-            context.closed.push(Closed { series: self.series.clone(), chunk: old.chunk().clone() });
-        }
-    }
-
-    #[inline]
-    fn publish(&mut self, context: &mut ApplyContext<'_>) {
-        let chunk = self.chunk.as_ref().expect("only called after a sample went into it");
-        chunk.publish(context.commit, |old| {
-            if let Times::Own(base) = chunk.chunk().times() {
-                context.history.keep(self.series.series_ref, *base, old, context.watched);
-            }
-        });
-    }
-}
-
-/// A float and where its time is kept.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PlacedFloat<'a> {
-    pub(crate) placement: Placement<'a>,
-    pub(crate) at_ms: i64,
-    /// 0 if unknown.
-    pub(crate) start_ms: i64,
-    pub(crate) value: f64,
-}
-
-/// What applying the samples of a commit needs and leaves.
-#[derive(Debug)]
-pub(crate) struct ApplyContext<'a> {
-    pub(crate) commit: u64,
-    /// Watermarks that readers have, ascending.
-    pub(crate) watched: &'a [u64],
-    pub(crate) history: &'a History,
-    pub(crate) closed: &'a mut Vec<Closed>,
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 use rustc_hash::FxBuildHasher;
 
 use super::series::MemSeries;
@@ -37,8 +37,14 @@ impl Entry {
 }
 
 impl ShardIndex {
-    pub(crate) fn len(&self) -> usize {
+    /// Slots given so far: the next series gets this one.
+    pub(crate) fn slots(&self) -> usize {
         self.series.len()
+    }
+
+    /// Series that are there.
+    pub(crate) fn live(&self) -> usize {
+        self.series.live()
     }
 
     pub(crate) fn series(&self, slot: u32) -> Option<&Arc<MemSeries>> {
@@ -82,6 +88,33 @@ impl ShardIndex {
         self.series.push(series);
     }
 
+    /// Takes series out, whose slots are ascending. Cost: a walk over the postings of their labels.
+    pub(crate) fn remove(&mut self, slots: &[u32]) {
+        let mut pairs: HashSet<(Symbol, Symbol), FxBuildHasher> = HashSet::default();
+        for &slot in slots {
+            if let Some(series) = self.series.remove(slot) {
+                pairs.extend(series.labels.iter().copied());
+            }
+        }
+        for (name, value) in pairs {
+            let Some(values) = self.by_name.get_mut(&name) else { continue };
+            if let Some(postings) = values.get_mut(&value) {
+                postings.remove(slots);
+                if postings.is_empty() {
+                    values.remove(&value);
+                }
+            }
+            if values.is_empty() {
+                self.by_name.remove(&name);
+            }
+        }
+        let Self { series, by_labels, by_name } = self;
+        by_labels.retain(|entry| series.get(entry.slot).is_some());
+        // What stays after many have gone gets tables of its size.
+        by_labels.shrink_to(by_labels.len() * 2, |entry| entry.table_hash());
+        by_name.values_mut().for_each(|values| values.shrink_to(values.len() * 2));
+    }
+
     /// The slots of the series that pass all `matchers`, ascending.
     pub(crate) fn select(&self, matchers: &[Matcher], symbols: &SymbolsView) -> Vec<u32> {
         let (absent_passes, absent_fails): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
@@ -98,7 +131,7 @@ impl ShardIndex {
                 },
             }
         }
-        let mut slots = slots.unwrap_or_else(|| (0..self.series.len() as u32).collect());
+        let mut slots = slots.unwrap_or_else(|| self.series.slots().collect());
         for matcher in absent_passes {
             if slots.is_empty() {
                 break;
@@ -147,6 +180,6 @@ impl ShardIndex {
             .values()
             .map(|values| values.capacity() * 33 + values.values().map(Postings::heap_bytes).sum::<usize>())
             .sum();
-        lists + self.by_labels.capacity() * 9 + self.series.len() * 8
+        lists + self.by_labels.capacity() * 9 + self.series.live() * 8
     }
 }

@@ -61,12 +61,27 @@ impl Syncer {
             match result {
                 Ok(()) => state.synced = upto,
                 Err((path, e)) => {
-                    let reason = format!("{}: cannot be synced: {e}; restart once the disk is sound", path.display());
+                    let reason = format!(
+                        "{}: cannot be synced: {e}; goes on once all of it could be written to other files",
+                        path.display()
+                    );
                     head.committer.lock().fail(reason.clone());
                     state.failed = Some(reason);
                 }
             }
             self.changed.notify_all();
         }
+    }
+
+    /// Whether a sync has failed and nothing is accepted since.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.lock().failed.is_some()
+    }
+
+    /// Goes on after a failed sync: what had been committed up to `commit` survives by other means.
+    pub(crate) fn resume(&self, commit: u64) {
+        let mut state = self.state.lock();
+        state.failed = None;
+        state.synced = state.synced.max(commit);
     }
 }

@@ -21,6 +21,22 @@ impl Postings {
         self.0.push(slot);
     }
 
+    /// Takes out what is in `slots`, ascending, and gives back memory that is no longer needed.
+    pub(crate) fn remove(&mut self, slots: &[u32]) {
+        let mut rest = slots;
+        self.0.retain(|slot| {
+            rest = &rest[gallop(rest, *slot)..];
+            rest.first() != Some(slot)
+        });
+        if self.0.len() < self.0.capacity() / 2 {
+            self.0.shrink_to_fit();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn as_slice(&self) -> &[u32] {
         &self.0
     }

@@ -11,12 +11,12 @@ use crate::error::Error;
 use crate::fs::{AtPath, File, Fs};
 
 pub(crate) use record::{
-    ColumnId, LoggedLabels, LoggedSample, Record, Records, SamplesWriter, SeriesId, put_histogram, put_metadata,
-    put_series,
+    ColumnId, LoggedHead, LoggedLabels, LoggedSample, LoggedState, Record, Records, SamplesWriter, SeriesId,
+    put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state,
 };
-pub(crate) use replay::{Frame, LogFound, replay};
-pub(crate) use segment::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, begin_frame, finish_frame};
-use segment::{SEGMENT_HEADER_BYTES, SegmentReader, segment_header};
+pub(crate) use replay::{Frame, LogFound, read_frames, replay};
+pub(crate) use segment::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, begin_frame, finish_frame, segment_header};
+use segment::{SEGMENT_HEADER_BYTES, SegmentReader};
 
 /// When what is logged is made to survive a power cut. `kill -9` loses nothing under any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +72,17 @@ pub(crate) fn segments(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, Error> {
     Ok(numbers)
 }
 
+/// Removes the segments below `number`, oldest first, and answers how many bytes they held.
+pub(crate) fn remove_before(fs: &dyn Fs, dir: &Path, number: u64) -> Result<u64, Error> {
+    let mut bytes = 0;
+    for old in segments(fs, dir)?.into_iter().filter(|&old| old < number) {
+        let path = segment_path(dir, old);
+        bytes += fs.open(&path).and_then(|file| file.size()).at(&path)?;
+        fs.remove(&path).at(&path)?;
+    }
+    Ok(bytes)
+}
+
 impl Wal {
     /// Begins segment `number` in `dir`, after segments of `older_bytes`.
     pub(crate) fn begin(
@@ -85,17 +96,35 @@ impl Wal {
         Ok(Self { fs, dir, segment_bytes, segment, finished: Vec::new(), older_bytes })
     }
 
+    /// Begins the next segment, unless the current one is empty. Answers its number: what is logged from now on is in
+    /// it or after it.
+    pub(crate) fn roll(&mut self) -> Result<u64, Error> {
+        if self.segment.at > SEGMENT_HEADER_BYTES {
+            self.next_segment(self.segment_bytes)?;
+        }
+        Ok(self.segment.number)
+    }
+
+    fn next_segment(&mut self, size: u64) -> Result<(), Error> {
+        let next = Segment::create(&*self.fs, &self.dir, self.segment.number + 1, size)?;
+        let full = std::mem::replace(&mut self.segment, next);
+        // The reserved rest is given back; that it could not be is no reason to stop.
+        let _ = full.file.file.set_len(full.at);
+        self.older_bytes += full.at;
+        self.finished.push(full.file);
+        Ok(())
+    }
+
+    /// Tells the log that [`remove_before`] has removed `bytes`.
+    pub(crate) fn removed(&mut self, bytes: u64) {
+        self.older_bytes = self.older_bytes.saturating_sub(bytes);
+    }
+
     /// Appends a finished frame. After an error the log is as before: the next frame takes the place of this one.
     pub(crate) fn append(&mut self, frame: &[u8]) -> Result<(), Error> {
         let len = frame.len() as u64;
         if self.segment.at + len > self.segment.reserved && self.segment.at > SEGMENT_HEADER_BYTES {
-            let size = self.segment_bytes.max(SEGMENT_HEADER_BYTES + len);
-            let next = Segment::create(&*self.fs, &self.dir, self.segment.number + 1, size)?;
-            let full = std::mem::replace(&mut self.segment, next);
-            // The reserved rest is given back; that it could not be is no reason to stop.
-            let _ = full.file.file.set_len(full.at);
-            self.older_bytes += full.at;
-            self.finished.push(full.file);
+            self.next_segment(self.segment_bytes.max(SEGMENT_HEADER_BYTES + len))?;
         }
         let Segment { file, at, .. } = &mut self.segment;
         file.file.write_at(*at, frame).at(&file.path)?;
@@ -109,6 +138,11 @@ impl Wal {
         let mut files = std::mem::take(&mut self.finished);
         files.push(self.segment.file.clone());
         files
+    }
+
+    /// Forgets files that have been written to: what they hold is elsewhere.
+    pub(crate) fn forget_unsynced(&mut self) {
+        self.finished.clear();
     }
 
     /// Bytes that the log holds.

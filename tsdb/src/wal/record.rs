@@ -2,13 +2,20 @@
 
 use crate::chunk::HistogramValue;
 use crate::codec::{Decoder, Encoder, Malformed};
+use crate::exemplar::Exemplar;
 use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
+use crate::labels::Labels;
 use crate::metadata::{Metadata, MetricKind};
+use crate::sample::{TimeRange, Timestamp};
 
 const SERIES: u8 = 1;
 const SAMPLES: u8 = 2;
 const HISTOGRAM: u8 = 3;
 const METADATA: u8 = 4;
+const DELETION: u8 = 5;
+const STATE: u8 = 6;
+const HEAD: u8 = 7;
+const EXEMPLAR: u8 = 8;
 
 /// Flag of a samples record: the samples are on the column that follows.
 const ON_COLUMN: u8 = 1;
@@ -46,6 +53,35 @@ pub(crate) enum Record<'a> {
     Histogram { series: SeriesId, timestamp_ms: i64, start_ms: i64, value: Box<HistogramValue> },
     /// What a metric family is.
     Metadata { family: &'a str, metadata: Metadata },
+    /// What a series held within a range of time has been deleted.
+    Deletion { series: SeriesId, range: TimeRange },
+    /// A single observation, of the series with these labels.
+    Exemplar { series: Labels, exemplar: Exemplar },
+    /// What a checkpoint says of a series: its newest sample and its newest stored chunk.
+    State(LoggedState),
+    /// What a checkpoint says of the head.
+    Head(LoggedHead),
+}
+
+/// A series as a checkpoint has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LoggedState {
+    pub(crate) series: SeriesId,
+    /// The newest sample: its time and its bits.
+    pub(crate) last: (i64, u64),
+    /// The newest stored chunk: number of its file (0 if there is none), offset, time of its last sample.
+    pub(crate) stored: (u32, u32, i64),
+}
+
+/// A head as a checkpoint has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LoggedHead {
+    pub(crate) last_id: SeriesId,
+    pub(crate) last_column: ColumnId,
+    /// From the oldest sample to the newest.
+    pub(crate) span: TimeRange,
+    /// Chunk files that are needed, and the time at which each ends.
+    pub(crate) files: Vec<(u32, i64)>,
 }
 
 /// Labels of a series record, sorted by name.
@@ -130,6 +166,90 @@ pub(crate) fn put_metadata(out: &mut Vec<u8>, family: &str, metadata: &Metadata)
     out.put_u8(metadata.kind as u8);
     out.put_bytes(metadata.help.as_bytes());
     out.put_bytes(metadata.unit.as_bytes());
+}
+
+/// Writes that what a series held within a range has been deleted.
+pub(crate) fn put_deletion(out: &mut Vec<u8>, series: SeriesId, range: TimeRange) {
+    out.put_u8(DELETION);
+    out.put_uvarint(series.0);
+    put_range(out, range);
+}
+
+/// Writes an exemplar of the series with these labels. It may outlive its series, so the log's name would not do.
+pub(crate) fn put_exemplar(out: &mut Vec<u8>, series: &Labels, exemplar: &Exemplar) {
+    out.put_u8(EXEMPLAR);
+    put_labels(out, series);
+    out.put_varint(exemplar.timestamp.millis());
+    out.put_f64(exemplar.value);
+    put_labels(out, &exemplar.labels);
+}
+
+fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.put_uvarint(labels.iter().count() as u64);
+    for (name, value) in labels {
+        out.put_bytes(name.as_bytes());
+        out.put_bytes(value.as_bytes());
+    }
+}
+
+fn take_labels(input: &mut Decoder<'_>) -> Result<Labels, Malformed> {
+    let pairs = (0..input.count(2)?).map(|_| Ok((input.text()?, input.text()?)));
+    Ok(Labels::from_pairs(pairs.collect::<Result<Vec<_>, Malformed>>()?))
+}
+
+fn take_exemplar(input: &mut Decoder<'_>) -> Result<Exemplar, Malformed> {
+    let timestamp = Timestamp::from_millis(input.varint()?);
+    Ok(Exemplar { timestamp, value: input.f64()?, labels: take_labels(input)? })
+}
+
+/// Writes what a checkpoint says of a series.
+pub(crate) fn put_state(out: &mut Vec<u8>, state: &LoggedState) {
+    out.put_u8(STATE);
+    out.put_uvarint(state.series.0);
+    out.put_varint(state.last.0);
+    out.put_u64(state.last.1);
+    out.put_uvarint(state.stored.0.into());
+    if state.stored.0 != 0 {
+        out.put_uvarint(state.stored.1.into());
+        out.put_varint(state.stored.2);
+    }
+}
+
+/// Writes what a checkpoint says of the head.
+pub(crate) fn put_head(out: &mut Vec<u8>, head: &LoggedHead) {
+    out.put_u8(HEAD);
+    out.put_uvarint(head.last_id.0);
+    out.put_uvarint(head.last_column.0);
+    put_range(out, head.span);
+    out.put_uvarint(head.files.len() as u64);
+    for &(number, max_ms) in &head.files {
+        out.put_uvarint(number.into());
+        out.put_varint(max_ms);
+    }
+}
+
+fn put_range(out: &mut Vec<u8>, range: TimeRange) {
+    out.put_varint(range.start.millis());
+    out.put_varint(range.end.millis());
+}
+
+fn take_range(input: &mut Decoder<'_>) -> Result<TimeRange, Malformed> {
+    Ok(TimeRange::from_millis(input.varint()?, input.varint()?))
+}
+
+fn take_state(input: &mut Decoder<'_>) -> Result<LoggedState, Malformed> {
+    let series = SeriesId(input.uvarint()?);
+    let last = (input.varint()?, input.u64()?);
+    let file: u32 = input.uvarint_as()?;
+    let stored = if file == 0 { (0, 0, i64::MIN) } else { (file, input.uvarint_as()?, input.varint()?) };
+    Ok(LoggedState { series, last, stored })
+}
+
+fn take_head(input: &mut Decoder<'_>) -> Result<LoggedHead, Malformed> {
+    let (last_id, last_column) = (SeriesId(input.uvarint()?), ColumnId(input.uvarint()?));
+    let span = take_range(input)?;
+    let files = (0..input.count(2)?).map(|_| Ok((input.uvarint_as()?, input.varint()?)));
+    Ok(LoggedHead { last_id, last_column, span, files: files.collect::<Result<_, Malformed>>()? })
 }
 
 /// Writes a samples record, sample by sample. About 5 bytes and 5 ns per sample of a scrape.
@@ -377,6 +497,10 @@ impl<'a> Records<'a> {
                 let (help, unit) = (input.text()?.to_owned(), input.text()?.to_owned());
                 Ok(Record::Metadata { family, metadata: Metadata { kind, help, unit } })
             }
+            DELETION => Ok(Record::Deletion { series: SeriesId(input.uvarint()?), range: take_range(input)? }),
+            EXEMPLAR => Ok(Record::Exemplar { series: take_labels(input)?, exemplar: take_exemplar(input)? }),
+            STATE => Ok(Record::State(take_state(input)?)),
+            HEAD => Ok(Record::Head(take_head(input)?)),
             _ => Err(at.malformed("unknown kind of record")),
         }
     }

@@ -47,7 +47,7 @@ fn the_worked_example_of_the_format_document() {
         }
         Ok(())
     };
-    replay(&fs, dir, visit, |_, _| {}).unwrap();
+    replay(&fs, dir, 0, visit, |_, _| {}).unwrap();
     let expected =
         ["1 [(\"__name__\", \"a\")]", "2 [(\"__name__\", \"b\")]", "Some(ColumnId(1)) 1.000 [(1, 1.0), (2, 2.5)]"];
     assert_eq!(seen, expected);

@@ -91,7 +91,8 @@ fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatHistogram) {
     out.extend_from_slice(b",\"sum\":");
     put_value(out, histogram.sum);
     let mut buckets = histogram.buckets();
-    buckets.retain(|bucket| bucket.count != 0.0);
+    // As in Prometheus, the bucket around zero may not have a negative count, others may.
+    buckets.retain(|bucket| bucket.count > 0.0 || (bucket.count != 0.0 && bucket.side != tsdb::BucketSide::Zero));
     if !buckets.is_empty() {
         out.extend_from_slice(b",\"buckets\":[");
         for (i, bucket) in buckets.iter().enumerate() {

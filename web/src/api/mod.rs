@@ -1,7 +1,11 @@
 //! `/api/v1`: the HTTP API of Prometheus.
 
+pub(crate) mod admin;
+mod ast;
 mod envelope;
 mod error;
+pub(crate) mod exemplars;
+pub(crate) mod features;
 mod json;
 pub(crate) mod labels;
 pub(crate) mod metadata;

@@ -1,4 +1,4 @@
-//! `/query`, `/query_range`, `/query_exemplars`, `/format_query`.
+//! `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use tsdb::Timestamp;
 use super::envelope::{self, Notes};
 use super::error::{ApiError, ErrorType};
 use super::json::ResultWriter;
-use super::params::{Params, parse_seconds, parse_time};
-use super::{no_content, success};
+use super::params::{Params, parse_seconds};
+use super::success;
 use crate::state::{AppState, now};
 
 /// Points that a series of a range query may have.
@@ -162,21 +162,6 @@ fn truncate<T>(items: &mut Vec<T>, limit: usize) -> bool {
     cut
 }
 
-/// `/query_exemplars`. None are stored yet: an expression with selectors has an empty list of them, one without has no
-/// answer, as in Prometheus.
-pub(crate) async fn exemplars(params: Params) -> Result<Response, ApiError> {
-    let time = |name: &str| match params.get(name) {
-        "" => Ok(None),
-        text => parse_time(text).map(Some).map_err(|why| ApiError::parameter(name, why)),
-    };
-    let (start, end) = (time("start")?, time("end")?);
-    if start.zip(end).is_some_and(|(start, end)| end < start) {
-        return Err(ApiError::bad("end timestamp must not be before start timestamp"));
-    }
-    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-    Ok(if expr.has_selectors() { success(&[(); 0]) } else { no_content() })
-}
-
 /// `/functions`: the names of all functions, for completion.
 pub(crate) async fn functions() -> Response {
     success(&query::FUNCTIONS.iter().map(|function| function.name).collect::<Vec<_>>())
@@ -186,4 +171,10 @@ pub(crate) async fn functions() -> Response {
 pub(crate) async fn format(params: Params) -> Result<Response, ApiError> {
     let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
     Ok(success(&expr.pretty()))
+}
+
+/// `/parse_query`: the expression as a tree.
+pub(crate) async fn parse(params: Params) -> Result<Response, ApiError> {
+    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
+    Ok(success(&super::ast::tree(&expr)))
 }

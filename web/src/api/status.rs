@@ -92,6 +92,11 @@ struct Count {
     value: u64,
 }
 
+/// `/status/tsdb/blocks`: what each block says of itself.
+pub(crate) async fn blocks(State(state): State<AppState>) -> Response {
+    success(&json!({ "blocks": state.db.blocks() }))
+}
+
 /// `/status/tsdb`.
 pub(crate) async fn tsdb(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
     const MOST: usize = 10_000;

@@ -224,6 +224,7 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
         }
     };
     part(committed.out_of_order, "out of order samples");
+    part(committed.too_old, "samples that are too old");
     part(committed.duplicate, "duplicate samples, with another value for a timestamp that is taken");
     part(tally.ahead, "samples out of bounds, too far in the future");
     part(committed.unknown.len(), "samples of series that went while they were written");
@@ -234,6 +235,7 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     if let Some((_, at, refusal)) = committed.first_refused {
         let why = match refusal {
             Refusal::OutOfOrder => "older than the last sample of its series",
+            Refusal::TooOld => "older than late samples may be",
             Refusal::Duplicate => "a duplicate with another value",
             Refusal::UnknownRef => "of a series that is gone",
         };

@@ -83,22 +83,15 @@ fn parameter<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Vec<f64>, Error> {
     }
 }
 
-/// `topk`, `bottomk`: NaN is last in both; of equal values the first series wins.
+/// `topk`, `bottomk`: NaN is last in both. Which of equal values stay is left open by the language; here it is those that
+/// stay in Prometheus, whose heap is the one of Go's `container/heap`.
 pub(super) fn extremes<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
     let k = counts(&parameter(eval, e)?)?;
     let table = eval.table(&e.expr)?;
     let (groups, members) = grouped(&table, &GroupBy::new(e.grouping.as_ref()));
     let top = e.op == AggregateOp::Topk;
-    let better = |a: &(f64, usize), b: &(f64, usize)| {
-        let by_value = match (a.0.is_nan(), b.0.is_nan()) {
-            (false, false) if top => b.0.partial_cmp(&a.0).unwrap_or(Ordering::Equal),
-            (false, false) => a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal),
-            (a, b) => a.cmp(&b),
-        };
-        by_value.then(a.1.cmp(&b.1))
-    };
     let mut kept = Kept::new(table);
-    let mut candidates: Vec<Vec<(f64, usize)>> = vec![Vec::new(); groups.len()];
+    let mut best: Vec<Best> = vec![Best::default(); groups.len()];
     let mut ignored = false;
     for (step, k) in k.into_iter().enumerate() {
         eval.query.stop.check("expression evaluation")?;
@@ -107,18 +100,14 @@ pub(super) fn extremes<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>
         }
         for (series, group) in members.iter().enumerate() {
             match kept.table.get(series, step) {
-                Some(Cell::Float(value)) => candidates[*group].push((value, series)),
+                Some(Cell::Float(value)) => best[*group].offer(k, if top { value } else { -value }, series),
                 Some(Cell::Histogram(_)) => ignored = true,
                 None => {}
             }
         }
-        for candidates in &mut candidates {
-            if candidates.len() > k {
-                candidates.select_nth_unstable_by(k - 1, better);
-                candidates.truncate(k);
-            }
-            candidates.sort_unstable_by(better);
-            for (_, series) in candidates.drain(..) {
+        for best in &mut best {
+            best.sort();
+            for (_, series) in best.0.drain(..) {
                 kept.keep(series, step);
             }
         }
@@ -127,6 +116,63 @@ pub(super) fn extremes<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>
         info_histograms_ignored(eval, e);
     }
     kept.finish(eval)
+}
+
+/// The series with the largest values so far: a heap, the least value first.
+#[derive(Clone, Debug, Default)]
+struct Best(Vec<(f64, usize)>);
+
+impl Best {
+    fn less(a: f64, b: f64) -> bool {
+        a.is_nan() || a < b
+    }
+
+    /// Takes a value in if there is room among the `k` largest.
+    fn offer(&mut self, k: usize, value: f64, series: usize) {
+        let heap = &mut self.0;
+        if heap.len() < k {
+            heap.push((value, series));
+            let mut at = heap.len() - 1;
+            while at > 0 {
+                let parent = (at - 1) / 2;
+                if !Self::less(heap[at].0, heap[parent].0) {
+                    break;
+                }
+                heap.swap(at, parent);
+                at = parent;
+            }
+        } else if heap[0].0 < value || (heap[0].0.is_nan() && !value.is_nan()) {
+            heap[0] = (value, series);
+            self.sink();
+        }
+    }
+
+    fn sink(&mut self) {
+        let heap = &mut self.0;
+        let mut at = 0;
+        loop {
+            let mut child = 2 * at + 1;
+            if child >= heap.len() {
+                return;
+            }
+            if child + 1 < heap.len() && Self::less(heap[child + 1].0, heap[child].0) {
+                child += 1;
+            }
+            if !Self::less(heap[child].0, heap[at].0) {
+                return;
+            }
+            heap.swap(at, child);
+            at = child;
+        }
+    }
+
+    /// The largest first, NaN last.
+    fn sort(&mut self) {
+        self.0.sort_by(|(a, _), (b, _)| match (a.is_nan(), b.is_nan()) {
+            (false, false) => b.partial_cmp(a).unwrap_or(Ordering::Equal),
+            (a, b) => a.cmp(&b),
+        });
+    }
 }
 
 /// `limitk`: the first `k` series of each group that have a value.

@@ -22,6 +22,8 @@ pub(super) fn count<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, E
     let label = label.ok_or_else(|| Error::Execution(format!("invalid label name {}", quote(bytes))))?;
     let table = eval.table(&e.expr)?;
     let by = GroupBy::new(e.grouping.as_ref());
+    // `without` takes the new label away again if it lists it.
+    let is_kept = e.grouping.as_ref().is_none_or(|g| !g.without || !g.labels.iter().any(|l| l == label));
     let steps = eval.grid.count;
     let mut place: HashMap<Labels, usize> = HashMap::new();
     let (mut labels, mut rows) = (Vec::new(), Rows { steps, ..Rows::default() });
@@ -39,7 +41,7 @@ pub(super) fn count<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, E
                         Cell::Float(value) => plain(value),
                         Cell::Histogram(value) => histogram(value),
                     };
-                    let named = builder.set(label, &text).build();
+                    let named = builder.set(label, if is_kept { &text } else { "" }).build();
                     let row = *place.entry(named).or_insert_with_key(|named| {
                         labels.push(named.clone());
                         labels.len() - 1

@@ -44,10 +44,11 @@ pub(super) fn is_keyword(word: &str) -> bool {
         || (KEYWORDS.contains(&word) && crate::functions::find(word).is_none())
 }
 
-/// How messages call a token.
-pub(super) fn describe(kind: Kind, text: &str) -> String {
+/// How messages call a token. Within braces there are no keywords.
+pub(super) fn describe(kind: Kind, text: &str, in_braces: bool) -> String {
     let lower = text.to_ascii_lowercase();
     match kind {
+        Kind::Word if in_braces => format!("identifier {}", quote(text.as_bytes())),
         Kind::End => "end of input".into(),
         Kind::Word if AggregateOp::ALL.iter().any(|op| op.as_str() == lower) => format!("<aggr:{lower}>"),
         Kind::Word if KEYWORDS.contains(&lower.as_str()) => format!("<{lower}>"),

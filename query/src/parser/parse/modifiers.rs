@@ -35,12 +35,12 @@ impl Parser<'_> {
 
     fn brackets(&mut self, expr: Expr) -> Result<Expr, ParseError> {
         let open = self.advance()?.span;
-        let range = self.positive_duration("subquery selector")?;
+        let range = self.positive_duration("subquery selector", "number or duration")?;
         if self.accept(Kind::Colon)? {
             let step = if self.token.kind == Kind::RightBracket {
                 None
             } else {
-                Some(self.positive_duration("subquery selector")?)
+                Some(self.positive_duration("subquery selector", "number or duration or \"]\"")?)
             };
             self.expect(Kind::RightBracket, "subquery selector", "\"]\"")?;
             let span = expr.span().to(self.last);
@@ -62,7 +62,8 @@ impl Parser<'_> {
                 if selector.modifiers.offset.is_some() {
                     return Err(ParseError::new("no offset modifiers allowed before range", place));
                 }
-                if selector.modifiers.at.is_some() {
+                // `@ start()` and `@ end()` may stand there, as in Prometheus.
+                if matches!(selector.modifiers.at, Some(At::Time(_))) {
                     return Err(ParseError::new("no @ modifiers allowed before range", place));
                 }
                 if let Some(extension) = selector.extension {
@@ -75,9 +76,16 @@ impl Parser<'_> {
         }
     }
 
-    fn positive_duration(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
+    fn positive_duration(&mut self, context: &str, expected: &str) -> Result<DurationExpr, ParseError> {
         let start = self.token.span;
-        let duration = self.duration(0, context)?;
+        let begins = matches!(
+            self.token.kind,
+            Kind::Number | Kind::Duration | Kind::Add | Kind::Sub | Kind::LeftParen | Kind::Word
+        );
+        if !begins {
+            return Err(self.unexpected(context, expected));
+        }
+        let duration = lone(self.duration(0, context)?);
         let span = start.to(self.last);
         self.check_duration(&duration, span)?;
         // What depends on the query's step is checked when the query runs.
@@ -120,7 +128,13 @@ impl Parser<'_> {
                     return Err(ParseError::new("duration has too many operators", parser.token.span));
                 }
                 parser.advance()?;
+                let operator = parser.last;
                 let rhs = parser.duration(precedence - u8::from(op == DurationOp::Pow), context)?;
+                let none = QueryTimes { step: 0.0, range: 0.0 };
+                if matches!(op, DurationOp::Div | DurationOp::Mod) && rhs.is_fixed() && rhs.seconds(none) == Ok(0.0) {
+                    let what = if op == DurationOp::Div { "division by zero" } else { "modulo by zero" };
+                    return Err(ParseError::new(what, operator));
+                }
                 lhs = DurationExpr::Binary(op, Box::new(lhs), Box::new(rhs));
             }
         })
@@ -128,12 +142,14 @@ impl Parser<'_> {
 
     fn duration_operand(&mut self, context: &str) -> Result<DurationExpr, ParseError> {
         match self.token.kind {
-            Kind::Number | Kind::Duration => Ok(DurationExpr::Seconds(self.number(context, "number or duration")?)),
+            Kind::Number => Ok(DurationExpr::Number(self.number(context, "number or duration")?)),
+            Kind::Duration => Ok(DurationExpr::Seconds(self.number(context, "number or duration")?)),
             Kind::Sub => {
                 self.advance()?;
                 // As in expressions, a sign binds as tightly as `*`.
                 Ok(match self.duration(2, context)? {
-                    DurationExpr::Seconds(seconds) => DurationExpr::Seconds(-seconds),
+                    DurationExpr::Seconds(value) => DurationExpr::Seconds(-value),
+                    DurationExpr::Number(value) => DurationExpr::Number(-value),
                     other => DurationExpr::Negative(Box::new(other)),
                 })
             }
@@ -144,7 +160,7 @@ impl Parser<'_> {
             Kind::LeftParen => {
                 self.advance()?;
                 let inner = self.duration(0, context)?;
-                self.expect(Kind::RightParen, context, "\")\"")?;
+                self.expect(Kind::RightParen, context, "number or duration")?;
                 Ok(DurationExpr::Paren(Box::new(inner)))
             }
             Kind::Word => self.duration_call(context),
@@ -181,7 +197,7 @@ impl Parser<'_> {
         if !matches!(self.token.kind, Kind::Number | Kind::Duration | Kind::LeftParen | Kind::Word) {
             return Err(self.unexpected("offset", "number, duration, step(), or range()"));
         }
-        let operand = self.duration_operand("offset")?;
+        let operand = lone(self.duration_operand("offset")?);
         let offset = match operand {
             DurationExpr::Seconds(seconds) if negative => DurationExpr::Seconds(-seconds),
             other if negative => DurationExpr::Negative(Box::new(other)),
@@ -193,7 +209,8 @@ impl Parser<'_> {
             if modifiers.offset.is_some() {
                 return Err(ParseError::new("offset may not be set multiple times", *span));
             }
-            modifiers.offset = Some(offset);
+            // As in Prometheus, an offset of nothing is as good as none.
+            modifiers.offset = Some(offset).filter(|offset| *offset != DurationExpr::Seconds(0.0));
             *span = span.to(last);
             Ok(())
         })
@@ -255,6 +272,14 @@ impl Parser<'_> {
         }
         *span = span.to(last);
         Ok(expr)
+    }
+}
+
+/// A number that stands alone is a duration.
+fn lone(duration: DurationExpr) -> DurationExpr {
+    match duration {
+        DurationExpr::Number(value) => DurationExpr::Seconds(value),
+        other => other,
     }
 }
 

@@ -5,18 +5,25 @@ use tsdb::{METRIC_NAME, MatchOp, Matcher};
 use super::super::ParseError;
 use super::super::ast::{Expr, Modifiers, Span, VectorSelector};
 use super::super::lexer::Kind;
+use super::super::pattern::translate;
 use super::Parser;
-use crate::format::quote;
+
+/// Regular expressions in one query.
+const MAX_PATTERNS: usize = 1_000;
+
+/// Bytes of those that are more than alternations of literals.
+const MAX_PATTERN_BYTES: usize = 256 << 10;
 
 impl Parser<'_> {
     /// A selector whose name, if it stands before the braces, has been read.
     pub(super) fn selector(&mut self, name: Option<(String, Span)>) -> Result<Expr, ParseError> {
         let start = name.as_ref().map_or(self.token.span, |(_, span)| *span);
-        let mut name = name.map(|(name, _)| name);
+        let name = name.map(|(name, _)| name);
+        let mut originals = Vec::new();
         let mut matchers: Vec<Matcher> = name.iter().map(|n| Matcher::equal(METRIC_NAME, n.as_str())).collect();
         if self.accept(Kind::LeftBrace)? {
             while !self.accept(Kind::RightBrace)? {
-                self.matcher(start, &mut name, &mut matchers)?;
+                self.matcher(&mut matchers, &mut originals)?;
                 if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightBrace {
                     return Err(self.unexpected("label matching", "\",\" or \"}\""));
                 }
@@ -26,17 +33,13 @@ impl Parser<'_> {
             span: start.to(self.last),
             name,
             matchers,
+            originals,
             modifiers: Modifiers::default(),
             extension: None,
         }))
     }
 
-    fn matcher(
-        &mut self,
-        start: Span,
-        name: &mut Option<String>,
-        matchers: &mut Vec<Matcher>,
-    ) -> Result<(), ParseError> {
+    fn matcher(&mut self, matchers: &mut Vec<Matcher>, originals: &mut Vec<(usize, String)>) -> Result<(), ParseError> {
         const CONTEXT: &str = "label matching";
         let label = self.token;
         let label_name = match label.kind {
@@ -45,17 +48,11 @@ impl Parser<'_> {
             _ => return Err(self.unexpected(CONTEXT, "identifier or \"}\"")),
         };
         self.advance()?;
-        if label.kind == Kind::Text && matches!(self.token.kind, Kind::Comma | Kind::RightBrace) {
-            if let Some(before) = name {
-                let message = format!(
-                    "metric name must not be set twice: {} or {}",
-                    quote(before.as_bytes()),
-                    quote(label_name.as_bytes())
-                );
-                return Err(ParseError::new(message, start.to(label.span)));
-            }
-            matchers.push(Matcher::equal(METRIC_NAME, label_name.as_str()));
-            *name = Some(label_name);
+        let is_operator =
+            matches!(self.token.kind, Kind::Assign | Kind::NotEqual | Kind::RegexMatch | Kind::RegexUnequal);
+        if label.kind == Kind::Text && !is_operator {
+            // A second name is complained of once all of the text is known to be an expression.
+            matchers.push(Matcher::equal(METRIC_NAME, label_name));
             return Ok(());
         }
         let op = match self.token.kind {
@@ -71,9 +68,35 @@ impl Parser<'_> {
         }
         let token = self.advance()?;
         let value = String::from_utf8_lossy(&self.unquoted(token)?).into_owned();
-        let matcher = Matcher::new(op, label_name, value)
-            .map_err(|error| ParseError::new(error.to_string(), label.span.to(token.span)))?;
+        let fail = |why: String| ParseError::new(format!("error parsing regexp: {why}"), label.span.to(token.span));
+        let matcher = if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+            self.count_pattern(&value).map_err(|why| ParseError::new(why, label.span.to(token.span)))?;
+            let translated = translate(&value).map_err(fail)?;
+            if translated != value {
+                originals.push((matchers.len(), value));
+            }
+            Matcher::new(op, label_name, translated)
+        } else {
+            Matcher::new(op, label_name, value)
+        };
+        let matcher = matcher.map_err(|error| fail(error.reason))?;
         matchers.push(matcher);
+        Ok(())
+    }
+
+    /// Counts a regular expression against what one query may have of them: each is compiled, whoever asks.
+    fn count_pattern(&mut self, pattern: &str) -> Result<(), String> {
+        self.patterns += 1;
+        if self.patterns > MAX_PATTERNS {
+            return Err(format!("expression has more than {MAX_PATTERNS} regular expressions"));
+        }
+        // Alternations of literals are looked up, not compiled.
+        if pattern.bytes().any(|b| b"\\.+*?()[]{}^$".contains(&b)) {
+            self.pattern_bytes += pattern.len();
+        }
+        if self.pattern_bytes > MAX_PATTERN_BYTES {
+            return Err(format!("expression has more than {MAX_PATTERN_BYTES} bytes of regular expressions"));
+        }
         Ok(())
     }
 }

@@ -1,0 +1,76 @@
+//! Blocks: all samples of a span of time, immutable on disk. A directory `<ULID>/{meta.json,index,chunks}` that appears
+//! whole or not at all. Bytes: `docs/format/block.md`, `docs/format/index.md`.
+
+mod chunk;
+mod meta;
+mod reader;
+mod set;
+mod tombstones;
+mod verify;
+mod writer;
+
+use std::path::{Path, PathBuf};
+
+pub use meta::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
+pub(crate) use reader::Block;
+pub(crate) use writer::{BlockSpec, BlockWriter};
+
+use crate::error::Error;
+use crate::fs::{AtPath, Fs};
+use crate::pages::FileKind;
+
+const META_FILE: &str = "meta.json";
+pub(crate) const INDEX_FILE: &str = "index";
+pub(crate) const CHUNKS_FILE: &str = "chunks";
+
+pub(crate) const CHUNKS_KIND: FileKind = FileKind { magic: *b"SBck", version: 1 };
+
+/// What the names of directories end with that are being written or removed.
+const TEMPORARY: &str = ".tmp";
+
+/// Where the block `id` lies below `blocks_dir`.
+pub(crate) fn block_dir(blocks_dir: &Path, id: BlockId) -> PathBuf {
+    blocks_dir.join(id.to_string())
+}
+
+fn temporary_dir(blocks_dir: &Path, id: BlockId) -> PathBuf {
+    blocks_dir.join(format!("{id}{TEMPORARY}"))
+}
+
+/// The blocks below `blocks_dir`, sorted; none if there is no such directory.
+pub(crate) fn list(fs: &dyn Fs, blocks_dir: &Path) -> Result<Vec<BlockId>, Error> {
+    Ok(names(fs, blocks_dir)?.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Error> {
+    match fs.list(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.at(dir),
+    }
+}
+
+/// Removes what unfinished writers and removals have left below `blocks_dir`. Nobody writes blocks there meanwhile.
+pub(crate) fn sweep(fs: &dyn Fs, blocks_dir: &Path) -> Result<(), Error> {
+    for name in names(fs, blocks_dir)? {
+        if name.strip_suffix(TEMPORARY).is_some_and(|id| id.parse::<BlockId>().is_ok()) {
+            let dir = blocks_dir.join(name);
+            fs.remove_dir_all(&dir).at(&dir)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a block, in one step; it is no error if it is not there. Who has it open can go on reading.
+pub(crate) fn remove(fs: &dyn Fs, blocks_dir: &Path, id: BlockId) -> Result<(), Error> {
+    let (dir, temporary) = (block_dir(blocks_dir, id), temporary_dir(blocks_dir, id));
+    fs.remove_dir_all(&temporary).at(&temporary)?;
+    match fs.rename(&dir, &temporary) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        other => other.at(&dir)?,
+    }
+    fs.sync_dir(blocks_dir).at(blocks_dir)?;
+    fs.remove_dir_all(&temporary).at(&temporary)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! Reads a block, mapped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::chunk::{self, MAX_CLAIMED};
+use super::meta::{BlockId, BlockMeta};
+use super::set::BlockSeriesSet;
+use super::tombstones::{self, Tombstones};
+use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir, temporary_dir};
+use crate::chunk::ints;
+use crate::error::Error;
+use crate::fs::{AtPath, Fs};
+use crate::index::{ColumnMeta, IndexReader};
+use crate::matcher::Matcher;
+use crate::pages::{Cursor, Pages};
+use crate::querier::{Columns, SeriesSet};
+use crate::sample::TimeRange;
+
+/// A block that is open. In memory are its label names; the rest is mapped, and checked when it is first read.
+///
+/// Lock order: `deleting`, then `tombstones`, which is never held while a file is touched.
+#[derive(Debug)]
+pub(crate) struct Block {
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    meta: BlockMeta,
+    pub(super) index: IndexReader,
+    pub(super) chunks: Pages,
+    tombstones: RwLock<Arc<Tombstones>>,
+    deleting: Mutex<()>,
+}
+
+impl Block {
+    /// Opens the block `id` below `blocks_dir`. Cost: reads the label names; see `docs/format/index.md`.
+    ///
+    /// # Errors
+    /// If a file is missing, damaged in what is read at once, or of another version.
+    pub(crate) fn open(fs: &Arc<dyn Fs>, blocks_dir: &Path, id: BlockId) -> Result<Self, Error> {
+        let dir = block_dir(blocks_dir, id);
+        let meta = Self::read_meta(&**fs, blocks_dir, id)?;
+        let index = IndexReader::open(&**fs, dir.join(INDEX_FILE))?;
+        let chunks = Pages::open(&**fs, dir.join(CHUNKS_FILE), CHUNKS_KIND)?;
+        if u64::from(index.len()) != meta.stats.num_series {
+            return Err(index.pages().corrupt(0, "other number of series than the block has"));
+        }
+        let tombstones = RwLock::new(Arc::new(Tombstones::read(&**fs, &dir, index.len())?));
+        Ok(Self { fs: fs.clone(), dir, meta, index, chunks, tombstones, deleting: Mutex::default() })
+    }
+
+    /// What the block `id` says of itself, without opening it.
+    ///
+    /// # Errors
+    /// If the file is missing or damaged.
+    pub(crate) fn read_meta(fs: &dyn Fs, blocks_dir: &Path, id: BlockId) -> Result<BlockMeta, Error> {
+        let path = block_dir(blocks_dir, id).join(META_FILE);
+        let size = fs.open_read(&path).and_then(|file| file.size()).at(&path)?;
+        let meta = BlockMeta::from_json(&fs.map(&path, size).at(&path)?, &path)?;
+        if meta.ulid != id {
+            return Err(Error::Corrupt { path, offset: 0, what: "describes another block" });
+        }
+        Ok(meta)
+    }
+
+    pub(crate) fn meta(&self) -> &BlockMeta {
+        &self.meta
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Gives the block a second place, below `blocks_dir`: whole or not at all. Takes no further space on the disk.
+    ///
+    /// # Errors
+    /// If the other place cannot be written to, or is on another file system.
+    pub(crate) fn link_to(&self, blocks_dir: &Path) -> Result<(), Error> {
+        // Tombstones are replaced, not written to, so the copy keeps those of now.
+        let _alone = self.deleting.lock();
+        let temporary = temporary_dir(blocks_dir, self.meta.ulid);
+        self.fs.create_dir_all(&temporary).at(&temporary)?;
+        for name in self.fs.list(&self.dir).at(&self.dir)? {
+            let to = temporary.join(&name);
+            self.fs.link(&self.dir.join(&name), &to).at(&to)?;
+        }
+        self.fs.sync_dir(&temporary).at(&temporary)?;
+        let dir = block_dir(blocks_dir, self.meta.ulid);
+        self.fs.rename(&temporary, &dir).at(&dir)?;
+        self.fs.sync_dir(blocks_dir).at(blocks_dir)
+    }
+
+    /// Bytes of the index and of the chunks.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.index.pages().file_bytes() + self.chunks.file_bytes()
+    }
+
+    /// Bytes of the index.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        self.index.pages().file_bytes()
+    }
+
+    /// Samples that are deleted but still on the disk.
+    pub(crate) fn deleted_samples(&self) -> u64 {
+        self.tombstones().samples()
+    }
+
+    pub(super) fn fs(&self) -> &dyn Fs {
+        &*self.fs
+    }
+
+    /// The tombstones as they are on the disk.
+    pub(super) fn read_tombstones(&self) -> Result<Tombstones, Error> {
+        Tombstones::read(&*self.fs, &self.dir, self.index.len())
+    }
+
+    pub(super) fn tombstones(&self) -> Arc<Tombstones> {
+        self.tombstones.read().clone()
+    }
+
+    /// The series that pass all `matchers` and have chunks in `range`, in the order of their labels.
+    ///
+    /// # Errors
+    /// If what is read of the index is damaged.
+    pub(crate) fn select(
+        self: &Arc<Self>,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Arc<dyn SeriesSet>, Error> {
+        Ok(Arc::new(BlockSeriesSet::new(self.clone(), &self.selected(matchers, range)?)?))
+    }
+
+    /// The numbers of those series.
+    fn selected(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, Error> {
+        if !self.meta.range.touches(range) {
+            return Ok(Vec::new());
+        }
+        let ids = self.index.select(matchers)?;
+        let all = self.meta.range.closed();
+        if range.start <= all.start && all.end <= range.end {
+            return Ok(ids);
+        }
+        let mut found = Vec::with_capacity(ids.len());
+        let mut last: Option<(u32, bool)> = None;
+        self.index.entries_of(&ids, |id, mut entry| {
+            entry.skip_values()?;
+            for chunk in entry.chunks()? {
+                let column = chunk?.1.column;
+                let overlaps = match last {
+                    Some((same, overlaps)) if same == column => overlaps,
+                    _ => {
+                        let meta = self.index.column(column)?;
+                        TimeRange::from_millis(meta.min_ms, meta.max_ms).overlaps(&range)
+                    }
+                };
+                last = Some((column, overlaps));
+                if overlaps {
+                    found.push(id);
+                    break;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// The label names of those series, sorted, at most `limit`.
+    ///
+    /// # Errors
+    /// If what is read of the index is damaged.
+    pub(crate) fn label_names(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        if matchers.is_empty() {
+            let names = self.index.names().filter(|_| self.meta.range.touches(range));
+            return Ok(names.take(limit).map(str::to_owned).collect());
+        }
+        let mut shapes = vec![false; self.index.shape_count()];
+        self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
+            shapes[entry.shape() as usize] = true;
+            Ok(())
+        })?;
+        Ok(self.index.names_of(&shapes).take(limit).map(str::to_owned).collect())
+    }
+
+    /// The values that label `name` has in those series, sorted, at most `limit`.
+    ///
+    /// # Errors
+    /// If what is read of the index is damaged.
+    pub(crate) fn label_values(
+        &self,
+        name: &str,
+        matchers: &[Matcher],
+        range: TimeRange,
+        limit: usize,
+    ) -> Result<Vec<String>, Error> {
+        let Some(name) = self.index.name(name).filter(|_| self.meta.range.touches(range)) else {
+            return Ok(Vec::new());
+        };
+        if matchers.is_empty() {
+            return self.index.all_values(name, limit);
+        }
+        let mut ranks = Vec::new();
+        self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
+            ranks.extend(entry.value(name as u32)?);
+            Ok(())
+        })?;
+        ranks.sort_unstable();
+        ranks.dedup();
+        ranks.truncate(limit);
+        let mut values = Vec::with_capacity(ranks.len());
+        self.index.texts(name, &ranks, |text| values.push(text.to_owned()))?;
+        Ok(values)
+    }
+
+    /// Appends the samples of a series within `range` to `columns`, in ascending time, without those that are deleted.
+    pub(super) fn read(
+        &self,
+        id: u32,
+        range: TimeRange,
+        tombstones: &Tombstones,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
+        let (floats, histograms) = (columns.timestamps_ms.len(), columns.histograms.len());
+        let mut times = std::mem::take(&mut columns.times);
+        let mut entry = self.index.entry(id)?;
+        entry.skip_values()?;
+        for chunk in entry.chunks()? {
+            let (offset, meta) = chunk?;
+            let column = self.index.column(meta.column)?;
+            if !TimeRange::from_millis(column.min_ms, column.max_ms).overlaps(&range) {
+                continue;
+            }
+            self.times(&column, &mut times)?;
+            let from = times.partition_point(|&t| t < range.start.millis());
+            let to = times.partition_point(|&t| t <= range.end.millis()).max(from);
+            if from < to {
+                let mut cursor = Cursor::exactly(&self.chunks, offset, meta.len as usize)?;
+                cursor.take(|input| chunk::decode(input, &times, (from, to), columns))?;
+            }
+        }
+        columns.times = times;
+        tombstones::apply(tombstones.of(id), floats, histograms, columns);
+        Ok(())
+    }
+
+    /// Replaces `out` by the times of a column.
+    pub(super) fn times(&self, column: &ColumnMeta, out: &mut Vec<i64>) -> Result<(), Error> {
+        let ColumnMeta { min_ms, max_ms, count, len, offset } = *column;
+        let count = count as usize;
+        if count == 0 || count > MAX_CLAIMED {
+            return Err(self.chunks.corrupt(offset, "column of no or too many times"));
+        }
+        out.clear();
+        if len == 0 {
+            let step = if count == 1 { 0 } else { max_ms.wrapping_sub(min_ms) / (count as i64 - 1) };
+            out.extend((0..count as i64).map(|i| min_ms.wrapping_add(i.wrapping_mul(step))));
+        } else {
+            let mut cursor = Cursor::exactly(&self.chunks, offset, len as usize)?;
+            cursor.take(|input| ints::decode(input, count, out))?;
+            if !cursor.input.is_empty() {
+                return Err(cursor.corrupt("more than a column of times"));
+            }
+        }
+        if out.first() == Some(&min_ms) && out.last() == Some(&max_ms) {
+            Ok(())
+        } else {
+            Err(self.chunks.corrupt(offset, "times are not as the index says"))
+        }
+    }
+
+    /// Deletes the samples within `range` of the series that pass all `matchers`: they are not read any more, and the next
+    /// compaction drops them. Survives a power cut when it returns. Gives how many samples that is; with `dry_run` only
+    /// counts them.
+    ///
+    /// # Errors
+    /// If what is read is damaged, or the disk refuses; nothing is deleted then.
+    pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange, dry_run: bool) -> Result<u64, Error> {
+        let _deleting = self.deleting.lock();
+        let mut tombstones = Tombstones::clone(&self.tombstones());
+        let ids = self.selected(matchers, range)?;
+        let (mut total, mut times) = (0, Vec::new());
+        self.index.entries_of(&ids, |id, mut entry| {
+            entry.skip_values()?;
+            let mut count = 0u64;
+            for chunk in entry.chunks()? {
+                let column = self.index.column(chunk?.1.column)?;
+                let span = TimeRange::from_millis(column.min_ms, column.max_ms);
+                if !span.overlaps(&range) {
+                    continue;
+                }
+                if range.contains(span.start) && range.contains(span.end) && tombstones.of(id).is_empty() {
+                    count += u64::from(column.count);
+                    continue;
+                }
+                self.times(&column, &mut times)?;
+                times.retain(|&t| (range.start.millis()..=range.end.millis()).contains(&t));
+                for deleted in tombstones.of(id) {
+                    times.retain(|&t| !(deleted.start.millis()..=deleted.end.millis()).contains(&t));
+                }
+                count += times.len() as u64;
+            }
+            if count > 0 {
+                tombstones.add(id, range, count);
+                total += count;
+            }
+            Ok(())
+        })?;
+        if total > 0 && !dry_run {
+            tombstones.write(&*self.fs, &self.dir)?;
+            *self.tombstones.write() = Arc::new(tombstones);
+        }
+        Ok(total)
+    }
+}

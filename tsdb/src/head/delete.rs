@@ -1,0 +1,29 @@
+//! Deleting what the head holds.
+
+use super::Head;
+use super::read::HeadQuerier;
+use crate::error::Error;
+use crate::matcher::Matcher;
+use crate::sample::TimeRange;
+use crate::wal::{SeriesId, begin_frame, finish_frame, put_deletion};
+
+impl Head {
+    /// Deletes what the series that pass `matchers` hold within `range`; what comes afterwards stays. Logged before it
+    /// holds.
+    pub(crate) fn delete(&self, querier: &HeadQuerier, matchers: &[Matcher], range: TimeRange) -> Result<(), Error> {
+        let series = querier.matching(matchers, range);
+        if series.is_empty() {
+            return Ok(());
+        }
+        let mut committer = self.committer.lock();
+        let mut frame = Vec::new();
+        begin_frame(&mut frame);
+        let logged = series.iter().filter(|series| series.id() != SeriesId(0));
+        logged.for_each(|series| put_deletion(&mut frame, series.id(), range));
+        finish_frame(&mut frame);
+        let commit = committer.log_frame(&frame)?;
+        series.iter().for_each(|series| series.delete(range, committer.last_ms(series.series_ref)));
+        drop(committer);
+        self.syncer.finish(self, commit)
+    }
+}

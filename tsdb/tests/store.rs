@@ -1,0 +1,458 @@
+//! The whole store against a sorted map: whatever it does by itself, and however often it is opened again, it holds what
+//! was committed and not deleted.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use tsdb::testing::FaultFs;
+use tsdb::{
+    Columns, Db, Error, Exemplar, Fs, Labels, MatchOp, Matcher, Options, Queryable, STALE_NAN, SharedColumn,
+    SyncPolicy, TimeRange, Timestamp,
+};
+
+const HOUR: i64 = 3_600_000;
+const START: i64 = 1_790_000_000_000;
+
+/// Values by series and time.
+type Model = BTreeMap<(usize, i64), u64>;
+
+fn options() -> Options {
+    Options {
+        shards: 2,
+        sync: SyncPolicy::EveryCommit,
+        wal_segment_bytes: 4096,
+        late_window: Duration::from_secs(1800),
+        max_sealed_bytes: 200,
+        checkpoint_samples: 300,
+        maintain_every: Duration::ZERO,
+        ..Options::default()
+    }
+}
+
+fn open(disk: &FaultFs) -> Result<Db, Error> {
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    Db::open(&fs, Path::new("/data"), &options(), |_, _| {})
+}
+
+fn labels(series: usize) -> Labels {
+    Labels::from_pairs([("__name__", "m"), ("s", &format!("{series:03}"))])
+}
+
+fn held(db: &Db, range: TimeRange) -> Model {
+    let set = db.querier().unwrap().select(&[], range).unwrap();
+    let mut columns = Columns::default();
+    let mut all = Model::new();
+    assert!((1..set.len()).all(|i| set.labels(i - 1) < set.labels(i)), "series are not in the order of their labels");
+    for index in 0..set.len() {
+        columns.clear();
+        set.read(index, range, &mut columns).unwrap();
+        assert!(columns.timestamps_ms.is_sorted_by(|a, b| a < b), "{:?}", columns.timestamps_ms);
+        let series = set.label(index, "s").unwrap().parse().unwrap();
+        all.extend(columns.timestamps_ms.iter().zip(&columns.values).map(|(&at, v)| ((series, at), v.to_bits())));
+    }
+    all
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    /// Scrapes of a target of some series, so many seconds apart.
+    Scrape {
+        scrapes: u8,
+        step_s: i64,
+        series: usize,
+    },
+    /// A pushed sample, so many seconds before the newest.
+    Push {
+        series: usize,
+        back_s: i64,
+        value: u8,
+    },
+    Stale {
+        series: usize,
+    },
+    Delete {
+        series: usize,
+        from_s: i64,
+        to_s: i64,
+    },
+    CleanTombstones,
+    Maintain,
+    Reopen,
+    /// Time passes.
+    Wait {
+        s: i64,
+    },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        6 => (1u8..60, prop::sample::select(vec![15i64, 60, 600]), 1usize..6)
+            .prop_map(|(scrapes, step_s, series)| Op::Scrape { scrapes, step_s, series }),
+        6 => (0usize..8, prop_oneof![0i64..2000, Just(0), -500i64..0], 0u8..4)
+            .prop_map(|(series, back_s, value)| Op::Push { series, back_s, value }),
+        1 => (0usize..8).prop_map(|series| Op::Stale { series }),
+        1 => (0usize..8, 0i64..20_000, 0i64..5000)
+            .prop_map(|(series, from_s, n)| Op::Delete { series, from_s, to_s: from_s - n }),
+        1 => Just(Op::CleanTombstones),
+        5 => Just(Op::Maintain),
+        2 => Just(Op::Reopen),
+        2 => (1i64..9000).prop_map(|s| Op::Wait { s }),
+    ]
+}
+
+/// A store, what it should hold, and the present.
+struct World {
+    disk: FaultFs,
+    db: Option<Db>,
+    column: SharedColumn,
+    model: Model,
+    /// What has been deleted: the last sample of a series is remembered even so, and refuses another at its time.
+    deleted: Model,
+    now: i64,
+}
+
+impl World {
+    fn new() -> Self {
+        let disk = FaultFs::default();
+        let db = open(&disk).unwrap();
+        let column = db.column();
+        Self { disk, db: Some(db), column, model: Model::new(), deleted: Model::new(), now: START }
+    }
+
+    fn db(&self) -> &Db {
+        self.db.as_ref().unwrap()
+    }
+
+    fn push(&mut self, series: usize, at: i64, value: f64) {
+        let mut appender = self.db().appender();
+        let reference = appender.series(&labels(series)).unwrap();
+        appender.append_at(reference, Timestamp::from_millis(at), None, value);
+        let committed = appender.commit().unwrap();
+        if committed.appended == 1 {
+            // Of two at one time the first accepted stays, which a block may hold already.
+            self.model.entry((series, at)).or_insert(value.to_bits());
+        } else if committed.known + committed.duplicate == 1 {
+            let key = (series, at);
+            assert!(self.model.contains_key(&key) || self.deleted.contains_key(&key), "{committed:?}");
+        }
+    }
+
+    fn apply(&mut self, op: Op) {
+        match op {
+            Op::Scrape { scrapes, step_s, series } => {
+                for _ in 0..scrapes {
+                    self.now += step_s * 1000;
+                    let db = self.db.as_ref().unwrap();
+                    let mut appender = db.scrape_appender(&self.column, Timestamp::from_millis(self.now));
+                    for s in 0..series {
+                        let reference = appender.series(&labels(s)).unwrap();
+                        appender.append(reference, (self.now / 1000 % 1000) as f64 + s as f64 / 10.0);
+                    }
+                    let committed = appender.commit().unwrap();
+                    assert_eq!(committed.appended, series, "{committed:?}");
+                    for s in 0..series {
+                        let value = (self.now / 1000 % 1000) as f64 + s as f64 / 10.0;
+                        self.model.insert((s, self.now), value.to_bits());
+                    }
+                }
+            }
+            Op::Push { series, back_s, value } => {
+                let at = self.now - back_s * 1000;
+                self.now = self.now.max(at);
+                self.push(series, at, value.into());
+            }
+            Op::Stale { series } => {
+                self.now += 1000;
+                self.push(series, self.now, STALE_NAN);
+            }
+            Op::Delete { series, from_s, to_s } => {
+                let range = TimeRange::from_millis(self.now - from_s * 1000, self.now - to_s * 1000);
+                let matcher = [Matcher::new(MatchOp::Equal, "s", format!("{series:03}")).unwrap()];
+                let planned = self.db().delete(&matcher, range, true).unwrap();
+                let before = self.model.len();
+                assert_eq!(held(self.db(), TimeRange::ALL).len(), before);
+                assert_eq!(self.db().delete(&matcher, range, false).unwrap(), planned);
+                let hit = |(s, at): &(usize, i64)| *s == series && range.contains(Timestamp::from_millis(*at));
+                self.deleted.extend(self.model.iter().filter(|(key, _)| hit(key)).map(|(&key, &value)| (key, value)));
+                self.model.retain(|key, _| !hit(key));
+                assert_eq!(planned.samples as usize, before - self.model.len());
+            }
+            Op::CleanTombstones => self.db().clean_tombstones().unwrap(),
+            Op::Maintain => self.db().maintain(),
+            Op::Reopen => {
+                // Killed, not closed.
+                drop(self.db.take());
+                self.disk = self.disk.after_kill();
+                let db = open(&self.disk).unwrap();
+                assert_eq!(db.recovery().damage, Vec::<String>::new());
+                self.column = db.column();
+                self.db = Some(db);
+            }
+            Op::Wait { s } => self.now += s * 1000,
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.db().maintenance().last_failure, None);
+        same(&held(self.db(), TimeRange::ALL), &self.model);
+        let recent = TimeRange::from_millis(self.now - HOUR, self.now);
+        let mut model = self.model.clone();
+        model.retain(|(_, at), _| recent.contains(Timestamp::from_millis(*at)));
+        same(&held(self.db(), recent), &model);
+    }
+}
+
+/// Says what differs in few words.
+#[track_caller]
+fn same(held: &Model, model: &Model) {
+    let lost: Vec<_> = model.iter().filter(|(key, value)| held.get(key) != Some(value)).collect();
+    let more: Vec<_> = held.iter().filter(|(key, _)| !model.contains_key(key)).collect();
+    let first = |list: &[_]| format!("{} {:?}", list.len(), &list[..list.len().min(3)]);
+    assert!(lost.is_empty() && more.is_empty(), "lost or changed: {}; not deleted: {}", first(&lost), first(&more));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_store_holds_what_a_sorted_map_would(ops in prop::collection::vec(op(), 1..60)) {
+        let mut world = World::new();
+        for op in ops {
+            world.apply(op);
+            world.check();
+        }
+        world.apply(Op::Reopen);
+        world.check();
+        prop_assert!(true);
+    }
+}
+
+/// Scrapes of `series` series every 15 s for `hours`, maintained every ten minutes.
+fn scrape_for(world: &mut World, hours: f64, series: usize) {
+    for _ in 0..(hours * 6.0) as usize {
+        world.apply(Op::Scrape { scrapes: 40, step_s: 15, series });
+        world.apply(Op::Maintain);
+    }
+}
+
+#[test]
+fn the_head_keeps_hours_while_blocks_keep_the_rest() {
+    let mut world = World::new();
+    scrape_for(&mut world, 13.0, 4);
+    world.check();
+    let (stats, totals) = (world.db().head_stats(), world.db().maintenance());
+    assert!(totals.flushes >= 4 && totals.checkpoints > totals.flushes, "{totals:?}");
+    assert!(stats.min_time.millis() > world.now - 4 * HOUR, "the head begins at {}", stats.min_time);
+    assert!(stats.wal_bytes < 20_000, "{} bytes of log after {} samples", stats.wal_bytes, world.model.len());
+    assert!(stats.chunks <= 12, "{} chunks in memory", stats.chunks);
+    world.apply(Op::Reopen);
+    world.check();
+    assert!(world.db().recovery().samples < 3000, "{:?}", world.db().recovery());
+}
+
+#[test]
+fn series_that_end_leave_the_head_within_minutes_and_lose_nothing() {
+    let mut world = World::new();
+    for generation in 0..3 {
+        world.now += 60_000;
+        for end in [false, true] {
+            let at = Timestamp::from_millis(world.now + if end { 60_000 } else { 0 });
+            let mut appender = world.db.as_ref().unwrap().appender();
+            for series in 0..1200 {
+                let reference = appender.series(&labels(generation * 1200 + series)).unwrap();
+                let value = if end { STALE_NAN } else { series as f64 };
+                appender.append_at(reference, at, None, value);
+                world.model.insert((generation * 1200 + series, at.millis()), value.to_bits());
+            }
+            appender.commit().unwrap();
+        }
+        world.now += 7 * 60_000;
+        world.push(9999, world.now, 1.0);
+        (0..61).for_each(|_| world.db().maintain());
+        same(&held(world.db(), TimeRange::ALL), &world.model);
+        assert_eq!(world.db().series_count(), 1, "{:?}", world.db().maintenance());
+    }
+    assert_eq!(world.db().maintenance().evicted, 3600);
+    // They come again, and to their old selves.
+    world.push(5, world.now, 7.0);
+    world.apply(Op::Reopen);
+    same(&held(world.db(), TimeRange::ALL), &world.model);
+}
+
+#[test]
+fn who_reads_goes_on_reading_what_leaves_the_head_meanwhile() {
+    let mut world = World::new();
+    scrape_for(&mut world, 2.9, 3);
+    let before = world.model.clone();
+    let set = world.db().querier().unwrap().select(&[], TimeRange::ALL).unwrap();
+    scrape_for(&mut world, 4.0, 3);
+    assert!(world.db().maintenance().flushes > 0);
+    for index in 0..3 {
+        let mut columns = Columns::default();
+        set.read(index, TimeRange::ALL, &mut columns).unwrap();
+        let expected: Vec<i64> = before.keys().filter(|(s, _)| *s == index).map(|&(_, at)| at).collect();
+        assert_eq!(columns.timestamps_ms, expected, "series {index}");
+    }
+    drop(set);
+    world.apply(Op::Maintain);
+    world.apply(Op::Maintain);
+    world.check();
+    assert!(world.db().head_stats().min_time.millis() > START + 2 * HOUR);
+}
+
+/// A workload that covers head, log, spilling, checkpoints, blocks, compaction and deletion, until the disk stops. Answers
+/// what was acknowledged, and what may be there beside it.
+fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
+    let (mut acknowledged, mut tried) = (Model::new(), Model::new());
+    let Ok(db) = open(disk) else { return (acknowledged, tried) };
+    let column = db.column();
+    let mut now = START;
+    for step in 0..130 {
+        now += 240_000;
+        let mut appender = db.scrape_appender(&column, Timestamp::from_millis(now));
+        let mut batch = Model::new();
+        for s in 0..3 {
+            let Ok(reference) = appender.series(&labels(s)) else { continue };
+            appender.append(reference, f64::from(step) + s as f64);
+            batch.insert((s, now), (f64::from(step) + s as f64).to_bits());
+        }
+        let late = now - 600_000 - 7;
+        if let Ok(reference) = appender.series(&labels(3)) {
+            appender.append_at(reference, Timestamp::from_millis(late), None, 1.5);
+            batch.insert((3, late), 1.5f64.to_bits());
+        }
+        tried.extend(batch.clone());
+        if appender.commit().is_err() {
+            break;
+        }
+        acknowledged.extend(batch);
+        if step % 5 == 4 {
+            db.maintain();
+        }
+        if step == 70 {
+            let matcher = [Matcher::new(MatchOp::Equal, "s", "001").unwrap()];
+            let range = TimeRange::from_millis(START, START + 2 * HOUR + HOUR / 2);
+            let deleted = db.delete(&matcher, range, false);
+            acknowledged.retain(|(s, at), _| *s != 1 || !range.contains(Timestamp::from_millis(*at)));
+            if deleted.is_ok() {
+                tried = acknowledged.clone();
+            }
+        }
+    }
+    (acknowledged, tried)
+}
+
+/// Stops the disk at every `step`-th write, sync, creation or removal of a workload in turn, and looks at what a power cut
+/// then leaves.
+fn sweep(from: u64, step: usize) {
+    let whole = FaultFs::default();
+    until_the_disk_stops(&whole);
+    let operations = whole.operations();
+    assert!(operations > 300, "{operations} operations");
+    for stop in (from..=operations + 1).step_by(step) {
+        let disk = FaultFs::default();
+        disk.fail_from(stop);
+        let (acknowledged, tried) = until_the_disk_stops(&disk);
+        for (left, what) in [(disk.after_power_cut(), "power cut"), (disk.after_kill(), "kill")] {
+            let db = open(&left).unwrap_or_else(|e| panic!("stopped at {stop}, {what}: {e}"));
+            let held = held(&db, TimeRange::ALL);
+            let lost: Vec<_> =
+                acknowledged.iter().filter(|(key, value)| held.get(key) != Some(value)).take(3).collect();
+            assert!(lost.is_empty(), "stopped at {stop}, {what}: lost {lost:?}, {:?}", db.recovery());
+            let more: Vec<_> = held.iter().filter(|(key, _)| !tried.contains_key(key)).take(3).collect();
+            assert!(more.is_empty(), "stopped at {stop}, {what}: {more:?}");
+            // The commit that failed is there whole or not at all.
+            if let Some((_, last)) = tried.keys().find(|key| !acknowledged.contains_key(key)) {
+                let of_last = |(s, at): &&(usize, i64)| *s < 3 && at == last;
+                let there = held.keys().filter(of_last).count();
+                assert!(there == 0 || there == tried.keys().filter(of_last).count(), "stopped at {stop}: half a batch");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_stops_at_any_operation_loses_nothing_acknowledged() {
+    // All of it: TSDB_SWEEP=full cargo test --release -p tsdb --features testing --test store disk_that_stops
+    let full = std::env::var("TSDB_SWEEP").is_ok_and(|value| value == "full");
+    sweep(1, if full { 1 } else { 41 });
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_acknowledged_until_all_is_in_fresh_files() {
+    let mut world = World::new();
+    scrape_for(&mut world, 0.5, 2);
+    // The write goes through, the sync does not.
+    world.disk.fail_from(world.disk.operations() + 2);
+    let mut appender = world.db().appender();
+    let reference = appender.series(&labels(0)).unwrap();
+    appender.append_at(reference, Timestamp::from_millis(world.now + 1000), None, 1.0);
+    assert!(appender.commit().is_err());
+    world.disk.heal();
+    let mut refused = world.db().appender();
+    refused.append_at(reference, Timestamp::from_millis(world.now + 2000), None, 2.0);
+    assert!(matches!(refused.commit(), Err(Error::Paused { .. })));
+    assert!(world.db().paused().is_some_and(|why| why.contains("cannot be synced")), "{:?}", world.db().paused());
+    assert_eq!(held(world.db(), TimeRange::ALL).len(), world.model.len(), "queries go on");
+    world.db().maintain();
+    assert_eq!(world.db().paused(), None);
+    // What was logged but not acknowledged may be there: it is, now for good.
+    world.model.insert((0, world.now + 1000), 1f64.to_bits());
+    world.push(0, world.now + 3000, 3.0);
+    world.check();
+    world.disk = world.disk.after_power_cut();
+    drop(world.db.take());
+    world.db = Some(open(&world.disk).unwrap());
+    world.check();
+}
+
+#[test]
+fn a_full_disk_pauses_and_goes_on_by_itself() {
+    let mut world = World::new();
+    scrape_for(&mut world, 0.5, 2);
+    world.disk.fail_from(world.disk.operations() + 1);
+    let mut refused = world.db().appender();
+    let reference = refused.series(&labels(0)).unwrap();
+    refused.append_at(reference, Timestamp::from_millis(world.now + 1000), None, 1.0);
+    assert!(refused.commit().is_err());
+    world.db().maintain();
+    assert!(world.db().paused().is_some());
+    same(&held(world.db(), TimeRange::ALL), &world.model);
+    world.disk.heal();
+    world.push(0, world.now + 2000, 3.0);
+    assert_eq!(world.db().paused(), None);
+    world.db().maintain();
+    world.apply(Op::Reopen);
+    same(&held(world.db(), TimeRange::ALL), &world.model);
+}
+
+#[test]
+fn exemplars_survive_restarts_and_the_end_of_their_series() {
+    let mut world = World::new();
+    let exemplar = |n: i64| Exemplar {
+        labels: Labels::from_pairs([("trace_id", &format!("{n:x}"))]),
+        value: n as f64,
+        timestamp: Timestamp::from_millis(START + n * 60_000),
+    };
+    for n in 0..200 {
+        world.now = START + n * 60_000;
+        let mut appender = world.db.as_ref().unwrap().appender();
+        let reference = appender.series(&labels(1)).unwrap();
+        appender.append_at(reference, Timestamp::from_millis(world.now), None, n as f64);
+        appender.exemplar(reference, exemplar(n));
+        assert_eq!(appender.commit().unwrap().exemplars, 1);
+        world.db().maintain();
+    }
+    let selectors = [vec![Matcher::new(MatchOp::Equal, "__name__", "m").unwrap()]];
+    for _ in 0..2 {
+        let found = world.db().exemplars(&selectors, TimeRange::ALL);
+        assert_eq!(found, [(labels(1), (0..200).map(exemplar).collect::<Vec<_>>())]);
+        world.apply(Op::Reopen);
+    }
+    assert!(world.db().maintenance().failures == 0 && world.db().recovery().samples < 200);
+}

@@ -1,0 +1,67 @@
+//! `/query_exemplars`: the exemplars of the series that an expression selects.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use tsdb::{Exemplar, Labels, TimeRange, Timestamp};
+
+use super::labels::blocking;
+use super::params::{Params, parse_time};
+use super::{ApiError, no_content, put_float, success};
+use crate::state::AppState;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfSeries {
+    series_labels: BTreeMap<String, String>,
+    exemplars: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    labels: BTreeMap<String, String>,
+    value: String,
+    timestamp: f64,
+}
+
+impl From<Exemplar> for Entry {
+    fn from(exemplar: Exemplar) -> Self {
+        let mut value = Vec::new();
+        put_float(&mut value, exemplar.value);
+        Self {
+            labels: map(&exemplar.labels),
+            value: String::from_utf8(value).expect("numbers are written in ASCII"),
+            timestamp: exemplar.timestamp.millis() as f64 / 1000.0,
+        }
+    }
+}
+
+fn map(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// `/query_exemplars`. An expression without selectors has no answer, as in Prometheus.
+pub(crate) async fn exemplars(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let time = |name: &str| match params.get(name) {
+        "" => Ok(None),
+        text => parse_time(text).map(Some).map_err(|why| ApiError::parameter(name, why)),
+    };
+    let (start, end) = (time("start")?, time("end")?);
+    if start.zip(end).is_some_and(|(start, end)| end < start) {
+        return Err(ApiError::bad("end timestamp must not be before start timestamp"));
+    }
+    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
+    let selectors: Vec<Vec<_>> = expr.selectors().iter().map(|used| used.matchers().to_vec()).collect();
+    if selectors.is_empty() {
+        return Ok(no_content());
+    }
+    let range = TimeRange { start: start.unwrap_or(Timestamp::MIN), end: end.unwrap_or(Timestamp::MAX) };
+    let found = blocking(move || Ok(state.db.exemplars(&selectors, range))).await?;
+    let found = found.into_iter().map(|(labels, exemplars)| OfSeries {
+        series_labels: map(&labels),
+        exemplars: exemplars.into_iter().map(Entry::from).collect(),
+    });
+    Ok(success(&found.collect::<Vec<_>>()))
+}
