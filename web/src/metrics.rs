@@ -170,7 +170,7 @@ fn render(state: &AppState) -> String {
     put(
         "silverback_remote_write_exemplars_total",
         "counter",
-        "Exemplars received by remote write. None are stored yet.",
+        "Exemplars received by remote write.",
         metrics.pushed_exemplars.load(Relaxed) as f64,
     );
     let version = &state.options.version;

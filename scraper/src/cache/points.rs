@@ -71,7 +71,8 @@ pub(super) struct Reading<'r, B> {
     points: &'r mut Points,
     rules: &'r SampleRules,
     batch: &'r mut B,
-    /// The latest moment that a target may name, in milliseconds.
+    /// The moment of the scrape, and the latest that a target may name, in milliseconds.
+    now: i64,
     latest: i64,
     pub(super) counts: Counts,
     appended: usize,
@@ -94,7 +95,8 @@ impl Points {
         self.scrape += 1;
         let latest = now.plus_millis(MAX_AHEAD_MS).millis();
         let (counts, suspects) = (Counts::default(), Suspects::default());
-        Reading { points: self, rules, batch, latest, counts, appended: 0, only: None, places, suspects }
+        let now = now.millis();
+        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only: None, places, suspects }
     }
 
     /// Begins to read the last body again, for the series of these keys only.
@@ -106,8 +108,8 @@ impl Points {
     ) -> Reading<'r, B> {
         let (counts, suspects, places) = (Counts::default(), Suspects::default(), usize::MAX);
         // What was too far ahead has not been appended, so its series is not missed.
-        let (latest, only) = (i64::MAX, Some(keys));
-        Reading { points: self, rules, batch, latest, counts, appended: 0, only, places, suspects }
+        let (now, latest, only) = (i64::MAX, i64::MAX, Some(keys));
+        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only, places, suspects }
     }
 
     /// Forgets what a body that was refused has changed.
@@ -253,10 +255,16 @@ impl<B: Batch> Reading<'_, B> {
             PointValue::Float(value) => self.batch.append_started(series, moment, start, value),
             PointValue::Histogram(value) => self.batch.histogram(series, moment, start, *value)?,
         }
-        for exemplar in point.exemplars {
-            let at = exemplar.timestamp.map(Timestamp::from_millis);
-            self.batch.exemplar(series, &Exemplar { labels: &exemplar.labels, value: exemplar.value, at });
-            self.counts.exemplars += 1;
+        // A second reading has no time of its own; the first has handed them on.
+        let exemplars = if self.only.is_some() { &[] } else { point.exemplars };
+        for exemplar in exemplars {
+            let at = exemplar.timestamp.or(at).unwrap_or(self.now);
+            let at = Timestamp::from_millis(at);
+            let exemplar = Exemplar { labels: &exemplar.labels, value: exemplar.value, at };
+            if exemplar.fits() {
+                self.batch.exemplar(series, &exemplar);
+                self.counts.exemplars += 1;
+            }
         }
         let tracked = at.is_none() || self.rules.track_timestamps_staleness;
         Ok(if tracked { Fate::Tracked } else { Fate::Untracked })
