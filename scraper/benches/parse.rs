@@ -10,15 +10,20 @@
 //!
 //! Run: `cargo bench -p scraper`. Throughput is printed per sample and, by `bytes/…`, per byte.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
 use scraper::cache::{Scratch, SeriesCache, TargetCache};
 use scraper::parse::{Entry, Exposition, Format, Parser};
 use scraper::store::{Batch, Exemplar};
 use scraper::{FamilyTable, SampleRules};
 use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, MetricKind, SeriesRef, Timestamp};
+
+use per_sample::PerSample;
 
 const PAGES: [&str; 2] = [include_str!("node_exporter.txt"), include_str!("node_exporter_next.txt")];
 
@@ -141,7 +146,7 @@ fn protobuf(page: &str) -> (Vec<u8>, u64) {
 }
 
 /// Scrapes a body in protocol buffers again and again.
-fn scrape_protobuf(group: &mut BenchmarkGroup<'_, WallTime>, page: &str) {
+fn scrape_protobuf(group: &mut BenchmarkGroup<'_, PerSample>, page: &str) {
     let (body, count) = protobuf(page);
     let target = Labels::from_pairs([("instance", "localhost:9100"), ("job", "node")]);
     let rules = SampleRules { target, honor_timestamps: true, ..SampleRules::default() };
@@ -206,7 +211,7 @@ impl Scrapes {
     }
 }
 
-fn cached(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, bodies: [String; 2]) {
+fn cached(group: &mut BenchmarkGroup<'_, PerSample>, name: &str, bodies: [String; 2]) {
     let mut scrapes = Scrapes::new(bodies);
     let mut sum = Sum::default();
     for _ in 0..3 {
@@ -216,7 +221,7 @@ fn cached(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, bodies: [String;
     black_box(sum.total);
 }
 
-fn benches(group: &mut BenchmarkGroup<'_, WallTime>) {
+fn benches(group: &mut BenchmarkGroup<'_, PerSample>) {
     let [page, next] = PAGES;
     group.bench_function("full/node_exporter", |b| b.iter(|| full(black_box(page))));
     group.bench_function("first_scrape/node_exporter", |b| {
@@ -241,7 +246,7 @@ fn benches(group: &mut BenchmarkGroup<'_, WallTime>) {
     });
 }
 
-fn parse(c: &mut Criterion) {
+fn parse(c: &mut Criterion<PerSample>) {
     for (name, throughput) in
         [("samples", Throughput::Elements(samples(PAGES[0]))), ("bytes", Throughput::Bytes(PAGES[0].len() as u64))]
     {
@@ -256,5 +261,9 @@ fn parse(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(all, parse);
+criterion_group! {
+    name = all;
+    config = Criterion::default().with_measurement(PerSample);
+    targets = parse
+}
 criterion_main!(all);

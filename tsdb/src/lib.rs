@@ -13,6 +13,7 @@ mod exemplar;
 mod fs;
 mod head;
 mod histogram;
+mod import;
 mod index;
 mod labels;
 mod maintenance;
@@ -43,6 +44,7 @@ pub use histogram::{
     Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram,
     IncompatibleBuckets, KahanHistogram, Span,
 };
+pub use import::{Imported, Importer, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use maintenance::MaintenanceTotals;
 pub use matcher::{MatchOp, Matcher, PatternError};

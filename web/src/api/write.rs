@@ -147,6 +147,7 @@ fn store(state: &AppState, version: Version, body: &[u8]) -> Outcome {
 /// Commits a message. Series that the store has let go of meanwhile are found anew and their samples committed after.
 fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
     let now = now();
+    state.series.fit(state.db.series_count());
     let mut total = Total::default();
     for round in 0..MAX_ROUNDS {
         let mut sink = Sink::new(state.db.appender(), now);

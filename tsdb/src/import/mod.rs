@@ -1,0 +1,197 @@
+//! Samples from elsewhere, of any age, as blocks.
+
+mod bits;
+mod block;
+mod chunks;
+mod prometheus;
+mod wal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
+pub use prometheus::PrometheusDir;
+
+use crate::block::{BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter};
+use crate::chunk::{HistogramValue, split};
+use crate::error::Error;
+use crate::fs::Fs;
+use crate::labels::Labels;
+use crate::querier::Columns;
+use crate::sample::{HistogramSample, Timestamp};
+
+/// Bytes of samples that are held before they are written.
+const MAX_BUFFERED: usize = 256 << 20;
+
+/// What came of an import.
+#[derive(Debug, Default)]
+pub struct Imported {
+    /// The blocks that were written. They may overlap each other and others: compaction makes one of them.
+    pub blocks: Vec<BlockMeta>,
+    /// What could not be read of the source, and histograms whose buckets do not fit their spans.
+    pub faults: Vec<Error>,
+}
+
+/// Takes samples in any order and writes them as blocks. Memory: at most about 256 MiB of samples, and their labels.
+pub struct Importer {
+    fs: Arc<dyn Fs>,
+    blocks_dir: PathBuf,
+    width_ms: i64,
+    ids: Box<dyn FnMut() -> BlockId + Send>,
+    series: HashMap<Labels, Columns, FxBuildHasher>,
+    buffered: usize,
+    imported: Imported,
+}
+
+impl std::fmt::Debug for Importer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Importer").field("series", &self.series.len()).field("imported", &self.imported).finish()
+    }
+}
+
+impl Importer {
+    /// Writes below `blocks_dir` blocks that are `width_ms` long, named by `ids`, each name new.
+    pub fn new(
+        fs: &Arc<dyn Fs>,
+        blocks_dir: &Path,
+        width_ms: i64,
+        ids: impl FnMut() -> BlockId + Send + 'static,
+    ) -> Self {
+        Self {
+            fs: fs.clone(),
+            blocks_dir: blocks_dir.to_owned(),
+            width_ms: width_ms.max(1),
+            ids: Box::new(ids),
+            series: HashMap::default(),
+            buffered: 0,
+            imported: Imported::default(),
+        }
+    }
+
+    /// Adds a float sample; of two at one time the first stays. `start` is when its counts began, if known.
+    ///
+    /// # Errors
+    /// If the disk refuses; what was added since the last block may be lost then.
+    pub fn float(&mut self, labels: &Labels, at: Timestamp, value: f64, start: Option<Timestamp>) -> Result<(), Error> {
+        let columns = self.series.entry_ref(labels).or_default();
+        columns.push(at.millis(), value, start.map_or(0, Timestamp::millis));
+        self.buffered += 16;
+        self.flush_if_full()
+    }
+
+    /// Adds a native histogram, as [`float`](Self::float). One whose buckets do not fit its spans is a fault.
+    ///
+    /// # Errors
+    /// If the disk refuses; what was added since the last block may be lost then.
+    pub fn histogram(&mut self, labels: &Labels, sample: HistogramSample) -> Result<(), Error> {
+        if split(&HistogramValue::Float((*sample.histogram).clone())).is_none() {
+            self.imported.faults.push(Error::Memory { what: "histogram whose buckets do not fit its spans" });
+            return Ok(());
+        }
+        self.buffered += size_of::<HistogramSample>() + sample.histogram.size_bytes();
+        self.series.entry_ref(labels).or_default().histograms.push(sample);
+        self.flush_if_full()
+    }
+
+    fn flush_if_full(&mut self) -> Result<(), Error> {
+        if self.buffered >= MAX_BUFFERED { self.flush() } else { Ok(()) }
+    }
+
+    /// Writes what is held.
+    fn flush(&mut self) -> Result<(), Error> {
+        self.buffered = 0;
+        let mut series: Vec<(Labels, Columns)> = self.series.drain().collect();
+        series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let mut starts = BTreeSet::new();
+        for (_, columns) in &mut series {
+            put_in_order(columns);
+            let times = columns.timestamps_ms.iter().copied();
+            let times = times.chain(columns.histograms.iter().map(|h| h.timestamp.millis()));
+            starts.extend(times.map(|ms| BlockRange::aligned(ms, self.width_ms).start_ms));
+        }
+        for start_ms in starts {
+            let mut writer = self.begin(BlockRange::aligned(start_ms, self.width_ms))?;
+            for (labels, columns) in &series {
+                writer.add(labels, columns)?;
+            }
+            self.imported.blocks.extend(writer.finish()?);
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, range: BlockRange) -> Result<BlockWriter, Error> {
+        let (labels, replica) = (BTreeMap::new(), String::new());
+        let (sources, parents) = (Vec::new(), Vec::new());
+        let spec = BlockSpec { id: (self.ids)(), range, level: 1, sources, parents, labels, replica };
+        BlockWriter::begin(&self.fs, &self.blocks_dir, spec)
+    }
+
+    /// Writes the rest.
+    ///
+    /// # Errors
+    /// If the disk refuses; blocks that have been written stay.
+    pub fn finish(mut self) -> Result<Imported, Error> {
+        self.flush()?;
+        Ok(self.imported)
+    }
+}
+
+/// Sorts the samples by time; of those at one time the first stays.
+fn put_in_order(columns: &mut Columns) {
+    let times = &columns.timestamps_ms;
+    if times.windows(2).any(|pair| pair[0] >= pair[1]) {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_by_key(|&i| times[i]);
+        order.dedup_by_key(|i| times[*i]);
+        let mut sorted = Columns::default();
+        for i in order {
+            sorted.push(times[i], columns.values[i], columns.starts_ms.get(i).copied().unwrap_or(0));
+        }
+        sorted.histograms = std::mem::take(&mut columns.histograms);
+        *columns = sorted;
+    }
+    columns.histograms.sort_by_key(|h| h.timestamp);
+    columns.histograms.dedup_by_key(|h| h.timestamp);
+}
+
+#[cfg(test)]
+#[cfg(feature = "testing")]
+mod tests {
+    use super::*;
+    use crate::block::Block;
+    use crate::sample::TimeRange;
+    use crate::testing::FaultFs;
+
+    #[test]
+    fn samples_in_any_order_become_blocks_and_the_first_of_two_stays() {
+        let fs: Arc<dyn Fs> = Arc::new(FaultFs::default());
+        let dir = Path::new("/blocks");
+        let mut number = 0;
+        let mut importer = Importer::new(&fs, dir, 100, move || {
+            number += 1;
+            BlockId::new(Timestamp::from_millis(0), number)
+        });
+        let labels = Labels::from_pairs([("a", "b")]);
+        for (at, value) in [(250, 1.0), (-1, 2.0), (99, 3.0), (-100, 4.0), (99, 5.0), (0, 6.0)] {
+            let start = (value == 6.0).then(|| Timestamp::from_millis(-7));
+            importer.float(&labels, Timestamp::from_millis(at), value, start).unwrap();
+        }
+        let imported = importer.finish().unwrap();
+        let mut found = Vec::new();
+        for meta in &imported.blocks {
+            let block = Arc::new(Block::open(&fs, dir, meta.ulid).unwrap());
+            let (set, mut columns) = (block.select(&[], TimeRange::ALL).unwrap(), Columns::default());
+            set.read(0, TimeRange::ALL, &mut columns).unwrap();
+            found.push((meta.range.start_ms, columns.timestamps_ms, columns.values, columns.starts_ms));
+        }
+        let expected = [
+            (-100, vec![-100, -1], vec![4.0, 2.0], vec![]),
+            (0, vec![0, 99], vec![6.0, 3.0], vec![-7, 0]),
+            (200, vec![250], vec![1.0], vec![]),
+        ];
+        assert_eq!(found, expected);
+    }
+}
