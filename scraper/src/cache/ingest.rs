@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashSet;
-use tsdb::{STALE_NAN, SeriesRef, Timestamp};
+use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Culprit;
 use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
@@ -354,10 +354,19 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             }
             Some(labels) => {
                 let over = self.rules.limits.samples > 0 && self.appended >= self.rules.limits.samples;
-                let series = if over { SeriesRef(0) } else { self.batch.series(&labels)? };
-                let fate = self.append(series, reading);
+                let series = if over { Ok(SeriesRef(0)) } else { self.batch.series(&labels) };
+                let (fate, series) = match series {
+                    Err(AppendError::TooManySeries) => {
+                        self.has_fresh_refusals = true;
+                        self.wait()
+                    }
+                    series => {
+                        let series = series?;
+                        self.counts.added += usize::from(!over);
+                        (self.append(series, reading), series)
+                    }
+                };
                 self.count_kept();
-                self.counts.added += usize::from(!over);
                 self.push(reading, kind_before, kind, fate, series);
             }
         }

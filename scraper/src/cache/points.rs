@@ -6,7 +6,7 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::{HashMap, HashSet};
-use tsdb::{STALE_NAN, SeriesRef, Timestamp};
+use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Suspects;
 use super::ingest::MAX_AHEAD_MS;
@@ -216,11 +216,22 @@ impl<B: Batch> Reading<'_, B> {
                         self.counts.refused += 1;
                         return Ok(());
                     }
-                    Some(labels) => {
-                        self.places -= 1;
-                        self.counts.added += 1;
-                        (Known { series: self.batch.series(&labels)?, fate: Fate::Untracked, ..fresh }, false)
-                    }
+                    Some(labels) => match self.batch.series(&labels) {
+                        // The store has no place for it either, nor for those that follow.
+                        Err(AppendError::TooManySeries) => {
+                            self.places = 0;
+                            self.suspects.add(&labels);
+                            self.points.known.insert(key, Known { fate: Fate::Refused, ..fresh });
+                            self.counts.kept += 1;
+                            self.counts.refused += 1;
+                            return Ok(());
+                        }
+                        series => {
+                            self.places -= 1;
+                            self.counts.added += 1;
+                            (Known { series: series?, fate: Fate::Untracked, ..fresh }, false)
+                        }
+                    },
                 }
             }
         };
