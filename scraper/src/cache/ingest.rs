@@ -397,9 +397,12 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             && let line = self.scratch.lines[at]
             && !matches!(line.fate, Fate::Dropped | Fate::Refused)
         {
-            let at = written.timestamp.map(Timestamp::from_millis);
-            self.batch.exemplar(line.series, &Exemplar { labels: &written.pairs(), value: written.value, at });
-            self.counts.exemplars += 1;
+            let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
+            let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
+            if exemplar.fits() {
+                self.batch.exemplar(line.series, &exemplar);
+                self.counts.exemplars += 1;
+            }
         }
     }
 

@@ -208,6 +208,10 @@ impl Total {
         let all = &mut self.committed;
         all.appended += committed.appended;
         all.known += committed.known;
+        all.late += committed.late;
+        all.exemplars += committed.exemplars;
+        all.known_exemplars += committed.known_exemplars;
+        all.too_old += committed.too_old;
         all.out_of_order += committed.out_of_order;
         all.duplicate += committed.duplicate;
         all.unknown = committed.unknown;
@@ -247,3 +251,6 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     }
     Some(format!("refused: {message}; the {} other samples are stored", committed.appended + committed.known))
 }
+
+#[cfg(test)]
+mod tests;
