@@ -90,16 +90,34 @@ pub(crate) struct Flags {
     #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000)]
     pub(crate) query_samples: u64,
 
-    /// Bytes that a query may hold in memory at once; takes the units KB, MB, GB.
-    #[arg(long = "query.max-memory", value_name = "BYTES", default_value = "1GB", value_parser = bytes)]
-    pub(crate) query_memory: u64,
+    /// Bytes that a query may hold in memory at once; takes the units KB, MB, GB. [default: 1GB, or half of
+    /// --query.max-memory-total if that is less]
+    #[arg(long = "query.max-memory", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) query_memory: Option<u64>,
+
+    /// Bytes that all queries together may hold, results on their way included. [default: a quarter of the memory that
+    /// this process may use]
+    #[arg(long = "query.max-memory-total", value_name = "BYTES", value_parser = bytes)]
+    pub(crate) query_memory_total: Option<u64>,
+
+    /// Series that the selectors of a query may find; 0 for no limit.
+    #[arg(long = "query.max-series", value_name = "N", default_value_t = 0)]
+    pub(crate) query_series: u64,
+
+    /// Steps that a query or a subquery may have.
+    #[arg(long = "query.max-steps", value_name = "N", default_value_t = 5_000_000)]
+    pub(crate) query_steps: usize,
+
+    /// How long a query may wait for a place, within --query.timeout.
+    #[arg(long = "query.max-wait", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) query_wait: Duration,
 
     /// How long a sample counts as current.
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) lookback: Duration,
 
     /// Behaviour that is off by default: promql-delayed-name-removal, type-and-unit-labels, use-start-timestamps,
-    /// promql-per-step-stats. What is listed as a feature in Prometheus and is no longer behind a switch is accepted.
+    /// promql-per-step-stats, created-timestamp-zero-ingestion. What is listed as a feature in Prometheus and is no longer behind a switch is accepted.
     #[arg(long = "enable-feature", value_name = "NAMES", value_delimiter = ',')]
     pub(crate) features: Vec<String>,
 
@@ -289,6 +307,16 @@ impl Flags {
         Ok((Self::from_arg_matches(&matches)?, left_out))
     }
 
+    /// Bytes that all queries together may hold.
+    pub(crate) fn query_memory_total(&self) -> u64 {
+        self.query_memory_total.unwrap_or_else(|| process::usable_memory() / 4)
+    }
+
+    /// Bytes that a query may hold.
+    pub(crate) fn query_memory(&self) -> u64 {
+        self.query_memory.unwrap_or_else(|| (self.query_memory_total() / 2).min(1 << 30))
+    }
+
     /// The flags in use with their values, for `/api/v1/status/flags`.
     pub(crate) fn in_use(&self) -> BTreeMap<String, String> {
         let duration = scraper::format_duration;
@@ -305,8 +333,12 @@ impl Flags {
             ("log.level", format!("{:?}", self.log_level).to_lowercase()),
             ("query.lookback-delta", duration(self.lookback)),
             ("query.max-concurrency", self.query_concurrency.to_string()),
-            ("query.max-memory", self.query_memory.to_string()),
+            ("query.max-memory", self.query_memory().to_string()),
+            ("query.max-memory-total", self.query_memory_total().to_string()),
             ("query.max-samples", self.query_samples.to_string()),
+            ("query.max-series", self.query_series.to_string()),
+            ("query.max-steps", self.query_steps.to_string()),
+            ("query.max-wait", duration(self.query_wait)),
             ("query.timeout", duration(self.query_timeout)),
             ("storage.max-series", self.max_series.unwrap_or_else(process::default_max_series).to_string()),
             ("storage.tsdb.path", self.data.display().to_string()),
@@ -391,7 +423,9 @@ mod tests {
         for bad in ["--query.timeout=soon", "--storage.wal-sync=sometimes", "--query.max-memory=1.5GB", "stray"] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        assert_eq!(parse("--query.max-memory=512MB").unwrap().0.query_memory, 512 << 20);
+        assert_eq!(parse("--query.max-memory=512MB").unwrap().0.query_memory(), 512 << 20);
+        assert_eq!(parse("--query.max-memory-total=512MB").unwrap().0.query_memory(), 256 << 20);
+        assert!(parse("").unwrap().0.query_memory() <= 1 << 30);
         assert_eq!(parse("--storage.wal-sync=commit").unwrap().0.wal_sync, WalSync::Commit);
     }
 

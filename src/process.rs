@@ -18,17 +18,22 @@ pub(crate) fn hostname() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Series that fit half of the memory there is, at 1 KiB each: about twice what a series with a few hours of samples
-/// takes. No limit where the memory is not known.
+/// Series that fit half of the memory that may be used, at 1 KiB each: about twice what a series with a few hours of
+/// samples takes.
 pub(crate) fn default_max_series() -> u64 {
-    let machine = std::fs::read_to_string("/proc/meminfo").ok();
-    let machine = machine.and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    usable_memory() >> 11
+}
+
+/// Bytes of memory that this process may use: what the machine has, or less by its limits and its control group's.
+pub(crate) fn usable_memory() -> u64 {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let machine = read("/proc/meminfo").lines().find_map(|line| {
+        let kilobytes: u64 = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kilobytes << 10)
     });
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let group = group.and_then(|text| text.trim().parse::<u64>().ok()).map(|bytes| bytes >> 10);
-    machine.into_iter().chain(group).min().map_or(0, |kib| kib / 2)
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| read(path).trim().parse().ok());
+    [machine, group, getrlimit(Resource::As).current].into_iter().flatten().min().unwrap_or(4 << 30)
 }
 
 /// Appends the metrics in the classic text format. What cannot be read is left out.

@@ -241,11 +241,15 @@ fn cure(dir: &Path, error: &tsdb::Error) -> String {
     }
 }
 
+/// Features by which `_created` lines of OpenMetrics say when counts began, instead of being series.
+const START_TIMESTAMPS: [&str; 2] = ["created-timestamp-zero-ingestion", "st-storage"];
+
 /// The switches that are on. Names that Prometheus knows and that need no switch here are accepted in silence.
 fn features(names: &[String]) -> Features {
-    const NOT_NEEDED: [&str; 12] = [
+    const NOT_NEEDED: [&str; 14] = [
         "auto-reload-config",
         "concurrent-rule-eval",
+        START_TIMESTAMPS[0],
         "exemplar-storage",
         "extra-scrape-metrics",
         "memory-snapshot-on-shutdown",
@@ -256,6 +260,7 @@ fn features(names: &[String]) -> Features {
         "promql-duration-expr",
         "promql-experimental-functions",
         "promql-extended-range-selectors",
+        START_TIMESTAMPS[1],
     ];
     let mut features = Features::default();
     for name in names {
@@ -276,7 +281,10 @@ fn engine_options(flags: &Flags, config: Option<&Config>, features: Features) ->
     query::Options {
         lookback: flags.lookback,
         max_samples: flags.query_samples,
-        max_bytes: flags.query_memory,
+        max_bytes: flags.query_memory(),
+        max_total_bytes: flags.query_memory_total(),
+        max_series: flags.query_series,
+        max_steps: flags.query_steps.max(1),
         default_subquery_step: config.map_or(Duration::from_secs(60), |config| config.evaluation_interval),
         features,
         ..query::Options::default()
@@ -287,6 +295,7 @@ fn web_options(flags: &Flags, prefix: String) -> web::Options {
     web::Options {
         query_timeout: flags.query_timeout,
         query_concurrency: flags.query_concurrency,
+        query_wait: flags.query_wait,
         enable_lifecycle: flags.enable_lifecycle,
         enable_remote_write: flags.enable_remote_write,
         enable_admin_api: flags.enable_admin_api,

@@ -177,3 +177,44 @@ fn a_target_that_answers_nonsense_is_down_with_the_reason_and_the_others_go_on()
     let page = server.get("/targets").text();
     assert!(page.contains("line 3") && page.contains("bad{label="), "the page shows line and snippet: {page}");
 }
+
+#[test]
+fn a_target_over_its_budget_keeps_what_it_had_and_the_page_names_the_label() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let users = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(3));
+    let exposed = std::sync::Arc::clone(&users);
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut buffer = [0; 4096];
+            let _ = std::io::Read::read(&mut stream, &mut buffer);
+            let users = 0..exposed.load(std::sync::atomic::Ordering::Relaxed);
+            let body: String = users.rev().map(|n| format!("requests_total{{user=\"u{n}\"}} {n}\n")).collect();
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            let _ = std::io::Write::write_all(&mut stream, (head + &body).as_bytes());
+        }
+    });
+    let yaml = format!(
+        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: app\n  series_budget: 3\n  static_configs: [{{targets: ['{address}']}}]\n"
+    );
+    let mut server = Server::with_config(&yaml, &[]);
+    wait_for("the first users", || server.number("count(requests_total)") == Some(3.0));
+    users.store(50, std::sync::atomic::Ordering::Relaxed);
+    wait_for("the page to say so", || server.get("/targets").text().contains("series_budget of 3 is spent"));
+    let page = server.get("/targets").text();
+    for part in ["47 new series are left out", "requests_total", "label user has 47 values"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let metrics = server.get("/metrics").text();
+    let line = format!(
+        "silverback_scrape_series_refused{{scrape_job=\"app\",target=\"http://{address}/metrics\",metric=\"requests_total\",label=\"user\"}} 47\n"
+    );
+    assert!(metrics.contains(&line), "{metrics}");
+    assert_eq!(server.number("count(requests_total)"), Some(3.0), "the known ones go on");
+    assert_eq!(server.number("requests_total{user=\"u0\"}"), Some(0.0));
+    assert_eq!(server.number("up"), Some(1.0));
+    assert!(server.read_log().contains("series_budget of 3 is spent"), "{}", server.log);
+}

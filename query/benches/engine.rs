@@ -6,6 +6,9 @@
 //!
 //! Run: `cargo bench -p query --features testing`; one thread: `BENCH_THREADS=1`.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -13,6 +16,8 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_main};
 use query::testing::Synthetic;
 use query::{Engine, Expr, Options, Request, Steps, StopFlag};
 use tsdb::{Columns, Labels, Matcher, Queryable, TimeRange, Timestamp};
+
+use per_sample::PerSample;
 
 const STEP_MS: i64 = 15_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -82,7 +87,7 @@ fn hour() -> Steps {
     }
 }
 
-fn ranges(c: &mut Criterion) {
+fn ranges(c: &mut Criterion<PerSample>) {
     let (engine, store) = (engine(), counters(10_000, HOUR_MS));
     let samples = 10_000 * (HOUR_MS / STEP_MS + 1) as u64;
     let mut group = c.benchmark_group("range/10k_1h");
@@ -105,7 +110,7 @@ fn ranges(c: &mut Criterion) {
     group.finish();
 }
 
-fn instants(c: &mut Criterion) {
+fn instants(c: &mut Criterion<PerSample>) {
     let (engine, store) = (engine(), counters(100_000, 300_000));
     let at = Steps::Instant(Timestamp::from_millis(300_000));
     let mut group = c.benchmark_group("instant/100k");
@@ -128,6 +133,12 @@ fn instants(c: &mut Criterion) {
 }
 
 mod group {
-    criterion::criterion_group!(benches, super::ranges, super::instants);
+    use super::{Criterion, PerSample};
+
+    criterion::criterion_group! {
+        name = benches;
+        config = Criterion::default().with_measurement(PerSample);
+        targets = super::ranges, super::instants
+    }
 }
 criterion_main!(group::benches);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::error::Error;
+use crate::error::{Error, Limit};
 
 const RUNNING: u8 = 0;
 const TIMED_OUT: u8 = 1;
@@ -29,6 +29,12 @@ impl StopFlag {
         let _ = self.0.compare_exchange(RUNNING, reason, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Whether the query has been stopped. Costs next to nothing.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != RUNNING
+    }
+
     /// Asked between batches of work.
     ///
     /// # Errors
@@ -42,9 +48,66 @@ impl StopFlag {
     }
 }
 
+/// Memory that all queries together may hold. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Reserve(Arc<ReserveState>);
+
+#[derive(Debug)]
+struct ReserveState {
+    held: AtomicU64,
+    max_bytes: u64,
+}
+
+impl Reserve {
+    /// A reserve of `max_bytes`.
+    #[must_use]
+    pub fn new(max_bytes: u64) -> Self {
+        Self(Arc::new(ReserveState { held: 0.into(), max_bytes }))
+    }
+
+    /// Bytes that queries and their results hold now.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.0.held.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: u64) -> Result<(), Error> {
+        let held = self.0.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if held > self.0.max_bytes {
+            self.give(bytes);
+            return Err(Error::Limit(
+                Limit::TotalMemory,
+                format!(
+                    "all queries together need more than {} bytes of memory, the limit set by --query.max-memory-total",
+                    self.0.max_bytes
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    fn give(&self, bytes: u64) {
+        self.0.held.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Memory that a result keeps until it has been sent.
+#[derive(Debug)]
+pub struct Lease {
+    reserve: Reserve,
+    bytes: u64,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.reserve.give(self.bytes);
+    }
+}
+
 /// Counts what a query takes against what it may take. Shared by the threads that work on it.
 #[derive(Debug)]
 pub struct Budget {
+    reserve: Reserve,
     bytes: AtomicU64,
     peak_bytes: AtomicU64,
     max_bytes: u64,
@@ -54,10 +117,11 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget of `max_bytes` and `max_samples`, both held at once.
+    /// A budget of `max_bytes`, of what `reserve` has left, and of `max_samples`, all held at once.
     #[must_use]
-    pub fn new(max_bytes: u64, max_samples: u64) -> Self {
+    pub fn new(reserve: Reserve, max_bytes: u64, max_samples: u64) -> Self {
         Self {
+            reserve,
             bytes: 0.into(),
             peak_bytes: 0.into(),
             max_bytes,
@@ -70,22 +134,37 @@ impl Budget {
     /// Accounts for `bytes` before they are allocated.
     ///
     /// # Errors
-    /// If the query would then hold more than it may.
+    /// If this query, or all together, would then hold more than they may. Nothing is taken then.
     pub fn take_bytes(&self, bytes: u64) -> Result<(), Error> {
-        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.peak_bytes.fetch_max(held, Ordering::Relaxed);
+        let held = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
         if held > self.max_bytes {
-            return Err(Error::Execution(format!(
-                "query needs more than {} bytes of memory, the limit set by --query.max-memory",
-                self.max_bytes
-            )));
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(Error::Limit(
+                Limit::Memory,
+                format!(
+                    "query needs more than {} bytes of memory, the limit set by --query.max-memory",
+                    self.max_bytes
+                ),
+            ));
         }
+        if let Err(error) = self.reserve.take(bytes) {
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Err(error);
+        }
+        self.peak_bytes.fetch_max(held, Ordering::Relaxed);
         Ok(())
     }
 
     /// Gives `bytes` back.
     pub fn return_bytes(&self, bytes: u64) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.reserve.give(bytes);
+    }
+
+    /// Keeps `bytes` that have been taken beyond the end of the query.
+    pub(crate) fn lease(&self, bytes: u64) -> Lease {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Lease { reserve: self.reserve.clone(), bytes }
     }
 
     /// Accounts for `samples` that the query holds in memory.
@@ -93,10 +172,12 @@ impl Budget {
     /// # Errors
     /// If the query then holds more than it may.
     pub fn take_samples(&self, samples: u64) -> Result<(), Error> {
-        let held = self.samples.fetch_add(samples, Ordering::Relaxed) + samples;
+        let held = self.samples.fetch_add(samples, Ordering::Relaxed).saturating_add(samples);
         self.peak_samples.fetch_max(held, Ordering::Relaxed);
         if held > self.max_samples {
-            return Err(Error::Execution(
+            self.samples.fetch_sub(samples, Ordering::Relaxed);
+            return Err(Error::Limit(
+                Limit::Samples,
                 "query processing would load too many samples into memory in query execution".into(),
             ));
         }
@@ -121,18 +202,39 @@ impl Budget {
     }
 }
 
+/// What is still held when a query ends, by an error or because it was kept to the end, goes back.
+impl Drop for Budget {
+    fn drop(&mut self) {
+        self.reserve.give(*self.bytes.get_mut());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_budget_refuses_what_passes_it_and_remembers_the_peak() {
-        let budget = Budget::new(100, 10);
+        let budget = Budget::new(Reserve::new(1_000), 100, 10);
         budget.take_bytes(80).unwrap();
         budget.return_bytes(50);
-        assert!(budget.take_bytes(71).is_err());
-        assert_eq!(budget.peak_bytes(), 101);
+        assert!(matches!(budget.take_bytes(71), Err(Error::Limit(Limit::Memory, _))));
+        assert_eq!(budget.peak_bytes(), 80);
         assert!(budget.take_samples(10).is_ok() && budget.take_samples(1).is_err());
+    }
+
+    #[test]
+    fn queries_share_a_reserve_and_give_back_all_that_they_took() {
+        let reserve = Reserve::new(100);
+        let (one, other) = (Budget::new(reserve.clone(), 80, 1), Budget::new(reserve.clone(), 80, 1));
+        one.take_bytes(60).unwrap();
+        assert!(matches!(other.take_bytes(60), Err(Error::Limit(Limit::TotalMemory, _))));
+        other.take_bytes(40).unwrap();
+        let lease = other.lease(30);
+        drop((one, other));
+        assert_eq!(reserve.held_bytes(), 30);
+        drop(lease);
+        assert_eq!(reserve.held_bytes(), 0);
     }
 
     #[test]

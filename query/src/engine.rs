@@ -8,8 +8,8 @@ use std::time::Duration;
 use tsdb::{Columns, Labels, Queryable, Timestamp};
 
 use crate::annotations::Annotations;
-use crate::budget::{Budget, StopFlag};
-use crate::error::Error;
+use crate::budget::{Budget, Lease, Reserve, StopFlag};
+use crate::error::{Error, Limit};
 use crate::eval::grid::{Grid, Rows};
 use crate::eval::nodes::Nodes;
 use crate::eval::notes::Notes;
@@ -31,6 +31,12 @@ pub struct Options {
     pub max_samples: u64,
     /// Bytes that a query may hold in memory at once.
     pub max_bytes: u64,
+    /// Bytes that all queries together may hold, results that are being sent included.
+    pub max_total_bytes: u64,
+    /// Series that the selectors of a query may find; 0 for no limit.
+    pub max_series: u64,
+    /// Steps that a query or subquery may have.
+    pub max_steps: usize,
     /// Worker threads; 0 for one per core.
     pub threads: usize,
     /// The step of subqueries that name none.
@@ -45,6 +51,9 @@ impl Default for Options {
             lookback: Duration::from_secs(300),
             max_samples: 50_000_000,
             max_bytes: 4 << 30,
+            max_total_bytes: 8 << 30,
+            max_series: 0,
+            max_steps: 5_000_000,
             threads: 0,
             default_subquery_step: Duration::from_secs(60),
             features: Features::default(),
@@ -71,6 +80,7 @@ pub struct Engine {
     options: Options,
     clock: fn() -> Duration,
     pool: Option<Pool>,
+    reserve: Reserve,
 }
 
 /// One query.
@@ -103,7 +113,7 @@ pub enum Steps {
 }
 
 /// What a query gives.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Answer {
     /// The result.
     pub value: Value,
@@ -111,6 +121,8 @@ pub struct Answer {
     pub annotations: Annotations,
     /// What it took.
     pub stats: Stats,
+    /// The memory of `value`, to be dropped with it.
+    pub lease: Lease,
 }
 
 /// What a query took.
@@ -146,7 +158,9 @@ pub struct NodeStats {
     pub depth: usize,
     /// Series that it has, or reads.
     pub series: u64,
-    /// Values computed, holes included; of a range vector from the store, samples decoded.
+    /// Samples that it decoded from the store.
+    pub samples: u64,
+    /// Values computed, holes included; of a range vector from the store, its samples.
     pub values: u64,
     /// Bytes of these.
     pub bytes: u64,
@@ -160,7 +174,14 @@ impl Engine {
     #[must_use]
     pub fn new(options: Options, clock: fn() -> Duration) -> Self {
         let pool = Pool::new(options.threads);
-        Self { options, clock, pool }
+        let reserve = Reserve::new(options.max_total_bytes);
+        Self { options, clock, pool, reserve }
+    }
+
+    /// What all queries together hold.
+    #[must_use]
+    pub fn reserve(&self) -> &Reserve {
+        &self.reserve
     }
 
     /// How it answers.
@@ -193,6 +214,7 @@ impl Engine {
                 Grid::range(start.millis(), end.millis(), step_ms)
             }
         };
+        check_steps(&self.options, grid.count, "query")?;
         let (is_range, start_ms, end_ms) = match request.steps {
             Steps::Instant(at) => (false, at.millis(), at.millis()),
             Steps::Range { start, end, .. } => (true, start.millis(), end.millis()),
@@ -207,7 +229,7 @@ impl Engine {
             end_ms,
             step_ms: if is_range { grid.step } else { 0 },
             is_range,
-            budget: Budget::new(self.options.max_bytes, self.options.max_samples),
+            budget: Budget::new(self.reserve.clone(), self.options.max_bytes, self.options.max_samples),
             stop: request.stop.clone(),
             pool: self.pool.as_ref(),
             notes: Notes::default(),
@@ -218,9 +240,20 @@ impl Engine {
         let prepared = (self.clock)();
         let value = answer(&query, expr, grid)?;
         query.stop.check("expression evaluation")?;
+        let bytes = value.size_bytes();
+        query.budget.take_bytes(bytes)?;
         let stats = stats(&query, expr, grid, prepared.saturating_sub(begun), (self.clock)().saturating_sub(prepared));
-        Ok(Answer { value, annotations: query.notes.finish(), stats })
+        Ok(Answer { value, annotations: query.notes.finish(), stats, lease: query.budget.lease(bytes) })
     }
+}
+
+/// Refuses what has too many steps; `what` has them.
+pub(crate) fn check_steps(options: &Options, steps: usize, what: &str) -> Result<(), Error> {
+    if steps > options.max_steps {
+        let message = format!("{what} has more than {} steps, the limit set by --query.max-steps", options.max_steps);
+        return Err(Error::Limit(Limit::Steps, message));
+    }
+    Ok(())
 }
 
 fn stats(query: &Query<'_>, expr: &Expr, grid: Grid, prepare: Duration, exec: Duration) -> Stats {
@@ -283,6 +316,7 @@ fn cleaned<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Table<'q>, Er
 
 fn vector<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Value, Error> {
     let table = cleaned(eval, source)?;
+    let mut held = eval.query.hold((table.len() * size_of::<VectorSample>()) as u64)?;
     let mut samples = Vec::with_capacity(table.len());
     for series in 0..table.len() {
         let point = match table.get(series, 0) {
@@ -290,7 +324,9 @@ fn vector<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Value, Error> 
             Some(Cell::Histogram(histogram)) => Point::Histogram(histogram.clone()),
             None => continue,
         };
-        samples.push(VectorSample { labels: table.labels(series), point });
+        let labels = table.labels(series);
+        held.grow(labels.size_bytes() as u64)?;
+        samples.push(VectorSample { labels, point });
     }
     Ok(Value::Vector(samples))
 }
@@ -298,16 +334,18 @@ fn vector<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Value, Error> 
 fn matrix<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Value, Error> {
     let table = cleaned(eval, source)?;
     let timestamps = timestamps(eval.grid);
-    let _held = eval.query.hold(table.rows.size_bytes())?;
-    let mut result: Vec<Series> = (0..table.len())
-        .filter(|series| table.rows.any_present(*series))
-        .map(|series| Series {
-            labels: table.labels(series),
+    let mut held = eval.query.hold(table.rows.size_bytes())?;
+    let mut result = Vec::with_capacity(table.len());
+    for series in (0..table.len()).filter(|series| table.rows.any_present(*series)) {
+        let labels = table.labels(series);
+        held.grow((labels.size_bytes() + size_of::<Series>()) as u64)?;
+        result.push(Series {
+            labels,
             timestamps_ms: timestamps.clone(),
             values: table.rows.row(series).to_vec(),
             histograms: histograms(&table.rows, series, eval.grid),
-        })
-        .collect();
+        });
+    }
     result.sort_by(|a, b| a.labels.cmp(&b.labels));
     Ok(Value::Matrix(result))
 }
@@ -342,7 +380,8 @@ fn windows<'q>(eval: Eval<'q>, expr: &'q Expr) -> Result<Value, Error> {
         if merged.is_empty() {
             continue;
         }
-        held.grow((merged.len() * 16) as u64)?;
+        let of_histograms: usize = histograms.iter().map(|(_, h)| h.size_bytes()).sum();
+        held.grow((merged.len() * 16 + of_histograms) as u64)?;
         held.grow_points(merged.len() as u64)?;
         eval.query.counters.add_samples(merged.len() as u64);
         let labels = vector.labels(index);

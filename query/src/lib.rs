@@ -7,6 +7,7 @@ mod budget;
 mod engine;
 mod error;
 mod eval;
+mod explain;
 mod format;
 mod functions;
 mod parser;
@@ -15,9 +16,10 @@ pub mod testing;
 mod value;
 
 pub use annotations::{Annotations, Level};
-pub use budget::{Budget, StopFlag};
+pub use budget::{Budget, Lease, Reserve, StopFlag};
 pub use engine::{Answer, Engine, Features, NodeStats, Options, Request, Stats, Steps};
-pub use error::Error;
+pub use error::{Error, Limit};
+pub use explain::{Missing, PlanNode, Why, plan, why_empty};
 pub use functions::{Arity, FUNCTIONS, Function};
 pub use parser::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp, Expr, Extension, Fill,

@@ -57,3 +57,38 @@ pub struct Series {
     /// The steps that hold a native histogram, ascending.
     pub histograms: Vec<(Timestamp, Arc<FloatHistogram>)>,
 }
+
+impl Value {
+    /// Bytes that it takes in memory, histograms not shared with others assumed.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let bytes: usize = match self {
+            Self::String(text) => text.len(),
+            Self::Scalar(_) => 0,
+            Self::Vector(samples) => {
+                let of_sample = |sample: &VectorSample| {
+                    let histogram = match &sample.point {
+                        Point::Float(_) => 0,
+                        Point::Histogram(histogram) => histogram.size_bytes(),
+                    };
+                    size_of::<VectorSample>() + sample.labels.size_bytes() + histogram
+                };
+                samples.iter().map(of_sample).sum()
+            }
+            Self::Matrix(series) => {
+                // Series of a range query share their moments.
+                let mut moments: Option<&Arc<[i64]>> = None;
+                let mut bytes = 0;
+                for one in series {
+                    let shared =
+                        moments.replace(&one.timestamps_ms).is_some_and(|m| Arc::ptr_eq(m, &one.timestamps_ms));
+                    let times = if shared { 0 } else { one.timestamps_ms.len() * 8 };
+                    let histograms: usize = one.histograms.iter().map(|(_, h)| h.size_bytes() + 16).sum();
+                    bytes += size_of::<Series>() + one.labels.size_bytes() + one.values.len() * 8 + times + histograms;
+                }
+                bytes
+            }
+        };
+        bytes as u64
+    }
+}

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use scraper::store::{Batch, Store};
+use scraper::store::{Batch, Exemplar, Store};
 use scraper::{Action, Clock, Discovery, Pattern, Relabel, ScrapeConfig, ScrapeManager, TargetGroup};
-use tsdb::{AppendError, Committed, Db, DiskFs, Fs, Labels, Metadata, SeriesRef, Timestamp};
+use tsdb::{AppendError, Committed, Db, DiskFs, Fs, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
 
 /// Counts samples.
 #[derive(Clone, Default)]
@@ -49,6 +49,23 @@ impl Batch for CounterBatch<'_> {
     fn append_at(&mut self, _: SeriesRef, _: Timestamp, _: f64) {
         self.1 += 1;
     }
+
+    fn append_started(&mut self, _: SeriesRef, _: Option<Timestamp>, _: Option<Timestamp>, _: f64) {
+        self.1 += 1;
+    }
+
+    fn histogram(
+        &mut self,
+        _: SeriesRef,
+        _: Option<Timestamp>,
+        _: Option<Timestamp>,
+        _: HistogramValue,
+    ) -> Result<(), AppendError> {
+        self.1 += 1;
+        Ok(())
+    }
+
+    fn exemplar(&mut self, _: SeriesRef, _: &Exemplar<'_>) {}
 
     fn metadata(&mut self, _: &str, _: &Metadata) {}
 

@@ -11,7 +11,11 @@
 //! Only a text that the last body did not have is parsed, relabeled and looked up in the store. What comes out is what
 //! parsing everything anew would give; a property test holds the two against each other.
 
+mod budget;
 mod ingest;
+mod line_points;
+mod points;
+mod target;
 
 use std::hash::BuildHasher;
 
@@ -19,9 +23,11 @@ use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashSet, HashTable};
 use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
+pub use self::budget::Culprit;
 use self::ingest::Ingest;
+pub use self::target::TargetCache;
 use crate::metadata::FamilyTable;
-use crate::parse::{Entry, Format, MetricKind, ParseError, Parser};
+use crate::parse::{Entry, Format, MetricKind, ParseError, Parser, ProtobufError};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::Batch;
 
@@ -41,6 +47,10 @@ pub struct Counts {
     pub duplicates: usize,
     /// Samples not appended: their timestamp is too far ahead.
     pub out_of_bounds: usize,
+    /// Exemplars handed on.
+    pub exemplars: usize,
+    /// Samples not appended: there was no place for their series in the budget of the target.
+    pub refused: usize,
 }
 
 /// Why a body was not stored.
@@ -49,6 +59,9 @@ pub enum IngestError {
     /// It is malformed.
     #[error(transparent)]
     Parse(#[from] ParseError),
+    /// It is malformed, in protocol buffers.
+    #[error(transparent)]
+    Protobuf(#[from] ProtobufError),
     /// A series cannot be stored.
     #[error(transparent)]
     Labels(#[from] LabelError),
@@ -77,6 +90,7 @@ pub struct SeriesCache {
     /// Of the comments of `body`, whatever their order.
     comments_hash: u64,
     families: FamilyTable,
+    culprit: Option<Culprit>,
 }
 
 /// A sample line of a body, with the comments before it.
@@ -107,6 +121,8 @@ enum Fate {
     Untracked,
     /// Relabeling drops it.
     Dropped,
+    /// There was no place for its series in the budget.
+    Refused,
     /// The same text was there before; not appended, or at a moment of its own.
     Repeated,
     /// As `Repeated`, but tracked.
@@ -116,6 +132,11 @@ enum Fate {
 impl Fate {
     fn is_tracked(self) -> bool {
         matches!(self, Self::Tracked | Self::RepeatedTracked)
+    }
+
+    /// Whether no series stands behind it.
+    fn is_nowhere(self) -> bool {
+        matches!(self, Self::Dropped | Self::Refused)
     }
 
     fn is_repeated(self) -> bool {
@@ -174,10 +195,11 @@ impl SeriesCache {
         }
         let mut ingest = Ingest::new(self, body, format, rules, now, scratch, batch);
         let result = ingest.run();
-        let (counts, comments_changed) = (ingest.counts, ingest.comments_changed);
+        let (counts, comments_changed, culprit) = (ingest.counts, ingest.comments_changed, ingest.culprit.take());
         if let Err(error) = result {
             return (counts, Err(error));
         }
+        self.blame(counts.refused, culprit);
         self.scrapes += 1;
         self.keep(body, &scratch.lines);
         self.format = Some(format);
@@ -189,6 +211,13 @@ impl SeriesCache {
             }
         }
         (counts, Ok(()))
+    }
+
+    /// Keeps what is to blame for refused series: `culprit`, or, if there are no new ones, what was before.
+    fn blame(&mut self, refused: usize, culprit: Option<Culprit>) {
+        if refused == 0 || culprit.is_some() {
+            self.culprit = culprit;
+        }
     }
 
     /// Makes `body` and `lines` the last ones. A buffer much larger than its body is not taken but copied from: it
@@ -238,7 +267,7 @@ impl SeriesCache {
         let Some(format) = self.format.filter(|_| self.live && !unknown.is_empty()) else { return Ok(()) };
         let unknown: HashSet<SeriesRef> = unknown.iter().copied().collect();
         let mut parser = Parser::new(&self.body, format);
-        for line in self.lines.iter_mut().filter(|line| unknown.contains(&line.series) && line.fate != Fate::Dropped) {
+        for line in self.lines.iter_mut().filter(|line| unknown.contains(&line.series) && !line.fate.is_nowhere()) {
             parser.seek(line.text as usize, line.kind);
             let Some(Entry::Sample(sample)) = parser.entry()? else { continue };
             let Some(labels) = rules.resolve(parser.labels())? else { continue };
@@ -250,6 +279,18 @@ impl SeriesCache {
             }
         }
         Ok(())
+    }
+
+    /// The series that get stale markers when they vanish.
+    fn tracked(&self) -> impl Iterator<Item = SeriesRef> {
+        self.lines.iter().filter(|line| line.fate.is_tracked()).map(|line| line.series)
+    }
+
+    /// Forgets the last body; gives the series that it brought, if they have not got stale markers.
+    fn let_go(&mut self) -> Vec<SeriesRef> {
+        let series = if std::mem::take(&mut self.live) { self.tracked().collect() } else { Vec::new() };
+        (self.body, self.lines, self.format) = (Vec::new(), Vec::new(), None);
+        series
     }
 
     /// Forgets what the lines of the last body mean, because the rules have changed. Which series were there is kept,

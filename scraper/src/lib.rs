@@ -34,7 +34,8 @@ pub use options::{
     Auth, ClientCertificate, Discovery, Escaping, FileDiscovery, Header, HttpDiscovery, HttpOptions, Protocol,
     ScrapeConfig, TargetGroup, TlsOptions, TlsVersion,
 };
+pub use parse::Histograms;
 pub use relabel::{Action, NameScheme, Pattern, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};
-pub use target::{ActiveTarget, LastScrape, TargetHealth, TargetSpec, TargetState};
+pub use target::{ActiveTarget, LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};

@@ -152,7 +152,9 @@ impl<S: Store> ScrapeManager<S> {
     pub fn render_metrics(&self, out: &mut String) {
         self.shared.metrics.render(out);
         let mut sizes: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-        for target in self.targets().active {
+        let active = self.targets().active;
+        crate::metrics::render_over_budget(out, &active);
+        for target in active {
             let (entries, bytes) = target.families.size();
             let size = sizes.entry(target.pool).or_default();
             *size = (size.0 + entries, size.1 + bytes);

@@ -10,6 +10,7 @@ use tsdb::Committed;
 
 use crate::cache::Counts;
 use crate::duration::format_duration;
+use crate::target::{ActiveTarget, OverBudget};
 
 /// Observations from which quantiles are taken: the latest.
 const RECENT: usize = 512;
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     duplicate: AtomicU64,
     out_of_order: AtomicU64,
     out_of_bounds: AtomicU64,
+    exemplars: AtomicU64,
     pub(crate) file_read_errors: AtomicU64,
     pub(crate) http_failures: AtomicU64,
     pub(crate) discovery_updates: AtomicU64,
@@ -71,7 +73,7 @@ type Plain = (&'static str, &'static str, fn(&Metrics) -> &AtomicU64);
 /// A family per job: name, type, help, where it is counted.
 type PerJob = (&'static str, &'static str, &'static str, fn(&Job) -> u64);
 
-const PLAIN: [Plain; 14] = [
+const PLAIN: [Plain; 15] = [
     ("prometheus_target_scrape_pools_total", "Scrape pools that were to be made.", |m| &m.pools),
     ("prometheus_target_scrape_pools_failed_total", "Scrape pools that could not be made.", |m| &m.pools_failed),
     ("prometheus_target_scrape_pool_reloads_total", "Scrape pool reloads.", |m| &m.pool_reloads),
@@ -107,6 +109,7 @@ const PLAIN: [Plain; 14] = [
     ("prometheus_target_scrapes_sample_out_of_bounds_total", "Samples left out: too old or too far ahead.", |m| {
         &m.out_of_bounds
     }),
+    ("silverback_scrape_exemplars_total", "Exemplars that targets have exposed, old and new.", |m| &m.exemplars),
     ("prometheus_sd_file_read_errors_total", "Discovery files that could not be read.", |m| &m.file_read_errors),
     ("prometheus_sd_http_failures_total", "Discovery requests that failed.", |m| &m.http_failures),
     ("prometheus_sd_received_updates_total", "Updates received from discovery.", |m| &m.discovery_updates),
@@ -121,6 +124,7 @@ impl Metrics {
         self.duplicate.fetch_add((counts.duplicates + committed.duplicate) as u64, Relaxed);
         self.out_of_order.fetch_add(committed.out_of_order as u64, Relaxed);
         self.out_of_bounds.fetch_add((counts.out_of_bounds + committed.too_old) as u64, Relaxed);
+        self.exemplars.fetch_add(counts.exemplars as u64, Relaxed);
     }
 
     pub(crate) fn observe_interval(&self, configured: Duration, actual: Duration) {
@@ -242,6 +246,24 @@ pub(crate) fn render_metadata_sizes(out: &mut String, sizes: &BTreeMap<String, (
     head(out, name, "Bytes of their names, help texts and units.", "gauge");
     for (job, (_, bytes)) in sizes {
         line(out, name, &[("scrape_job", job)], *bytes as f64);
+    }
+}
+
+/// Writes which targets have more series than their budgets allow, and what is to blame.
+pub(crate) fn render_over_budget(out: &mut String, targets: &[ActiveTarget]) {
+    let name = "silverback_scrape_series_refused";
+    let help = "Series of the last scrape that found no place in the target's budget; metric and label are what most of them have in common.";
+    head(out, name, help, "gauge");
+    for target in targets {
+        if let Some(OverBudget { refused, culprit, .. }) = &target.last.over_budget {
+            let labels = [
+                ("scrape_job", target.pool.as_str()),
+                ("target", &target.spec.url),
+                ("metric", &culprit.metric),
+                ("label", &culprit.label),
+            ];
+            line(out, name, &labels, *refused as f64);
+        }
     }
 }
 

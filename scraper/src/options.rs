@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::parse::Format;
+use crate::parse::{Exposition, Format, Histograms};
 use crate::relabel::{NameScheme, Relabel};
 use crate::sample_rules::SampleLimits;
 use crate::secret::{Secret, SecretSource};
@@ -44,6 +44,10 @@ pub struct ScrapeConfig {
     pub body_size_limit: u64,
     /// What a scrape must not exceed.
     pub limits: SampleLimits,
+    /// Which histograms are wanted.
+    pub histograms: Histograms,
+    /// Whether `_created` lines of OpenMetrics say when counts began, instead of being series.
+    pub start_timestamps: bool,
     /// More targets than these are not scraped, any of them; 0 is no limit.
     pub target_limit: usize,
     /// How many dropped targets to keep for the web pages; 0 is no limit.
@@ -79,6 +83,8 @@ impl Default for ScrapeConfig {
             compression: true,
             body_size_limit: 0,
             limits: SampleLimits::default(),
+            histograms: Histograms::default(),
+            start_timestamps: false,
             target_limit: 0,
             keep_dropped_targets: 0,
             extra_scrape_metrics: false,
@@ -101,16 +107,23 @@ pub enum Protocol {
     OpenMetrics001,
     /// `OpenMetricsText1.0.0`
     OpenMetrics100,
+    /// `PrometheusProto`
+    Protobuf,
 }
 
 impl Protocol {
     /// What Prometheus asks for unless told otherwise, best first.
     pub const DEFAULT: [Self; 4] = [Self::OpenMetrics100, Self::OpenMetrics001, Self::Text100, Self::Text004];
 
+    /// The same where native histograms are wanted, which only the first can bring.
+    pub const WITH_NATIVE_HISTOGRAMS: [Self; 5] =
+        [Self::Protobuf, Self::OpenMetrics100, Self::OpenMetrics001, Self::Text100, Self::Text004];
+
     /// As the configuration writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Protobuf => "PrometheusProto",
             Self::Text004 => "PrometheusText0.0.4",
             Self::Text100 => "PrometheusText1.0.0",
             Self::OpenMetrics001 => "OpenMetricsText0.0.1",
@@ -122,6 +135,9 @@ impl Protocol {
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
+            Self::Protobuf => {
+                "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"
+            }
             Self::Text004 => "text/plain;version=0.0.4",
             Self::Text100 => "text/plain;version=1.0.0",
             Self::OpenMetrics001 => "application/openmetrics-text;version=0.0.1",
@@ -129,12 +145,13 @@ impl Protocol {
         }
     }
 
-    /// The grammar.
+    /// What it is written in.
     #[must_use]
-    pub const fn format(self) -> Format {
+    pub const fn exposition(self) -> Exposition {
         match self {
-            Self::Text004 | Self::Text100 => Format::Text,
-            Self::OpenMetrics001 | Self::OpenMetrics100 => Format::OpenMetrics,
+            Self::Text004 | Self::Text100 => Exposition::Text(Format::Text),
+            Self::OpenMetrics001 | Self::OpenMetrics100 => Exposition::Text(Format::OpenMetrics),
+            Self::Protobuf => Exposition::Protobuf,
         }
     }
 

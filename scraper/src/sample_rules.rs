@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME};
 
-use crate::parse::SampleLabels;
+use crate::parse::Histograms;
 use crate::relabel::{NameScheme, Relabel, relabel_in_place};
 
 /// How the samples of a target become series.
@@ -25,6 +25,10 @@ pub struct SampleRules {
     pub names: NameScheme,
     /// What a scrape must not exceed.
     pub limits: SampleLimits,
+    /// Which histograms are wanted.
+    pub histograms: Histograms,
+    /// Whether `_created` lines of OpenMetrics say when counts began, instead of being series.
+    pub start_timestamps: bool,
 }
 
 /// What a scrape must not exceed after relabeling; 0 is no limit.
@@ -32,6 +36,8 @@ pub struct SampleRules {
 pub struct SampleLimits {
     /// Samples.
     pub samples: usize,
+    /// Series of a target: those that are known go on, new ones are left out.
+    pub series: usize,
     /// Labels of a series.
     pub labels: usize,
     /// Bytes of a label name.
@@ -64,7 +70,10 @@ impl SampleRules {
     ///
     /// # Errors
     /// If the labels cannot be stored, which fails the scrape.
-    pub(crate) fn resolve(&self, labels: SampleLabels<'_>) -> Result<Option<Labels>, LabelError> {
+    pub(crate) fn resolve<'l>(
+        &self,
+        labels: impl Iterator<Item = (Cow<'l, str>, Cow<'l, str>)>,
+    ) -> Result<Option<Labels>, LabelError> {
         let mut written: Vec<(Cow<'_, str>, Cow<'_, str>)> = labels.collect();
         written.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         if let Some(twice) = written.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -224,7 +233,7 @@ mod tests {
         );
         rules.names = NameScheme::Legacy;
         assert!(resolve(&rules, "{\"a.b\"} 1").unwrap_err().starts_with("invalid metric name or label names"));
-        rules.limits = SampleLimits { labels: 3, name_bytes: 8, value_bytes: 4, samples: 0 };
+        rules.limits = SampleLimits { labels: 3, name_bytes: 8, value_bytes: 4, ..SampleLimits::default() };
         for (line, error) in [
             ("m{a=\"1\",b=\"1\"} 1", "label_limit exceeded (metric: m, number of labels: 4, limit: 3)"),
             (

@@ -15,18 +15,18 @@ use tokio::time::Instant;
 use tsdb::{AppendError, Committed, Timestamp};
 
 use crate::buffers::Buffers;
-use crate::cache::{Counts, IngestError, SeriesCache};
+use crate::cache::{Counts, IngestError, TargetCache};
 use crate::clock::Clock;
 use crate::fetch::{Client, FetchError, Fetched, decompress};
 use crate::host;
 use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
-use crate::parse::Format;
+use crate::parse::Exposition;
 use crate::report::{Report, ReportSeries};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::{Batch, Store};
-use crate::target::{LastScrape, TargetHealth, TargetSpec, TargetState};
+use crate::target::{LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};
 
 /// A scrape that comes this close to its place on the grid is given the timestamp of that place…
 const TOLERANCE: Duration = Duration::from_millis(2);
@@ -57,7 +57,7 @@ pub(crate) struct LoopOptions {
     pub(crate) rules: SampleRules,
     pub(crate) headers: HeaderMap,
     pub(crate) http: HttpOptions,
-    pub(crate) fallback: Option<Format>,
+    pub(crate) fallback: Option<Exposition>,
     pub(crate) body_size_limit: u64,
     pub(crate) extra_metrics: bool,
     /// Why the target is not scraped at all.
@@ -91,7 +91,7 @@ pub(crate) struct ScrapeLoop<S: Store> {
 
 /// What is needed to store a scrape.
 struct Work<S: Store> {
-    cache: SeriesCache,
+    cache: TargetCache,
     reports: ReportSeries,
     column: S::Column,
 }
@@ -104,7 +104,7 @@ impl<S: Store> ScrapeLoop<S> {
         commands: watch::Receiver<Command>,
     ) -> Self {
         let work = Work {
-            cache: SeriesCache::new(state.families.clone()),
+            cache: TargetCache::new(state.families.clone()),
             reports: ReportSeries::new(&options.rules, options.extra_metrics),
             column: shared.store.column(),
         };
@@ -257,6 +257,11 @@ impl<S: Store> ScrapeLoop<S> {
             Some(error) if error.is_body_size() => Metrics::add(&metrics.exceeded_body_size_limit),
             _ => {}
         }
+        if let Some(over) = &outcome.over_budget
+            && self.state.last().over_budget.is_none()
+        {
+            tracing::warn!(%target, "{over}");
+        }
         if let Some(error) = &outcome.error {
             tracing::debug!(%target, %error, "scrape failed");
         }
@@ -266,6 +271,7 @@ impl<S: Store> ScrapeLoop<S> {
             at: Some(at),
             duration: started.elapsed(),
             samples: outcome.counts.scraped,
+            over_budget: outcome.over_budget,
         });
     }
 
@@ -294,6 +300,7 @@ struct Outcome {
     error: Option<ScrapeError>,
     counts: Counts,
     committed: Committed,
+    over_budget: Option<OverBudget>,
 }
 
 /// Why a scrape failed.
@@ -390,7 +397,13 @@ impl<S: Store> Work<S> {
             tracing::error!(target = %options.spec.url, %error, "scrape not stored");
             Committed::default()
         });
-        Outcome { error, counts, committed }
+        let refused = if error.is_none() { counts.refused } else { 0 };
+        let over_budget = cache.culprit().filter(|_| refused > 0).map(|culprit| OverBudget {
+            budget: options.rules.limits.series,
+            refused,
+            culprit: culprit.clone(),
+        });
+        Outcome { error, counts, committed, over_budget }
     }
 
     /// Ends all series of the target.
@@ -409,7 +422,7 @@ fn unpack<S>(
     options: &LoopOptions,
     fetched: &Fetched,
     body: &mut Vec<u8>,
-) -> Result<Option<Format>, ScrapeError> {
+) -> Result<Option<Exposition>, ScrapeError> {
     if fetched.gzip {
         let compressed = std::mem::replace(body, shared.buffers.body(body.len() * 8));
         let result = decompress(&compressed, options.body_size_limit, body);
@@ -419,7 +432,7 @@ fn unpack<S>(
     if body.is_empty() {
         return Ok(None);
     }
-    let format = Format::of_content_type(fetched.content_type.as_deref(), options.fallback);
+    let format = Exposition::of_content_type(fetched.content_type.as_deref(), options.fallback);
     format.map(Some).map_err(ScrapeError::Format)
 }
 

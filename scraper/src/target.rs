@@ -1,11 +1,13 @@
 //! A target: what it is called, where it is, how it is doing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tsdb::{Labels, LabelsBuilder, Timestamp};
 
+use crate::cache::Culprit;
 use crate::duration::{format_duration, parse_duration};
 use crate::metadata::FamilyTable;
 use crate::options::{ScrapeConfig, TargetGroup};
@@ -79,6 +81,29 @@ pub struct LastScrape {
     pub duration: Duration,
     /// Samples in it.
     pub samples: usize,
+    /// Whether it had series that found no place in the target's budget.
+    pub over_budget: Option<OverBudget>,
+}
+
+/// A target with more series than its budget allows. Those that were known go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverBudget {
+    /// Series that are allowed.
+    pub budget: usize,
+    /// Series that found no place.
+    pub refused: usize,
+    /// What most of these have in common.
+    pub culprit: Culprit,
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { budget, refused, culprit: Culprit { metric, label, values, example } } = self;
+        write!(f, "series_budget of {budget} is spent: {refused} new series are left out. Most are of {metric}, ")?;
+        // Not all of very many are looked at.
+        let more = if values < refused { " or more" } else { "" };
+        write!(f, "whose label {label} has {values} values{more} among them, such as {example:?}")
+    }
 }
 
 /// A target that is being scraped, shared by its loop and those who look at it.

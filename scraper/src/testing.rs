@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tsdb::{AppendError, Committed, Labels, Metadata, SeriesRef, Timestamp, is_stale};
+use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, SeriesRef, Timestamp, is_stale};
 
-use crate::parse::{Entry, Format, Parser};
-use crate::store::{Batch, Store};
+use crate::cache::{Scratch, TargetCache};
+use crate::parse::{Entry, Exposition, Format, Histograms, Parser};
+use crate::sample_rules::SampleRules;
+use crate::store::{Batch, Exemplar, Store};
 
 /// A store in memory. Clones share what they hold.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +22,12 @@ pub struct Recorded {
     last_ref: u64,
     /// Samples by series and milliseconds.
     pub samples: BTreeMap<Labels, BTreeMap<i64, f64>>,
+    /// Native histograms, likewise.
+    pub histograms: BTreeMap<Labels, BTreeMap<i64, HistogramValue>>,
+    /// The last start of each series' count that was said, in milliseconds.
+    pub starts: BTreeMap<Labels, i64>,
+    /// Exemplars as `series {labels} value @milliseconds`.
+    pub exemplars: Vec<String>,
     /// The last that was said about each family.
     pub families: BTreeMap<String, Metadata>,
     /// Batches committed.
@@ -34,6 +42,9 @@ pub struct RecorderBatch<'s> {
     store: &'s Recorder,
     at: i64,
     samples: Vec<(SeriesRef, i64, f64)>,
+    histograms: Vec<(SeriesRef, i64, HistogramValue)>,
+    starts: Vec<(SeriesRef, i64)>,
+    exemplars: Vec<(SeriesRef, String)>,
     families: Vec<(String, Metadata)>,
 }
 
@@ -67,7 +78,15 @@ impl Store for Recorder {
     fn column(&self) {}
 
     fn batch<'s>(&'s self, (): &'s (), at: Timestamp) -> RecorderBatch<'s> {
-        RecorderBatch { store: self, at: at.millis(), samples: Vec::new(), families: Vec::new() }
+        RecorderBatch {
+            store: self,
+            at: at.millis(),
+            samples: Vec::new(),
+            histograms: Vec::new(),
+            starts: Vec::new(),
+            exemplars: Vec::new(),
+            families: Vec::new(),
+        }
     }
 }
 
@@ -95,6 +114,29 @@ impl Batch for RecorderBatch<'_> {
         self.samples.push((series, at.millis(), value));
     }
 
+    fn append_started(&mut self, series: SeriesRef, at: Option<Timestamp>, start: Option<Timestamp>, value: f64) {
+        self.samples.push((series, at.map_or(self.at, Timestamp::millis), value));
+        self.starts.extend(start.map(|start| (series, start.millis())));
+    }
+
+    fn histogram(
+        &mut self,
+        series: SeriesRef,
+        at: Option<Timestamp>,
+        start: Option<Timestamp>,
+        value: HistogramValue,
+    ) -> Result<(), AppendError> {
+        self.histograms.push((series, at.map_or(self.at, Timestamp::millis), value));
+        self.starts.extend(start.map(|start| (series, start.millis())));
+        Ok(())
+    }
+
+    fn exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar<'_>) {
+        let labels: Vec<String> = exemplar.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let Exemplar { value, at, .. } = exemplar;
+        self.exemplars.push((series, format!("{{{}}} {value} @{}", labels.join(","), at.millis())));
+    }
+
     fn metadata(&mut self, family: &str, metadata: &Metadata) {
         self.families.push((family.to_owned(), metadata.clone()));
     }
@@ -118,9 +160,48 @@ impl Batch for RecorderBatch<'_> {
                 }
             }
         }
+        for (series, at, value) in self.histograms {
+            match recorded.labels.get(&series).cloned() {
+                Some(labels) => {
+                    recorded.histograms.entry(labels).or_default().insert(at, value);
+                    committed.appended += 1;
+                }
+                None => committed.unknown.push(series),
+            }
+        }
+        for (series, start) in self.starts {
+            if let Some(labels) = recorded.labels.get(&series).cloned() {
+                recorded.starts.insert(labels, start);
+            }
+        }
+        for (series, exemplar) in self.exemplars {
+            if let Some(labels) = recorded.labels.get(&series).cloned() {
+                recorded.exemplars.push(format!("{labels} {exemplar}"));
+            }
+        }
         recorded.families.extend(self.families);
         recorded.commits += 1;
         Ok(committed)
+    }
+}
+
+/// Scrapes `bytes` as a body in protocol buffers, and as lines that are read as families: whatever they are, the scrape
+/// ends, does not panic, and no sample is a stale marker.
+pub fn check_points(bytes: &[u8]) {
+    let histograms = Histograms { native: true, always_classic: true, convert_classic: true };
+    let rules = SampleRules { histograms, honor_timestamps: true, start_timestamps: true, ..SampleRules::default() };
+    for exposition in [Exposition::Protobuf, Exposition::Text(Format::Text), Exposition::Text(Format::OpenMetrics)] {
+        let (store, mut cache) = (Recorder::default(), TargetCache::default());
+        let at = Timestamp::from_millis(1_000_000);
+        let mut batch = store.batch(&(), at);
+        let mut body = bytes.to_vec();
+        let (_, outcome) = cache.ingest(&mut body, exposition, &rules, at, &mut Scratch::default(), &mut batch);
+        if outcome.is_ok() {
+            assert!(batch.samples.iter().all(|(_, _, value)| !is_stale(*value)), "a target wrote a stale marker");
+            assert!(batch.histograms.iter().all(|(_, _, value)| !value.is_stale()), "a target wrote a stale marker");
+            let mut again = store.batch(&(), at);
+            cache.mark_stale(&mut again);
+        }
     }
 }
 

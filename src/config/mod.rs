@@ -107,11 +107,11 @@ impl Config {
         let mut idle = BTreeSet::new();
         let mut root = Node::parse(text).map_err(wrong)?;
         check_section(&root, &ROOT, "", &mut idle).map_err(wrong)?;
-        let global = Global::read(root.get("global"), &mut idle).map_err(wrong)?;
+        let global = Global::read(root.get("global")).map_err(wrong)?;
         root.items_of("rule_files").iter().try_for_each(|file| check_pattern(file, "rule")).map_err(wrong)?;
         let mut jobs = Jobs::default();
         for node in root.items_of("scrape_configs") {
-            let config = scrape_config(node, &global, folder, &mut idle).map_err(wrong)?;
+            let config = scrape_config(node, &global, folder).map_err(wrong)?;
             jobs.add(config, node, "main config file").map_err(wrong)?;
         }
         for pattern in root.items_of("scrape_config_files") {
@@ -188,7 +188,7 @@ impl Jobs {
         let root = Node::parse(&text).map_err(wrong)?;
         check_section(&root, &SCRAPE_FILE, "", idle).map_err(wrong)?;
         for node in root.items_of("scrape_configs") {
-            let config = scrape_config(node, global, folder, idle).map_err(wrong)?;
+            let config = scrape_config(node, global, folder).map_err(wrong)?;
             self.add(config, node, &format!("{:?}", path.display().to_string())).map_err(wrong)?;
         }
         Ok(())

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use scraper::{
-    Action, Discovery, Escaping, FileDiscovery, HttpDiscovery, NameScheme, Pattern, Protocol, Relabel, SampleLimits,
-    ScrapeConfig, TargetGroup, format_duration,
+    Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, NameScheme, Pattern, Protocol, Relabel,
+    SampleLimits, ScrapeConfig, TargetGroup, format_duration,
 };
 
 use super::http::http_options;
@@ -21,6 +21,7 @@ pub(super) struct Global {
     pub(super) evaluation_interval: Duration,
     pub(super) external_labels: BTreeMap<String, String>,
     protocols: Option<Vec<Protocol>>,
+    histograms: Histograms,
     body_size_limit: u64,
     limits: SampleLimits,
     target_limit: usize,
@@ -32,7 +33,7 @@ pub(super) struct Global {
 
 impl Global {
     /// Reads `node`. `None` stands for an empty section.
-    pub(super) fn read(node: Option<&Node>, unsupported: &mut Unsupported) -> Result<Self, Fault> {
+    pub(super) fn read(node: Option<&Node>) -> Result<Self, Fault> {
         let empty = Node { place: super::tree::Place::default(), value: Value::Null };
         let node = node.unwrap_or(&empty);
         let interval = node.duration_of("scrape_interval")?.unwrap_or(Duration::from_secs(60));
@@ -49,7 +50,8 @@ impl Global {
             timeout: timeout.unwrap_or(Duration::from_secs(10).min(interval)),
             evaluation_interval: node.duration_of("evaluation_interval")?.unwrap_or(Duration::from_secs(60)),
             external_labels: external_labels(node, names)?,
-            protocols: protocols(node, "for global config", unsupported)?,
+            protocols: protocols(node, "for global config")?,
+            histograms: histograms(node, Histograms::default()),
             body_size_limit: limits.body_size,
             limits: limits.samples,
             target_limit: limits.targets,
@@ -60,9 +62,6 @@ impl Global {
         })
     }
 }
-
-/// Values that Prometheus knows and that are passed over here.
-pub(super) type Unsupported = std::collections::BTreeSet<String>;
 
 /// The limits that both the whole and a job may set.
 #[derive(Default)]
@@ -82,6 +81,7 @@ impl Limits {
             body_size: body_size.unwrap_or(defaults.body_size),
             samples: SampleLimits {
                 samples: count("sample_limit", defaults.samples.samples)?,
+                series: count("series_budget", defaults.samples.series)?,
                 labels: count("label_limit", defaults.samples.labels)?,
                 name_bytes: count("label_name_length_limit", defaults.samples.name_bytes)?,
                 value_bytes: count("label_value_length_limit", defaults.samples.value_bytes)?,
@@ -93,12 +93,7 @@ impl Limits {
 }
 
 /// Reads one job; files are looked for from `folder`.
-pub(super) fn scrape_config(
-    node: &Node,
-    global: &Global,
-    folder: &Path,
-    unsupported: &mut Unsupported,
-) -> Result<ScrapeConfig, Fault> {
+pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path) -> Result<ScrapeConfig, Fault> {
     let Some(job_name) = node.some_string_of("job_name") else { return Err(node.fault("job_name is empty")) };
     let interval = node.duration_of("scrape_interval")?.unwrap_or(global.interval);
     let timeout = node.duration_of("scrape_timeout")?;
@@ -117,7 +112,12 @@ pub(super) fn scrape_config(
     };
     let limits = Limits::read(node, &defaults)?;
     let whose = format!("for scrape config with job name {job_name:?}");
-    let protocols = protocols(node, &whose, unsupported)?.or_else(|| global.protocols.clone());
+    let histograms = histograms(node, global.histograms);
+    let protocols = protocols(node, &whose)?.or_else(|| global.protocols.clone());
+    let protocols = protocols.unwrap_or_else(|| match histograms.native {
+        true => Protocol::WITH_NATIVE_HISTOGRAMS.to_vec(),
+        false => Protocol::DEFAULT.to_vec(),
+    });
     let scheme = node.some_string_of("scheme").unwrap_or_else(|| "http".to_owned());
     if scheme != "http" && scheme != "https" {
         let at = node.get("scheme").unwrap_or(node);
@@ -133,7 +133,9 @@ pub(super) fn scrape_config(
         honor_labels: node.bool_of("honor_labels").unwrap_or(false),
         honor_timestamps: node.bool_of("honor_timestamps").unwrap_or(true),
         track_timestamps_staleness: node.bool_of("track_timestamps_staleness").unwrap_or(false),
-        protocols: protocols.unwrap_or_else(|| Protocol::DEFAULT.to_vec()),
+        protocols,
+        histograms,
+        start_timestamps: false,
         fallback_protocol: fallback(node, &job_name)?,
         names,
         escaping,
@@ -220,8 +222,7 @@ fn naming(node: &Node, global: &Global) -> Result<(NameScheme, Escaping), Fault>
     Ok((names, escaping))
 }
 
-const PROTOCOLS: [Protocol; 4] = Protocol::DEFAULT;
-const PROTOBUF: &str = "PrometheusProto";
+const PROTOCOLS: [Protocol; 5] = Protocol::WITH_NATIVE_HISTOGRAMS;
 
 fn unknown_protocol(name: &str) -> String {
     format!(
@@ -230,8 +231,17 @@ fn unknown_protocol(name: &str) -> String {
     )
 }
 
-/// The formats to ask for. The one in protocol buffers is known but never asked for.
-fn protocols(node: &Node, whose: &str, unsupported: &mut Unsupported) -> Result<Option<Vec<Protocol>>, Fault> {
+/// Which histograms `node` wants; where it says nothing, what `defaults` say.
+fn histograms(node: &Node, defaults: Histograms) -> Histograms {
+    Histograms {
+        native: node.bool_of("scrape_native_histograms").unwrap_or(defaults.native),
+        always_classic: node.bool_of("always_scrape_classic_histograms").unwrap_or(defaults.always_classic),
+        convert_classic: node.bool_of("convert_classic_histograms_to_nhcb").unwrap_or(defaults.convert_classic),
+    }
+}
+
+/// The formats to ask for.
+fn protocols(node: &Node, whose: &str) -> Result<Option<Vec<Protocol>>, Fault> {
     let Some(list) = node.get("scrape_protocols") else { return Ok(None) };
     if list.items().is_empty() {
         return Err(list.fault(format!("scrape_protocols cannot be empty {whose}")));
@@ -245,14 +255,8 @@ fn protocols(node: &Node, whose: &str, unsupported: &mut Unsupported) -> Result<
         seen.push(name);
         match PROTOCOLS.into_iter().find(|protocol| protocol.as_str() == name) {
             Some(protocol) => protocols.push(protocol),
-            None if name == PROTOBUF => {
-                unsupported.insert(format!("scrape_protocols: {PROTOBUF}"));
-            }
             None => return Err(item.fault(format!("scrape_protocols: {} {whose}", unknown_protocol(name)))),
         }
-    }
-    if protocols.is_empty() {
-        return Err(list.fault(format!("scrape_protocols names no format that is supported here {whose}")));
     }
     Ok(Some(protocols))
 }
@@ -263,11 +267,7 @@ fn fallback(node: &Node, job: &str) -> Result<Option<Protocol>, Fault> {
     };
     let found = PROTOCOLS.into_iter().find(|protocol| protocol.as_str() == fallback.text());
     found.map(Some).ok_or_else(|| {
-        let why = if fallback.text() == PROTOBUF {
-            format!("{PROTOBUF} is not supported here")
-        } else {
-            unknown_protocol(fallback.text())
-        };
+        let why = unknown_protocol(fallback.text());
         fallback.fault(format!("invalid fallback_scrape_protocol for scrape config with job name {job:?}: {why}"))
     })
 }

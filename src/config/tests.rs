@@ -223,12 +223,11 @@ fn keys_that_do_nothing_are_named_once_and_the_missed_ones_noticed() {
             "runtime",
             "scrape_configs.dns_sd_configs",
             "scrape_configs.proxy_url",
-            "scrape_protocols: PrometheusProto",
         ]
     );
     assert_eq!(config.notices().len(), 3);
     assert!(config.notices()[0].contains("no alert will fire"));
-    assert_eq!(config.scrape[1].protocols, [Protocol::Text004]);
+    assert_eq!(config.scrape[1].protocols, [Protocol::Protobuf, Protocol::Text004]);
 }
 
 #[test]

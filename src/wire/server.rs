@@ -29,6 +29,7 @@ pub(super) struct ServerInfo {
     external_host: String,
     own: Option<SocketAddr>,
     metrics_path: String,
+    start_timestamps: bool,
     quit: watch::Sender<bool>,
     loaded: Mutex<Loaded>,
     /// One at a time puts a configuration into force.
@@ -66,6 +67,7 @@ impl ServerInfo {
             external_host: external_url.and_then(host_of).unwrap_or_else(process::hostname),
             own,
             metrics_path: format!("{prefix}/metrics"),
+            start_timestamps: flags.features.iter().any(|name| super::START_TIMESTAMPS.contains(&name.as_str())),
             quit,
             loaded: Mutex::new(Loaded {
                 yaml: String::new(),
@@ -85,7 +87,7 @@ impl ServerInfo {
     /// Puts a configuration into force, or, without one, what is built in.
     pub(super) async fn apply(&self, config: Option<Config>) -> Result<(), String> {
         let _one = self.applying.lock().await;
-        let (jobs, yaml, notices) = match &config {
+        let (mut jobs, yaml, notices) = match &config {
             Some(config) => {
                 if !config.ignored().is_empty() {
                     tracing::warn!(
@@ -101,6 +103,7 @@ impl ServerInfo {
         for notice in &notices {
             tracing::warn!("{notice}");
         }
+        jobs.iter_mut().for_each(|job| job.start_timestamps = self.start_timestamps);
         self.manager.apply(jobs).await.map_err(|e| e.to_string())?;
         let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
         let (retention, late_window) = super::kept(&self.given, storage);
@@ -178,6 +181,7 @@ impl Server for ServerInfo {
             interval: target.spec.interval,
             timeout: target.spec.timeout,
             samples: target.last.samples,
+            note: target.last.over_budget.map(|over| over.to_string()).unwrap_or_default(),
         });
         Targets {
             active: active.collect(),

@@ -6,6 +6,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +20,7 @@ pub struct Server {
     child: Child,
     pub url: String,
     pub dir: PathBuf,
-    lines: Receiver<String>,
+    lines: Mutex<Receiver<String>>,
     /// What it has logged so far.
     pub log: String,
     _temp: Option<tempfile::TempDir>,
@@ -76,7 +77,23 @@ impl Server {
 
     /// Starts a server in `dir` and waits until it listens.
     pub fn spawn(dir: &Path, flags: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_silverback"));
+        Self::spawn_by(Command::new(env!("CARGO_BIN_EXE_silverback")), dir, flags)
+    }
+
+    /// Starts a server that may have so many bytes of address space, and waits until it is ready.
+    pub fn start_within(bytes: u64, flags: &[&str]) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", bytes >> 10);
+        command.args(["-c", &limited, env!("CARGO_BIN_EXE_silverback")]);
+        let mut server = Self::spawn_by(command, temp.path(), flags);
+        wait_for("the server to be ready", || server.get("/-/ready").status == 200);
+        server._temp = Some(temp);
+        server
+    }
+
+    /// Starts what `command` runs with `flags`.
+    fn spawn_by(mut command: Command, dir: &Path, flags: &[&str]) -> Self {
         command.current_dir(dir).args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
         let asked = flags.iter().find_map(|flag| flag.strip_prefix("--web.listen-address=127.0.0.1:"));
         let port = asked.map_or_else(free_port, |port| port.parse().unwrap());
@@ -88,6 +105,7 @@ impl Server {
         let (sender, lines) = channel();
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
         let url = format!("http://127.0.0.1:{port}");
+        let lines = Mutex::new(lines);
         let mut server = Self { child, url, dir: dir.to_owned(), lines, log: String::new(), _temp: None };
         wait_for("the server to listen", || {
             if let Some(status) = server.child.try_wait().unwrap() {
@@ -105,7 +123,7 @@ impl Server {
 
     /// Takes over what has been logged since.
     pub fn read_log(&mut self) -> &str {
-        for line in self.lines.try_iter() {
+        for line in self.lines.get_mut().unwrap().try_iter() {
             self.log.push_str(&line);
             self.log.push('\n');
         }

@@ -4,6 +4,9 @@
 //! `SILVERBACK_PAGES=FILE`, a recording of exporter pages that are parted by lines `@@@ <ms>`, those of these too, taken as
 //! one page per 15 s. Throughput of `write` and `read` is in samples, of `select` in series. Seed: fixed.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::path::Path;
@@ -13,6 +16,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use tsdb::testing::FaultFs;
 use tsdb::testing::blocks::{OpenedBlock, WritingBlock};
 use tsdb::{BlockMeta, BlockRange, Columns, Fs, Labels, MatchOp, Matcher, SeriesSet, TimeRange};
+
+use per_sample::PerSample;
 
 const START_MS: i64 = 1_790_000_000_000 / 7_200_000 * 7_200_000;
 const STEP_MS: i64 = 15_000;
@@ -112,7 +117,7 @@ fn read(set: &dyn SeriesSet, columns: &mut Columns) {
     }
 }
 
-fn bench(c: &mut Criterion, name: &str, store: &Store) {
+fn bench(c: &mut Criterion<PerSample>, name: &str, store: &Store) {
     let (fs, meta) = sizes(name, store);
     let block = OpenedBlock::open(&fs, Path::new("/blocks"), meta.ulid).expect("a block just written");
     let mut group = c.benchmark_group(name);
@@ -133,7 +138,7 @@ fn bench(c: &mut Criterion, name: &str, store: &Store) {
 }
 
 /// Selection among 100,000 values of a label.
-fn selections(c: &mut Criterion) {
+fn selections(c: &mut Criterion<PerSample>) {
     let mut store = Store::new();
     for n in 0..100_000 {
         let mut columns = Columns::default();
@@ -161,7 +166,7 @@ fn selections(c: &mut Criterion) {
     group.finish();
 }
 
-fn blocks(c: &mut Criterion) {
+fn blocks(c: &mut Criterion<PerSample>) {
     bench(c, "hosts", &hosts());
     match std::env::var("SILVERBACK_PAGES").ok().and_then(|path| pages(&path)) {
         Some(store) => bench(c, "pages", &store),
@@ -170,5 +175,5 @@ fn blocks(c: &mut Criterion) {
     selections(c);
 }
 
-criterion_group! { name = benches; config = Criterion::default().sample_size(20); targets = blocks }
+criterion_group! { name = benches; config = Criterion::default().with_measurement(PerSample).sample_size(20); targets = blocks }
 criterion_main!(benches);

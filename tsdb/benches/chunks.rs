@@ -3,11 +3,16 @@
 //! Run: `cargo bench -p tsdb --features testing --bench chunks`. Throughput is in samples; bytes per sample are printed
 //! first. Seed: fixed.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tsdb::Columns;
 use tsdb::testing::chunks::{OpenedChunk, SealerMemory, column};
+
+use per_sample::PerSample;
 
 const SAMPLES: usize = 120;
 
@@ -35,7 +40,7 @@ fn corpora() -> Vec<(&'static str, Vec<f64>)> {
     ]
 }
 
-fn chunks(c: &mut Criterion) {
+fn chunks(c: &mut Criterion<PerSample>) {
     let times = column(SAMPLES);
     let mut memory = SealerMemory::default();
     let mut columns = Columns::default();
@@ -68,5 +73,9 @@ fn chunks(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, chunks);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(PerSample);
+    targets = chunks
+}
 criterion_main!(benches);

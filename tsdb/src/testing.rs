@@ -1,9 +1,11 @@
 //! Test doubles and seeded generators (feature `testing`).
 
 pub mod blocks;
+mod checks;
 pub mod chunks;
 mod faults;
 
+pub use checks::{check_checkpoint, check_chunk, check_files, check_wal};
 pub use faults::FaultFs;
 
 use std::collections::{BTreeMap, BTreeSet};

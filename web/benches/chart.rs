@@ -2,6 +2,9 @@
 //!
 //! Run: `cargo bench -p web --bench chart`. Throughput is in points.
 
+#[path = "../../benches/per_sample.rs"]
+mod per_sample;
+
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -9,6 +12,8 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use query::Series;
 use tsdb::{Labels, TimeRange};
 use web::chart::{ChartOptions, Kind, Line, draw, sparkline};
+
+use per_sample::PerSample;
 
 const START: i64 = 1_790_000_000_000;
 
@@ -28,7 +33,7 @@ fn lines(series: usize, points: i64) -> Vec<Line> {
         .collect()
 }
 
-fn charts(c: &mut Criterion) {
+fn charts(c: &mut Criterion<PerSample>) {
     let lines = lines(20, 500);
     let range = TimeRange::from_millis(START, START + 500 * 15_000);
     let mut group = c.benchmark_group("chart");
@@ -45,5 +50,9 @@ fn charts(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, charts);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(PerSample);
+    targets = charts
+}
 criterion_main!(benches);

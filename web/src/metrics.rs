@@ -11,11 +11,16 @@ use tsdb::Committed;
 use crate::api::write::Tally;
 use crate::state::AppState;
 
+/// What ends queries before their time: limits, and what else.
+const ENDINGS: [&str; 8] = ["memory", "memory_total", "samples", "series", "steps", "timeout", "queue", "canceled"];
+
 /// Counters of the web.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     queries: AtomicU64,
     failed_queries: AtomicU64,
+    waiting_queries: AtomicU64,
+    ended_queries: [AtomicU64; ENDINGS.len()],
     pushed_requests: AtomicU64,
     pushed_samples: AtomicU64,
     refused_samples: AtomicU64,
@@ -30,11 +35,33 @@ impl Metrics {
         }
     }
 
+    /// Counts a query that ended for one of [`ENDINGS`].
+    pub(crate) fn query_ended(&self, why: &str) {
+        if let Some(at) = ENDINGS.iter().position(|ending| *ending == why) {
+            self.ended_queries[at].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts a query as waiting until the guard is dropped.
+    pub(crate) fn waiting(&self) -> Waiting<'_> {
+        self.waiting_queries.fetch_add(1, Relaxed);
+        Waiting(&self.waiting_queries)
+    }
+
     pub(crate) fn pushed(&self, committed: &Committed, tally: &Tally) {
         self.pushed_requests.fetch_add(1, Relaxed);
         self.pushed_samples.fetch_add(committed.appended as u64, Relaxed);
         self.refused_samples.fetch_add((committed.refused() + tally.ahead + tally.skipped) as u64, Relaxed);
         self.pushed_exemplars.fetch_add(tally.exemplars as u64, Relaxed);
+    }
+}
+
+/// A query that waits for a place.
+pub(crate) struct Waiting<'a>(&'a AtomicU64);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -150,6 +177,27 @@ fn render(state: &AppState) -> String {
     let running = state.options.query_concurrency.saturating_sub(state.gate.available_permits());
     put("prometheus_engine_queries", "gauge", "Queries that run now.", running as f64);
     put(
+        "silverback_queries_waiting",
+        "gauge",
+        "Queries that wait for a place among those that run.",
+        metrics.waiting_queries.load(Relaxed) as f64,
+    );
+    let limits = state.engine.options();
+    for (name, help, value) in [
+        (
+            "silverback_query_memory_bytes",
+            "Bytes that queries and results on their way hold now.",
+            state.engine.reserve().held_bytes(),
+        ),
+        ("silverback_query_memory_total_limit_bytes", "Bytes that all queries may hold.", limits.max_total_bytes),
+        ("silverback_query_memory_limit_bytes", "Bytes that one query may hold.", limits.max_bytes),
+        ("silverback_query_samples_limit", "Samples that one query may hold.", limits.max_samples),
+        ("silverback_query_series_limit", "Series that one query may find; 0 for no limit.", limits.max_series),
+        ("silverback_query_steps_limit", "Steps that a query or subquery may have.", limits.max_steps as u64),
+    ] {
+        put(name, "gauge", help, value as f64);
+    }
+    put(
         "silverback_remote_write_requests_total",
         "counter",
         "Remote write requests received.",
@@ -170,9 +218,15 @@ fn render(state: &AppState) -> String {
     put(
         "silverback_remote_write_exemplars_total",
         "counter",
-        "Exemplars received by remote write. None are stored yet.",
+        "Exemplars received by remote write.",
         metrics.pushed_exemplars.load(Relaxed) as f64,
     );
+    out.push_str("# HELP silverback_queries_ended_total Queries that were ended, by the limit that they passed.\n");
+    out.push_str("# TYPE silverback_queries_ended_total counter\n");
+    for (why, count) in ENDINGS.iter().zip(&metrics.ended_queries) {
+        let count = count.load(Relaxed);
+        writeln!(out, "silverback_queries_ended_total{{limit=\"{why}\"}} {count}").expect("writing to a string");
+    }
     let version = &state.options.version;
     write!(
         out,

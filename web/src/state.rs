@@ -23,6 +23,8 @@ pub struct Options {
     pub query_timeout: Duration,
     /// Queries that run at once; more wait.
     pub query_concurrency: usize,
+    /// How long they wait, within their time.
+    pub query_wait: Duration,
     /// Whether `/-/reload` and `/-/quit` do anything.
     pub enable_lifecycle: bool,
     /// Whether `/api/v1/write` takes samples.
@@ -50,6 +52,7 @@ impl Default for Options {
         Self {
             query_timeout: Duration::from_secs(120),
             query_concurrency: 20,
+            query_wait: Duration::from_secs(30),
             enable_lifecycle: false,
             enable_remote_write: false,
             enable_admin_api: false,
@@ -75,7 +78,7 @@ pub struct Inner {
     pub(crate) server: Arc<dyn Server>,
     pub(crate) options: Options,
     /// Places for queries.
-    pub(crate) gate: Semaphore,
+    pub(crate) gate: Arc<Semaphore>,
     pub(crate) series: SeriesCache,
     pub(crate) families: Families,
     pub(crate) write_buffers: Buffers,
@@ -100,7 +103,7 @@ impl AppState {
     ) -> Result<Self, PatternError> {
         Ok(Self(Arc::new(Inner {
             cors: Origins::new(&options.cors_origin)?,
-            gate: Semaphore::new(options.query_concurrency.max(1)),
+            gate: Arc::new(Semaphore::new(options.query_concurrency.max(1))),
             dashboards: Dashboards::new(options.dashboards.clone()),
             db,
             engine,

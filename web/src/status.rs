@@ -101,6 +101,8 @@ pub struct ActiveTarget {
     pub timeout: Duration,
     /// Samples in the last scrape.
     pub samples: usize,
+    /// What else there is to say about it; empty if nothing.
+    pub note: String,
 }
 
 /// A target that relabeling dropped.

@@ -163,8 +163,13 @@ impl Rows {
 
     /// Bytes that it takes in memory, histograms not shared with the store assumed.
     pub(crate) fn size_bytes(&self) -> u64 {
-        let dense = self.values.len() * size_of::<f64>() + self.histograms.len() * size_of::<usize>();
-        dense as u64 + self.histograms.iter().flatten().map(|h| h.size_bytes() as u64).sum::<u64>()
+        (self.values.len() * size_of::<f64>()) as u64 + self.side_bytes()
+    }
+
+    /// Those without the values.
+    pub(crate) fn side_bytes(&self) -> u64 {
+        let dense = (self.histograms.len() * size_of::<usize>()) as u64;
+        dense + self.histograms.iter().flatten().map(|h| h.size_bytes() as u64).sum::<u64>()
     }
 }
 

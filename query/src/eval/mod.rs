@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::parser::{At, DurationExpr, Expr, Modifiers, Span, Unary};
+use crate::parser::{At, DurationExpr, Expr, Modifiers, Span, Unary, ValueType};
 use crate::value::is_absent;
 use grid::{Grid, Rows};
 use nodes::Counted;
@@ -59,6 +59,10 @@ impl<'q> Eval<'q> {
             return self.once(expr);
         }
         let begun = self.query.nodes.now();
+        if self.grid.count > 1 && expr.value_type() == ValueType::Scalar && !matches!(expr, Expr::Paren(_)) {
+            // Numbers by step, held until the query ends at the latest.
+            self.query.budget.take_bytes((self.grid.count * size_of::<f64>()) as u64)?;
+        }
         let output = match expr {
             Expr::Number(e) => return Ok(Output::Scalar(vec![e.value; self.grid.count])),
             Expr::Text(e) => return Ok(Output::Text(&e.value)),

@@ -25,6 +25,7 @@ pub(crate) struct Nodes {
 #[derive(Debug, Default)]
 pub(crate) struct Counter {
     series: AtomicU64,
+    samples: AtomicU64,
     values: AtomicU64,
     nanos: AtomicU64,
 }
@@ -32,6 +33,10 @@ pub(crate) struct Counter {
 impl Counter {
     pub(crate) fn add_series(&self, series: usize) {
         self.series.fetch_add(series as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_samples(&self, samples: u64) {
+        self.samples.fetch_add(samples, Ordering::Relaxed);
     }
 
     pub(crate) fn add_values(&self, values: u64) {
@@ -77,6 +82,7 @@ impl Nodes {
                     span: span.start as usize..span.end as usize,
                     depth,
                     series: counter.series.load(Ordering::Relaxed),
+                    samples: counter.samples.load(Ordering::Relaxed),
                     values,
                     bytes: values.saturating_mul(size_of::<f64>() as u64),
                     time: Duration::from_nanos(counter.nanos.load(Ordering::Relaxed)),

@@ -11,8 +11,11 @@ use super::pool::Pool;
 use super::source::{TYPE_LABEL, UNIT_LABEL};
 use crate::budget::{Budget, StopFlag};
 use crate::engine::Options;
-use crate::error::Error;
+use crate::error::{Error, Limit};
 use crate::parser::QueryTimes;
+
+/// What a set of series holds for each of them, about.
+const BYTES_PER_REFERENCE: u64 = 24;
 
 /// A running query.
 pub(crate) struct Query<'q> {
@@ -84,7 +87,15 @@ impl<'q> Query<'q> {
     ) -> Result<Arc<dyn SeriesSet>, Error> {
         self.stop.check("query preparation")?;
         let set = self.querier.select(matchers, TimeRange::from_millis(first_ms, last_ms))?;
-        self.counters.series.fetch_add(set.len() as u64, Ordering::Relaxed);
+        let found = set.len() as u64;
+        let series = self.counters.series.fetch_add(found, Ordering::Relaxed) + found;
+        let most = self.options.max_series;
+        if most > 0 && series > most {
+            let message = format!("selectors find more than {most} series, the limit set by --query.max-series");
+            return Err(Error::Limit(Limit::Series, message));
+        }
+        // A reference for each, until the query ends.
+        self.budget.take_bytes(found * BYTES_PER_REFERENCE)?;
         Ok(set)
     }
 
@@ -130,6 +141,13 @@ impl Held<'_> {
         self.budget.take_bytes(bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Holds `bytes` less.
+    pub(crate) fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.budget.return_bytes(bytes);
+        self.bytes -= bytes;
     }
 
     /// Holds `points` samples more.

@@ -8,6 +8,7 @@ use tsdb::{Columns, CounterResetHint, Labels, METRIC_NAME, MatchOp, Matcher, Ser
 
 use super::Eval;
 use super::grid::{Grid, Rows, histogram_points};
+use super::nodes::Counter;
 use super::query::Query;
 use super::smoothed;
 use super::source::{Scratch, SharedSource, Source};
@@ -40,6 +41,7 @@ pub(crate) struct SelectorSource<'q> {
     smoothed: bool,
     count_steps: bool,
     span: Span,
+    counter: Arc<Counter>,
 }
 
 /// Opens a selector over the grid of `eval`.
@@ -81,6 +83,7 @@ pub(crate) fn open_matching<'q>(
         smoothed,
         count_steps: eval.counts_steps(),
         span,
+        counter: query.nodes.at(span),
     }))
 }
 
@@ -152,6 +155,7 @@ impl Source for SelectorSource<'_> {
         }
         self.query.counters.add_samples(samples);
         self.query.counters.decoded.fetch_add(decoded, Ordering::Relaxed);
+        self.counter.add_samples(decoded);
         if self.count_steps {
             self.query.counters.add_steps(&mut scratch.step_samples);
         }

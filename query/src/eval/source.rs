@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tsdb::{Columns, Labels, METRIC_NAME};
 
 use super::grid::{Grid, Rows};
-use super::query::Query;
+use super::query::{Held, Query};
 use super::selector::Newest;
 use super::window::Plan;
 use crate::error::Error;
@@ -66,7 +66,7 @@ const BATCH_VALUES: usize = 32_768;
 /// How many series make a batch. Depends on nothing but the number of steps, so that results have the same bits however
 /// many threads there are.
 fn batch_size(steps: usize) -> usize {
-    (BATCH_VALUES / steps.max(1)).clamp(16, 2_048)
+    (BATCH_VALUES / steps.max(1)).clamp(4, 2_048)
 }
 
 /// Whether series of `source` have more than the name to lose.
@@ -88,24 +88,25 @@ pub(crate) fn for_each_batch<T: Send>(
 ) -> Result<(), Error> {
     let total = source.len();
     let size = batch_size(steps);
-    let run = |batch: usize, space: &mut (Rows, Scratch)| -> Result<T, Error> {
+    // What a batch takes is held until its result is folded: results may be the rows themselves.
+    let run = |batch: usize, space: &mut (Rows, Scratch)| -> Result<(T, Held<'_>), Error> {
         let range = batch * size..((batch + 1) * size).min(total);
         let (rows, scratch) = space;
         query.stop.check("expression evaluation")?;
-        let _held = query.hold((range.len() * steps * size_of::<f64>()) as u64)?;
+        let held = query.hold((range.len() * steps * size_of::<f64>()) as u64)?;
         rows.reset(range.len(), steps);
         source.eval(range.clone(), rows, scratch)?;
-        map(range, rows, scratch)
+        Ok((map(range, rows, scratch)?, held))
     };
     let count = total.div_ceil(size);
     let Some(pool) = query.pool.filter(|_| count > 1) else {
         let mut space = (Rows::default(), Scratch::default());
         for batch in 0..count {
-            fold(run(batch, &mut space)?)?;
+            fold(run(batch, &mut space)?.0)?;
         }
         return Ok(());
     };
-    pool.ordered(count, &run, |result| fold(result?))
+    pool.ordered(count, &run, |result| fold(result?.0))
 }
 
 /// Whether a label describes the metric rather than the series: operations drop these together.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::window::Windows;
 use super::{Eval, Output};
+use crate::engine::check_steps;
 use crate::error::Error;
 use crate::eval::grid::Grid;
 use crate::eval::table::Table;
@@ -27,6 +28,7 @@ pub(super) fn evaluate<'q>(eval: Eval<'q>, subquery: &'q Subquery) -> Result<(Ta
     let end = outer.end().saturating_sub(offset_ms);
     let grid =
         if eval.grid.count == 0 { Grid { start, step: step_ms, count: 0 } } else { Grid::range(start, end, step_ms) };
+    check_steps(query.options, grid.count, "subquery")?;
     // What a subquery reads counts by its windows, not by its own steps.
     let inner = Eval { grid, stats_only: false, counts: false, ..eval };
     let source = match inner.eval(&subquery.inner)? {

@@ -9,7 +9,7 @@ use tsdb::{FloatHistogram, Labels};
 use super::grid::Rows;
 use super::query::{Held, Query};
 use super::source::{Scratch, SharedSource, Source, for_each_batch};
-use crate::error::Error;
+use crate::error::{Error, Limit};
 use crate::value::is_absent;
 
 /// Where the labels of a table's series come from.
@@ -56,13 +56,10 @@ impl<'q> Table<'q> {
                 Ok((kept, indices))
             },
             |(part, part_indices): (Rows, Vec<u32>)| {
-                held.grow(part.size_bytes() + (part_indices.len() * size_of::<u32>()) as u64)?;
+                held.grow(part.side_bytes() + (part_indices.len() * size_of::<u32>()) as u64)?;
                 held.grow_points(part.point_count())?;
-                if rows.values.is_empty() {
-                    rows = part;
-                } else {
-                    rows.append(part);
-                }
+                make_room(&mut rows.values, part.values.len(), &mut held)?;
+                rows.append(part);
                 indices.extend(part_indices);
                 Ok(())
             },
@@ -86,6 +83,24 @@ impl<'q> Table<'q> {
         let mut held = query.hold(names as u64 + rows.size_bytes())?;
         held.grow_points(rows.point_count())?;
         Ok(Self { names: LabelColumn::Owned(labels), drops: Vec::new(), one_name: false, rows, _held: held })
+    }
+
+    /// A table of rows that are already there, of some series of `source`.
+    ///
+    /// # Errors
+    /// If it takes more memory than the query may use.
+    pub(crate) fn picked(
+        query: &'q Query<'q>,
+        source: SharedSource<'q>,
+        indices: Vec<u32>,
+        rows: Rows,
+    ) -> Result<Self, Error> {
+        let mut held = query.hold(rows.size_bytes() + (indices.len() * size_of::<u32>()) as u64)?;
+        held.grow_points(rows.point_count())?;
+        let drops: Vec<bool> = indices.iter().map(|i| source.drops_name(*i as usize)).collect();
+        let one_name = source.one_name();
+        let table = Self { names: LabelColumn::Of(source, indices), drops: Vec::new(), one_name, rows, _held: held };
+        Ok(table.with_drops(drops))
     }
 
     /// Marks series whose name is to be dropped.
@@ -149,6 +164,22 @@ impl<'q> Table<'q> {
         let value = self.rows.values[series * self.rows.steps + step];
         (!is_absent(value)).then_some(Cell::Float(value))
     }
+}
+
+/// Makes room for `more` values, accounted for before it is there. Grows by half, not by doubling: what is held is what is
+/// accounted for.
+fn make_room(values: &mut Vec<f64>, more: usize, held: &mut Held<'_>) -> Result<(), Error> {
+    let (before, needed) = (values.capacity(), values.len().saturating_add(more));
+    if needed <= before {
+        return Ok(());
+    }
+    let capacity = needed.max(before.saturating_add(before / 2));
+    held.grow((capacity * size_of::<f64>()) as u64)?;
+    if values.try_reserve_exact(capacity - values.len()).is_err() {
+        return Err(Error::Limit(Limit::Memory, "query needs more memory than the system has to give".into()));
+    }
+    held.shrink((before * size_of::<f64>()) as u64);
+    Ok(())
 }
 
 /// What a series has at one step.

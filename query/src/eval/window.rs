@@ -225,6 +225,10 @@ impl RowContext<'_, '_> {
         self.count_planned();
         let plan = std::mem::take(self.plan);
         for (step, (low, high)) in plan.bounds.iter().enumerate() {
+            // Windows may be many and long. Who called finds out as well.
+            if self.query.stop.is_set() {
+                break;
+            }
             if low < high {
                 f(self, step, *low as usize, *high as usize);
             }
@@ -266,6 +270,9 @@ impl RowContext<'_, '_> {
             };
             if window.is_empty() {
                 continue;
+            }
+            if self.query.stop.is_set() {
+                return;
             }
             let samples =
                 (high - low) as u64 + window.histograms.iter().map(|h| histogram_points(&h.histogram)).sum::<u64>();
@@ -421,6 +428,7 @@ impl<'q> RangeVector<'q> {
                 }
                 let decoded = (columns.values.len() + columns.histograms.len()) as u64;
                 self.query.counters.decoded.fetch_add(decoded, Ordering::Relaxed);
+                self.counter.add_samples(decoded);
                 self.counter.add_values(decoded);
                 if decoded > self.query.options.max_samples {
                     self.query.budget.take_samples(decoded)?;
@@ -532,6 +540,7 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
             };
             self.function.fill(&scratch.columns, &self.vector.windows, &mut context)?;
             samples += context.samples;
+            query.stop.check("expression evaluation")?;
         }
         query.counters.add_samples(samples);
         if self.vector.count_steps {

@@ -29,17 +29,28 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Bytes that a label value may have which a function makes.
+const MAX_VALUE_BYTES: usize = 1 << 20;
+
+/// Bytes that a regular expression may have.
+const MAX_PATTERN_BYTES: usize = 64 << 10;
+
+fn too_long<T>(function: &str) -> Result<T, Error> {
+    fail(format!("{function}() makes a label value that is longer than {MAX_VALUE_BYTES} bytes"))
+}
+
 /// Gives all series new labels; series that become equal are merged.
 fn relabel<'q>(
     eval: Eval<'q>,
     source: SharedSource<'q>,
     sets_name: bool,
-    change: impl Fn(&Labels) -> Labels,
+    change: impl Fn(&Labels) -> Result<Labels, Error>,
 ) -> Result<Output<'q>, Error> {
     let mut held = eval.query.hold(0)?;
     let mut labels = Vec::with_capacity(source.len());
     for index in 0..source.len() {
-        let changed = change(&source.labels(index));
+        eval.query.stop.check("expression evaluation")?;
+        let changed = change(&source.labels(index))?;
         held.grow(changed.size_bytes() as u64)?;
         labels.push(changed);
     }
@@ -53,6 +64,9 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let replacement = text(eval.text(&call.args[2])?);
     let origin = text(eval.text(&call.args[3])?);
     let pattern = text(eval.text(&call.args[4])?);
+    if pattern.len() > MAX_PATTERN_BYTES {
+        return fail(format!("regular expression in label_replace() is longer than {MAX_PATTERN_BYTES} bytes"));
+    }
     let translated = translate(&pattern).ok();
     let Some(regex) = translated.and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok()) else {
         return fail(format!("invalid regular expression in label_replace(): {pattern}"));
@@ -62,20 +76,25 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
         let value = labels.get(&origin).unwrap_or_default();
         match regex.captures(value) {
             Some(captures) => {
+                let Some(value) = expand(&replacement, &captures) else { return too_long("label_replace") };
                 let mut builder = LabelsBuilder::new(labels);
-                builder.set(destination, &expand(&replacement, &captures));
-                builder.build()
+                builder.set(destination, &value);
+                Ok(builder.build())
             }
-            None => labels.clone(),
+            None => Ok(labels.clone()),
         }
     })
 }
 
 /// Replaces `$1`, `${1}`, `$name` and `$$` as Go's `Regexp.Expand` does: a name is as long as it can be.
-fn expand(template: &str, captures: &Captures<'_>) -> String {
+/// `None` if the result is too long.
+fn expand(template: &str, captures: &Captures<'_>) -> Option<String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find('$') {
+        if out.len() > MAX_VALUE_BYTES {
+            return None;
+        }
         out.push_str(&rest[..at]);
         rest = &rest[at + 1..];
         if let Some(after) = rest.strip_prefix('$') {
@@ -109,7 +128,7 @@ fn expand(template: &str, captures: &Captures<'_>) -> String {
         rest = after;
     }
     out.push_str(rest);
-    out
+    (out.len() <= MAX_VALUE_BYTES).then_some(out)
 }
 
 /// `label_join(v, dst, separator, src…)`
@@ -127,9 +146,13 @@ pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Err
     let source = eval.vector(&call.args[0])?;
     relabel(eval, source, destination == METRIC_NAME, |labels| {
         let values: Vec<&str> = origins.iter().map(|name| labels.get(name).unwrap_or_default()).collect();
+        let separators = separator.len().saturating_mul(values.len());
+        if values.iter().map(|value| value.len()).sum::<usize>().saturating_add(separators) > MAX_VALUE_BYTES {
+            return too_long("label_join");
+        }
         let mut builder = LabelsBuilder::new(labels);
         builder.set(destination, &values.join(&separator));
-        builder.build()
+        Ok(builder.build())
     })
 }
 
@@ -152,7 +175,7 @@ mod tests {
             ("$9", ""),
         ];
         for (template, expanded) in cases {
-            assert_eq!(expand(template, &captures), expanded, "{template}");
+            assert_eq!(expand(template, &captures).as_deref(), Some(expanded), "{template}");
         }
     }
 }

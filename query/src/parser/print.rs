@@ -16,7 +16,9 @@ impl fmt::Display for Expr {
         match self {
             Self::Number(e) => {
                 let millis = (e.value * 1000.0).round();
-                if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
+                if e.is_duration && e.value == 0.0 && e.value.is_sign_negative() {
+                    f.write_str("-0s")
+                } else if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
                     super::duration::write_millis(f, millis as i64)
                 } else {
                     f.write_str(&general(e.value))
@@ -76,6 +78,13 @@ fn write_list<'e>(f: &mut fmt::Formatter<'_>, exprs: impl Iterator<Item = &'e Ex
         write!(f, "{expr}")?;
     }
     Ok(())
+}
+
+impl fmt::Display for VectorSelector {
+    /// The selector without its modifiers.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_selector(f, self)
+    }
 }
 
 /// Words that cannot stand for a metric name without quotes.

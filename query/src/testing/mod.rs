@@ -2,6 +2,7 @@
 
 mod compare;
 mod nhcb;
+mod promql;
 mod run;
 mod script;
 mod series;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use tsdb::testing::{ModelStore, ModelValue};
 use tsdb::{FloatHistogram, Labels, Queryable, Timestamp};
 
+pub use promql::check_promql;
 pub use run::{Failure, Outcome, engine_options, play};
 pub use script::ScriptError;
 pub use series_set::Synthetic;

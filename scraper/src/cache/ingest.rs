@@ -5,10 +5,11 @@ use std::hash::BuildHasher;
 use hashbrown::HashSet;
 use tsdb::{STALE_NAN, SeriesRef, Timestamp};
 
+use super::budget::Culprit;
 use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
 use crate::parse::{Entry, Format, MetricKind, Parser, whole_number};
 use crate::sample_rules::SampleRules;
-use crate::store::Batch;
+use crate::store::{Batch, Exemplar};
 
 /// How far ahead of now a timestamp that the target writes may be.
 pub(super) const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -18,29 +19,37 @@ pub(super) struct Ingest<'c, 'b, B> {
     cache: &'c SeriesCache,
     /// The lines of the last body whose texts still mean the same.
     old: &'c [Line],
-    rules: &'c SampleRules,
+    pub(super) rules: &'c SampleRules,
     /// The latest moment that a target may name, in milliseconds.
     latest: i64,
-    scratch: &'c mut Scratch,
-    parser: Parser<'b>,
+    pub(super) scratch: &'c mut Scratch,
+    pub(super) parser: Parser<'b>,
     body: &'b [u8],
-    batch: &'c mut B,
+    pub(super) batch: &'c mut B,
     pub(super) counts: Counts,
     /// Samples that count against the limit.
     appended: usize,
     /// Whether the comments may be others than those of the last body.
     pub(super) comments_changed: bool,
+    /// Lines whose series have a place in the budget.
+    pub(super) placed: usize,
+    /// Lines that wait for one, by position.
+    pub(super) waiting: Vec<u32>,
+    /// Whether one of those was not refused in the last body.
+    pub(super) has_fresh_refusals: bool,
+    /// What most of those have in common that found none.
+    pub(super) culprit: Option<Culprit>,
 }
 
 /// A sample as the line says it.
 #[derive(Clone, Copy)]
-struct Reading {
+pub(super) struct Reading {
     /// Where the name begins, the value begins, the next line begins.
-    text: usize,
-    value: usize,
-    end: usize,
-    number: f64,
-    timestamp: Option<i64>,
+    pub(super) text: usize,
+    pub(super) value: usize,
+    pub(super) end: usize,
+    pub(super) number: f64,
+    pub(super) timestamp: Option<i64>,
 }
 
 /// How many bytes `a` and `b` have in common at their beginning.
@@ -91,6 +100,10 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             counts: Counts::default(),
             appended: 0,
             comments_changed: !reusable,
+            placed: 0,
+            waiting: Vec::new(),
+            has_fresh_refusals: false,
+            culprit: None,
         }
     }
 
@@ -103,6 +116,10 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 break;
             }
             next = self.by_text()?.unwrap_or(next);
+            self.hand_exemplar_on(self.scratch.lines.len() - 1);
+        }
+        if !self.waiting.is_empty() {
+            self.give_places()?;
         }
         self.comments_changed |=
             after_last(&self.cache.lines, &self.cache.body) != after_last(&self.scratch.lines, self.body);
@@ -141,6 +158,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 break;
             };
             self.known(next, line, kind, line.kind, reading);
+            self.hand_exemplar_on(self.scratch.lines.len() - 1);
             // A value of another length puts the bodies out of step: compare from the next line on.
             if reading.end != moved(line.end) || agreed < end {
                 agreed = end;
@@ -241,7 +259,10 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     fn again(&mut self, at: usize, kind: MetricKind, reading: Reading) -> Option<usize> {
         let line = self.old[at];
         if line.fate != Fate::Dropped && self.scratch.matched[at] != Matched::No {
-            self.repeated(line.series, kind, reading);
+            match line.fate {
+                Fate::Refused => self.nowhere(kind, reading),
+                _ => self.repeated(line.series, kind, reading),
+            }
             return Some(at + 1);
         }
         if bound(line.kind) != bound(kind) {
@@ -262,8 +283,16 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             self.push(reading, kind_before, kind, Fate::Dropped, line.series);
             return;
         }
+        if line.fate == Fate::Refused {
+            let (fate, series) = self.wait();
+            self.count_kept();
+            self.scratch.matched[at] = Matched::Seen;
+            self.push(reading, kind_before, kind, fate, series);
+            return;
+        }
         let fate = self.append(line.series, reading);
         self.count_kept();
+        self.placed += 1;
         self.scratch.matched[at] = if fate == Fate::Tracked { Matched::Tracked } else { Matched::Seen };
         self.push(reading, kind_before, kind, fate, line.series);
     }
@@ -283,6 +312,14 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         self.push(reading, kind_before, kind, fate, series);
     }
 
+    /// A text that this body already had, whose series has no place.
+    fn nowhere(&mut self, kind: MetricKind, reading: Reading) {
+        self.counts.duplicates += 1;
+        self.count_kept();
+        let kind_before = self.kind_before();
+        self.push(reading, kind_before, kind, Fate::Dropped, SeriesRef(0));
+    }
+
     /// A text that the last body did not have, or that means another series now. The parser has just read it.
     fn first_time(&mut self, text: &[u8], kind: MetricKind, reading: Reading) -> Result<(), IngestError> {
         let Scratch { fresh, hasher, lines, .. } = &*self.scratch;
@@ -290,9 +327,16 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         let hash = hasher.hash_one(text);
         if let Some(&at) = fresh.find(hash, |at| lines[*at as usize].series_text(body) == text) {
             let Line { fate, series, .. } = lines[at as usize];
-            if fate != Fate::Dropped {
-                self.repeated(series, kind, reading);
-                return Ok(());
+            match fate {
+                Fate::Dropped => {}
+                Fate::Refused => {
+                    self.nowhere(kind, reading);
+                    return Ok(());
+                }
+                _ => {
+                    self.repeated(series, kind, reading);
+                    return Ok(());
+                }
             }
         }
         let kind_before = self.kind_before();
@@ -301,6 +345,12 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             None => {
                 self.counts.scraped += 1;
                 self.push(reading, kind_before, kind, Fate::Dropped, SeriesRef(0));
+            }
+            Some(_) if self.rules.limits.series > 0 => {
+                let (fate, series) = self.wait();
+                self.has_fresh_refusals = true;
+                self.count_kept();
+                self.push(reading, kind_before, kind, fate, series);
             }
             Some(labels) => {
                 let over = self.rules.limits.samples > 0 && self.appended >= self.rules.limits.samples;
@@ -318,7 +368,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
 
     /// Hands a sample to the batch. Above the sample limit nothing is handed over, only counted.
     #[inline]
-    fn append(&mut self, series: SeriesRef, reading: Reading) -> Fate {
+    pub(super) fn append(&mut self, series: SeriesRef, reading: Reading) -> Fate {
         let limit = self.rules.limits.samples;
         self.appended += 1;
         if limit > 0 && self.appended > limit {
@@ -336,6 +386,22 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             Some(ms) => {
                 self.batch.append_at(series, Timestamp::from_millis(ms), reading.number);
                 if self.rules.track_timestamps_staleness { Fate::Tracked } else { Fate::Untracked }
+            }
+        }
+    }
+
+    /// Hands the exemplar that has just been read, that of line `at`, on with its series, if it was appended.
+    #[inline]
+    pub(super) fn hand_exemplar_on(&mut self, at: usize) {
+        if let Some(written) = self.parser.take_exemplar()
+            && let line = self.scratch.lines[at]
+            && !matches!(line.fate, Fate::Dropped | Fate::Refused)
+        {
+            let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
+            let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
+            if exemplar.fits() {
+                self.batch.exemplar(line.series, &exemplar);
+                self.counts.exemplars += 1;
             }
         }
     }

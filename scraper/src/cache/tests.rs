@@ -106,7 +106,7 @@ fn the_second_of_equal_lines_is_counted_and_left_out() {
     let mut target = Target::new(honoring());
     for added in [1, 0] {
         let counts = target.text("a 1\na 2\n");
-        assert_eq!(counts, Counts { scraped: 2, kept: 2, added, duplicates: 1, out_of_bounds: 0 });
+        assert_eq!(counts, Counts { scraped: 2, kept: 2, added, duplicates: 1, ..Counts::default() });
     }
     assert_eq!(target.text("a 3\n").duplicates, 0);
     assert_eq!(target.samples("a"), [(1000, Some(1.0)), (2000, Some(1.0)), (3000, Some(3.0))]);
@@ -482,6 +482,8 @@ proptest! {
                 Ok(()) => { batch.commit().unwrap(); }
                 Err(_) => target.fail_at(now),
             }
+            // The reference does not count exemplars; the cache hands those on that are new.
+            let counts = Counts { exemplars: 0, ..counts };
             prop_assert_eq!(result.is_ok().then_some(counts), expected, "{:?}", result);
         }
         let stored: BTreeMap<Labels, BTreeMap<i64, u64>> = target.store.recorded().samples.iter()

@@ -189,6 +189,16 @@ impl Parser<'_> {
     }
 }
 
+/// The labels of an exemplar that has been checked, braces included; empty if it has not.
+pub(super) fn exemplar_pairs(written: &[u8]) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
+    let mut parser = Parser::new(written, super::Format::OpenMetrics);
+    if parser.label_block(1, false).is_err() {
+        return Vec::new();
+    }
+    let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+    parser.spans.labels(written, MetricKind::Unknown).map(|(name, value)| (owned(name), owned(value))).collect()
+}
+
 /// `text` with `\"`, `\\` and `\n` resolved; other backslashes stay.
 pub(super) fn unescaped(text: Cow<'_, str>) -> Cow<'_, str> {
     resolve(text, |c| match c {

@@ -3,15 +3,23 @@
 //! Accepts and refuses what Prometheus does: the text format 0.0.4 and 1.0.0 (names in quotes) and OpenMetrics 0.0.1
 //! and 1.0.0. A body is refused at its first wrong byte, with line and snippet; no bytes make the parser panic.
 
+mod classic;
 mod labels;
 mod number;
 mod openmetrics;
+mod point;
+mod protobuf;
 mod text;
+mod wire;
 
 use std::borrow::Cow;
 
+pub(crate) use classic::Classic;
 pub use labels::SampleLabels;
 pub(crate) use number::{number, whole_number};
+pub(crate) use point::{Metric, Pair, Point, PointExemplar, PointValue};
+pub(crate) use protobuf::{Families, Scratch as PointScratch};
+pub use protobuf::{Histograms, ProtobufError};
 pub use tsdb::MetricKind;
 
 use labels::Spans;
@@ -25,7 +33,16 @@ pub enum Format {
     OpenMetrics,
 }
 
-impl Format {
+/// What a body is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Exposition {
+    /// Lines.
+    Text(Format),
+    /// `application/vnd.google.protobuf`: delimited `io.prometheus.client.MetricFamily` messages.
+    Protobuf,
+}
+
+impl Exposition {
     /// The format that a `Content-Type` header announces; `fallback` if it announces none that we know.
     ///
     /// # Errors
@@ -34,10 +51,13 @@ impl Format {
         let content_type = content_type.unwrap_or_default();
         let media_type = content_type.split(';').next().unwrap_or_default().trim();
         if media_type.eq_ignore_ascii_case("text/plain") {
-            return Ok(Self::Text);
+            return Ok(Self::Text(Format::Text));
         }
         if media_type.eq_ignore_ascii_case("application/openmetrics-text") {
-            return Ok(Self::OpenMetrics);
+            return Ok(Self::Text(Format::OpenMetrics));
+        }
+        if media_type.eq_ignore_ascii_case("application/vnd.google.protobuf") {
+            return Ok(Self::Protobuf);
         }
         fallback.ok_or_else(|| {
             if content_type.is_empty() {
@@ -128,6 +148,13 @@ pub struct Exemplar<'a> {
     pub value: f64,
     /// When, in milliseconds since the Unix epoch, if the target says.
     pub timestamp: Option<i64>,
+}
+
+impl Exemplar<'_> {
+    /// Its labels, unescaped.
+    pub(crate) fn pairs(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
+        labels::exemplar_pairs(self.labels)
+    }
 }
 
 /// Why a body was refused, and where.
@@ -225,6 +252,11 @@ impl<'a> Parser<'a> {
         self.value_at
     }
 
+    /// The family that the last `TYPE` line named.
+    pub(crate) fn family(&self) -> &str {
+        &self.family
+    }
+
     /// What the last `TYPE` line said.
     pub(crate) fn kind(&self) -> MetricKind {
         self.kind
@@ -258,21 +290,33 @@ impl<'a> Parser<'a> {
     /// What stands from a value to the end of its line, the value at `at`: value, timestamp and where the next line
     /// begins. `None` if it is malformed.
     #[inline]
-    pub(crate) fn tail(&self, at: usize) -> Option<(f64, Option<i64>, usize)> {
+    pub(crate) fn tail(&mut self, at: usize) -> Option<(f64, Option<i64>, usize)> {
         let (value, length) = number(self.body.get(at..)?)?;
         let end = at + length;
         match self.body.get(end) {
             Some(b'\n') => Some((value, None, end + 1)),
-            next => self.format.may_follow_number(next).then(|| self.rest(value, end))?,
+            next if self.format.may_follow_number(next) => self.rest(value, end),
+            _ => None,
         }
     }
 
-    fn rest(&self, value: f64, at: usize) -> Option<(f64, Option<i64>, usize)> {
+    fn rest(&mut self, value: f64, at: usize) -> Option<(f64, Option<i64>, usize)> {
         let (timestamp, end) = match self.format {
             Format::Text => self.text_timestamp(at).ok()?,
-            Format::OpenMetrics => self.openmetrics_rest(at).ok().map(|(timestamp, _, end)| (timestamp, end))?,
+            Format::OpenMetrics => {
+                let (timestamp, exemplar, end) = self.openmetrics_rest(at).ok()?;
+                self.exemplar = exemplar;
+                (timestamp, end)
+            }
         };
         Some((value, timestamp, end))
+    }
+
+    /// The exemplar of the sample that [`entry`](Self::entry) or [`tail`](Self::tail) has just read. It is not there a
+    /// second time.
+    #[inline]
+    pub(crate) fn take_exemplar(&mut self) -> Option<Exemplar<'a>> {
+        self.exemplar.take()
     }
 
     fn error(&self, line_at: usize, fault: Fault) -> ParseError {

@@ -168,10 +168,13 @@ fn openmetrics_refuses_what_its_grammar_does_not_allow() {
 
 #[test]
 fn the_content_type_chooses_the_grammar() {
-    let choose = |header, fallback| Format::of_content_type(header, fallback);
-    assert_eq!(choose(Some("text/plain; version=0.0.4"), None), Ok(Format::Text));
-    assert_eq!(choose(Some("Application/OpenMetrics-Text;version=1.0.0"), None), Ok(Format::OpenMetrics));
-    assert_eq!(choose(Some("text/html"), Some(Format::Text)), Ok(Format::Text));
+    let choose = |header, fallback| Exposition::of_content_type(header, fallback);
+    let (text, openmetrics) = (Exposition::Text(Format::Text), Exposition::Text(Format::OpenMetrics));
+    assert_eq!(choose(Some("text/plain; version=0.0.4"), None), Ok(text));
+    assert_eq!(choose(Some("Application/OpenMetrics-Text;version=1.0.0"), None), Ok(openmetrics));
+    let protobuf = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited";
+    assert_eq!(choose(Some(protobuf), None), Ok(Exposition::Protobuf));
+    assert_eq!(choose(Some("text/html"), Some(text)), Ok(text));
     assert!(choose(Some("text/html"), None).unwrap_err().contains("unsupported Content-Type \"text/html\""));
     assert!(choose(None, None).unwrap_err().contains("blank Content-Type"));
 }

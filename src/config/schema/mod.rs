@@ -96,6 +96,8 @@ const BOTH: &[Field] = &[
     acts("scrape_protocols", TEXTS),
     acts("body_size_limit", Type::Size),
     acts("sample_limit", Type::Uint),
+    // Ours: what is over it is left out, instead of failing the scrape.
+    acts("series_budget", Type::Uint),
     acts("target_limit", Type::Uint),
     acts("label_limit", Type::Uint),
     acts("label_name_length_limit", Type::Uint),
@@ -104,9 +106,9 @@ const BOTH: &[Field] = &[
     acts("metric_name_validation_scheme", Type::Text),
     acts("metric_name_escaping_scheme", Type::Text),
     acts("extra_scrape_metrics", Type::Bool),
-    idle("scrape_native_histograms", Type::Bool),
-    idle("convert_classic_histograms_to_nhcb", Type::Bool),
-    idle("always_scrape_classic_histograms", Type::Bool),
+    acts("scrape_native_histograms", Type::Bool),
+    acts("convert_classic_histograms_to_nhcb", Type::Bool),
+    acts("always_scrape_classic_histograms", Type::Bool),
     idle("scrape_failure_log_file", Type::Text),
 ];
 

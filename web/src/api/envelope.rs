@@ -4,10 +4,10 @@ use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use http::{StatusCode, header};
-use query::{Annotations, Level};
+use query::{Annotations, Lease, Level};
 use serde::Serialize;
 
-use super::json::{ResultWriter, put_strings};
+use super::json::{ResultWriter, put_str, put_strings};
 
 /// Notes of one level that an answer shows.
 const MAX_NOTES: usize = 10;
@@ -36,13 +36,16 @@ pub(crate) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// A query's answer. Status and headers go out now; what is large follows in pieces. `stats` is JSON.
-pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, stats: Option<Vec<u8>>) -> Response {
+/// A query's answer. Status and headers go out now; what is large follows in pieces. `beside` is JSON by name; `lease`
+/// is kept as long as the result is.
+pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, beside: &[(&str, Vec<u8>)], lease: Lease) -> Response {
     let mut first = b"{\"status\":\"success\",\"data\":{".to_vec();
     let mut tail = Vec::new();
-    if let Some(stats) = stats {
-        tail.extend_from_slice(b",\"stats\":");
-        tail.extend_from_slice(&stats);
+    for (name, json) in beside {
+        tail.push(b',');
+        put_str(&mut tail, name);
+        tail.push(b':');
+        tail.extend_from_slice(json);
     }
     tail.push(b'}');
     notes.put(&mut tail);
@@ -51,14 +54,15 @@ pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, stats: Option<Vec<
         first.append(&mut tail);
         return json(Body::from(first));
     }
-    let pieces = stream::unfold((Some(first), Some(writer), tail), |(first, writer, tail)| async move {
+    let whole = Some((writer, lease));
+    let pieces = stream::unfold((Some(first), whole, tail), |(first, whole, tail)| async move {
         if let Some(first) = first {
-            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (None, writer, tail)));
+            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (None, whole, tail)));
         }
-        let mut writer = writer?;
+        let (mut writer, lease) = whole?;
         let mut piece = Vec::with_capacity(PIECE_BYTES + 4096);
         if writer.write(&mut piece, PIECE_BYTES) {
-            return Some((Ok(piece.into()), (None, Some(writer), tail)));
+            return Some((Ok(piece.into()), (None, Some((writer, lease)), tail)));
         }
         piece.extend_from_slice(&tail);
         Some((Ok(piece.into()), (None, None, tail)))

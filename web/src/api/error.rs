@@ -88,7 +88,7 @@ impl From<query::Error> for ApiError {
         }
         let kind = match &error {
             query::Error::Parse(_) | query::Error::BadRequest(_) => ErrorType::BadData,
-            query::Error::Execution(_) | query::Error::Storage { .. } => ErrorType::Execution,
+            query::Error::Execution(_) | query::Error::Limit(..) | query::Error::Storage { .. } => ErrorType::Execution,
             query::Error::Timeout { .. } => ErrorType::Timeout,
             query::Error::Canceled { .. } => ErrorType::Canceled,
         };

@@ -5,6 +5,7 @@ mod ast;
 mod envelope;
 mod error;
 pub(crate) mod exemplars;
+pub(crate) mod explain;
 pub(crate) mod features;
 mod json;
 pub(crate) mod labels;

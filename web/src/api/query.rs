@@ -6,10 +6,12 @@ use axum::extract::State;
 use axum::response::Response;
 use query::{Answer, Expr, Request, Stats, Steps, StopFlag, Value};
 use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
 use tsdb::Timestamp;
 
 use super::envelope::{self, Notes};
 use super::error::{ApiError, ErrorType};
+use super::explain::{self, Explain};
 use super::json::ResultWriter;
 use super::params::{Params, parse_seconds};
 use super::success;
@@ -21,9 +23,7 @@ const MAX_POINTS: i64 = 11_000;
 /// `/query`: the value of an expression at one moment.
 pub(crate) async fn instant(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
     let at = params.time("time")?.unwrap_or_else(now);
-    let query = Query::from_params(&state, &params, Steps::Instant(at))?;
-    let answer = run(&state, query).await?;
-    respond(answer, at, &params)
+    answer(&state, &params, Steps::Instant(at), at).await
 }
 
 /// `/query_range`: the value of an expression at every step of a range.
@@ -43,9 +43,7 @@ pub(crate) async fn range(State(state): State<AppState>, params: Params) -> Resu
         return Err(ApiError::bad(why));
     }
     let steps = Steps::Range { start, end, step: Duration::from_millis(step_ms as u64) };
-    let query = Query::from_params(&state, &params, steps)?;
-    let answer = run(&state, query).await?;
-    respond(answer, end, &params)
+    answer(&state, &params, steps, end).await
 }
 
 /// A query that is ready to run.
@@ -67,28 +65,60 @@ impl Query {
 }
 
 /// Stops a query when whoever waits for it has gone.
-struct StopOnDrop(StopFlag);
+struct StopOnDrop<'a> {
+    stop: StopFlag,
+    state: &'a AppState,
+    is_done: bool,
+}
 
-impl Drop for StopOnDrop {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.cancel();
+        if !self.is_done {
+            self.stop.cancel();
+            self.state.metrics.query_ended("canceled");
+        }
     }
 }
 
 /// Runs a query on the blocking pool, once there is a place for it. It stops when its time is over, and when the caller
-/// goes away.
+/// goes away; its place is free once it has stopped.
 pub(crate) async fn run(state: &AppState, query: Query) -> Result<Answer, ApiError> {
-    let timed_out =
-        |during: &str| ApiError { kind: ErrorType::Timeout, message: format!("query timed out in {during}") };
-    let deadline = tokio::time::Instant::now() + query.timeout;
-    let place = tokio::time::timeout_at(deadline, state.gate.acquire()).await;
-    let _place =
-        place.map_err(|_| timed_out("query queue"))?.map_err(|_| ApiError::unavailable("the server is stopping"))?;
+    let begun = tokio::time::Instant::now();
+    let deadline = begun + query.timeout;
+    let outcome = match place(state, deadline.min(begun + state.options.query_wait)).await {
+        Ok(place) => evaluate(state, query, place, deadline).await,
+        Err(why) => Err(why),
+    };
+    state.metrics.query(outcome.is_ok());
+    if let Err(why) = &outcome
+        && why.kind == ErrorType::Timeout
+    {
+        state.metrics.query_ended(if why.message.ends_with("queue") { "queue" } else { "timeout" });
+    }
+    outcome
+}
+
+/// A place among the queries that run at once.
+async fn place(state: &AppState, until: tokio::time::Instant) -> Result<OwnedSemaphorePermit, ApiError> {
+    let waiting = state.metrics.waiting();
+    let place = tokio::time::timeout_at(until, state.gate.clone().acquire_owned()).await;
+    drop(waiting);
+    let timed_out = || ApiError { kind: ErrorType::Timeout, message: "query timed out in query queue".into() };
+    place.map_err(|_| timed_out())?.map_err(|_| ApiError::unavailable("the server is stopping"))
+}
+
+async fn evaluate(
+    state: &AppState,
+    query: Query,
+    place: OwnedSemaphorePermit,
+    deadline: tokio::time::Instant,
+) -> Result<Answer, ApiError> {
     let stop = StopFlag::default();
-    let _guard = StopOnDrop(stop.clone());
+    let mut guard = StopOnDrop { stop: stop.clone(), state, is_done: false };
     let job = {
         let (state, stop) = (state.clone(), stop.clone());
         move || {
+            let _place = place;
             let Query { expr, steps, lookback, .. } = query;
             state.engine.run(&*state.db, &Request { expr: &expr, steps, lookback, stop })
         }
@@ -101,17 +131,58 @@ pub(crate) async fn run(state: &AppState, query: Query) -> Result<Answer, ApiErr
             job.await
         }
     };
-    let answer = outcome.map_err(|panic| {
+    guard.is_done = true;
+    let outcome = outcome.map_err(|panic| {
         tracing::error!(%panic, "a query ended in a panic");
         ApiError::internal("the query failed for a defect of the server; the log says more")
     })?;
-    state.metrics.query(answer.is_ok());
-    Ok(answer?)
+    if let Err(query::Error::Limit(limit, _)) = &outcome {
+        state.metrics.query_ended(limit.as_str());
+    }
+    Ok(outcome?)
+}
+
+/// Answers a query, or explains it. `at` is the time of what has no time of its own.
+async fn answer(state: &AppState, params: &Params, steps: Steps, at: Timestamp) -> Result<Response, ApiError> {
+    let query = Query::from_params(state, params, steps)?;
+    let explain = Explain::parse(params.get("explain"))?;
+    if explain == Some(Explain::Plan) {
+        return Ok(success(&json!({ "explain": explain::tree(&query.expr, &[]) })));
+    }
+    let expr = explain.map(|_| query.expr.clone());
+    let answer = run(state, query).await?;
+    let mut beside = Vec::new();
+    match (explain, expr) {
+        (Some(Explain::Analyze), Some(expr)) => {
+            beside.push(("explain", explain::tree(&expr, &answer.stats.nodes).to_string().into_bytes()));
+        }
+        (Some(Explain::Empty), Some(expr)) if is_empty(&answer.value) => {
+            let missing = explain::why_empty(state, expr, steps).await?;
+            let missing: Vec<_> = missing.iter().map(|missing| explain::missing_json(state, missing)).collect();
+            beside.push(("empty", json!(missing).to_string().into_bytes()));
+        }
+        _ => {}
+    }
+    respond(answer, at, params, beside)
+}
+
+/// Whether there is no series in it.
+pub(crate) fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Vector(samples) => samples.is_empty(),
+        Value::Matrix(series) => series.is_empty(),
+        Value::Scalar(_) | Value::String(_) => false,
+    }
 }
 
 /// The answer as JSON, cut to the `limit` asked for.
-fn respond(answer: Answer, at: Timestamp, params: &Params) -> Result<Response, ApiError> {
-    let Answer { mut value, annotations, stats } = answer;
+fn respond(
+    answer: Answer,
+    at: Timestamp,
+    params: &Params,
+    mut beside: Vec<(&str, Vec<u8>)>,
+) -> Result<Response, ApiError> {
+    let Answer { mut value, annotations, stats, lease } = answer;
     let mut notes = Notes::new(&annotations);
     if let Some(limit) = params.limit()? {
         let cut = match &mut value {
@@ -123,11 +194,11 @@ fn respond(answer: Answer, at: Timestamp, params: &Params) -> Result<Response, A
             notes.warn("results truncated due to limit");
         }
     }
-    let stats = match params.get("stats") {
-        "" => None,
-        level => Some(stats_json(&stats, level == "all")),
-    };
-    Ok(envelope::result(ResultWriter::new(value, at), &notes, stats))
+    match params.get("stats") {
+        "" => {}
+        level => beside.insert(0, ("stats", stats_json(&stats, level == "all"))),
+    }
+    Ok(envelope::result(ResultWriter::new(value, at), &notes, &beside, lease))
 }
 
 /// `stats`, as Prometheus has it, with what it does not count beside it.

@@ -147,6 +147,7 @@ fn store(state: &AppState, version: Version, body: &[u8]) -> Outcome {
 /// Commits a message. Series that the store has let go of meanwhile are found anew and their samples committed after.
 fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
     let now = now();
+    state.series.fit(state.db.series_count());
     let mut total = Total::default();
     for round in 0..MAX_ROUNDS {
         let mut sink = Sink::new(state.db.appender(), now);
@@ -207,6 +208,10 @@ impl Total {
         let all = &mut self.committed;
         all.appended += committed.appended;
         all.known += committed.known;
+        all.late += committed.late;
+        all.exemplars += committed.exemplars;
+        all.known_exemplars += committed.known_exemplars;
+        all.too_old += committed.too_old;
         all.out_of_order += committed.out_of_order;
         all.duplicate += committed.duplicate;
         all.unknown = committed.unknown;
@@ -246,3 +251,6 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     }
     Some(format!("refused: {message}; the {} other samples are stored", committed.appended + committed.known))
 }
+
+#[cfg(test)]
+mod tests;

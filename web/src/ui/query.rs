@@ -4,11 +4,13 @@ use askama::Template;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
-use query::{Answer, Point, Steps, Value, is_absent};
+use query::{Answer, PlanNode, Point, Steps, Value, is_absent};
 
 use super::page::{Chart, Frame, html};
 use crate::api::Notes;
+use crate::api::explain;
 use crate::api::params::{Params, format_duration};
+use crate::api::query::is_empty;
 use crate::chart::Unit;
 use crate::dashboard::evaluate;
 use crate::picture::slice;
@@ -28,6 +30,11 @@ struct Page {
     end: String,
     step: String,
     stacked: bool,
+    /// Whether to show what each part of the expression took.
+    explain: bool,
+    nodes: Vec<Node>,
+    /// Why there is no result, selector by selector.
+    reasons: Vec<String>,
     /// If there is one to draw.
     chart: Option<Chart>,
     kind: &'static str,
@@ -36,6 +43,35 @@ struct Page {
     notes: Vec<String>,
     error: Option<Failure>,
     took: String,
+}
+
+/// A part of the expression, and what it took.
+struct Node {
+    depth: usize,
+    text: String,
+    kind: &'static str,
+    notes: String,
+    series: String,
+    samples: String,
+    bytes: String,
+    time: String,
+}
+
+impl Node {
+    fn new(node: PlanNode) -> Self {
+        let number = |of: fn(&query::NodeStats) -> u64| node.stats.as_ref().map(of).filter(|n| *n > 0);
+        let text = |number: Option<u64>| number.map_or_else(String::new, |n| n.to_string());
+        Self {
+            depth: node.depth,
+            kind: node.kind,
+            notes: node.notes.join("; "),
+            series: text(number(|stats| stats.series)),
+            samples: text(number(|stats| stats.samples)),
+            bytes: number(|stats| stats.bytes).map_or_else(String::new, explain::readable_bytes),
+            time: node.stats.as_ref().map_or_else(String::new, |s| format!("{:.2}", s.time.as_secs_f64() * 1000.0)),
+            text: node.text,
+        }
+    }
 }
 
 struct Row {
@@ -72,6 +108,9 @@ pub(crate) async fn query(
         end: params.get("end").to_owned(),
         step: params.get("step").to_owned(),
         stacked: params.get("type") == "area",
+        explain: !params.get("explain").is_empty(),
+        nodes: Vec::new(),
+        reasons: Vec::new(),
         chart: None,
         kind: "",
         rows: Vec::new(),
@@ -122,6 +161,21 @@ async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) ->
         (answer.stats.prepare + answer.stats.exec).as_secs_f64() * 1000.0,
         format_duration(slice.step),
     );
+    if page.explain {
+        page.nodes = query::plan(&parsed, &answer.stats.nodes).into_iter().map(Node::new).collect();
+    }
+    if is_empty(&answer.value) {
+        match explain::why_empty(state, parsed, Steps::Instant(slice.at)).await {
+            Ok(missing) => {
+                for one in &missing {
+                    page.reasons.push(explain::sentence(one));
+                    let down = if one.why.is_some() { explain::targets_down(state, one) } else { Vec::new() };
+                    page.reasons.extend(down.into_iter().map(|target| format!("Target down: {target}")));
+                }
+            }
+            Err(why) => page.reasons.push(why.message),
+        }
+    }
     tabulate(page, answer, Unit::guess(expr));
     StatusCode::OK
 }

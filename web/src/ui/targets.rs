@@ -44,6 +44,7 @@ struct Row {
     samples: usize,
     interval: String,
     error: String,
+    note: String,
 }
 
 /// `/targets`.
@@ -111,5 +112,6 @@ fn row(target: &ActiveTarget, now: tsdb::Timestamp) -> Row {
         samples: target.samples,
         interval: format_duration(target.interval),
         error: target.last_error.clone(),
+        note: target.note.clone(),
     }
 }

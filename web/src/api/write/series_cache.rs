@@ -1,5 +1,6 @@
 //! Which series the labels of pushed time series name, by their bytes.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,8 +8,9 @@ use hashbrown::HashTable;
 use tsdb::SeriesRef;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
-/// Series remembered at the most: about 32 bytes each.
-const MAX_SERIES: usize = 64 << 20;
+/// Series remembered beside twice as many as the store holds: about 32 bytes each. Beyond, all are forgotten and found
+/// again, so that series that have ended do not stay.
+const SPARE_SERIES: u64 = 1 << 16;
 
 /// From the bytes of labels to the series. The bytes themselves are not kept: 128 bits of a hash that is seeded anew at
 /// every start stand for them, so no sender can make two label sets meet.
@@ -53,8 +55,17 @@ impl SeriesCache {
         Lookup { seed: self.seed, known: self.lock(), next: 0 }
     }
 
+    /// Forgets everything if that is far more than the series that the store holds.
+    pub(crate) fn fit(&self, series: u64) {
+        let mut known = self.lock();
+        if known.entries.len() as u64 > series.saturating_mul(2).saturating_add(SPARE_SERIES) {
+            *known = Known::default();
+        }
+    }
+
     /// Forgets series that are gone.
     pub(crate) fn forget(&self, gone: &[SeriesRef]) {
+        let gone: HashSet<SeriesRef> = gone.iter().copied().collect();
         let mut known = self.lock();
         let Known { entries, by_hash } = &mut *known;
         by_hash.retain(|&mut at| !gone.contains(&entries[at as usize].series));
@@ -90,10 +101,6 @@ impl Lookup<'_> {
 
     pub(crate) fn insert(&mut self, hash: [u64; 2], series: SeriesRef) {
         let Known { entries, by_hash } = &mut *self.known;
-        if entries.len() >= MAX_SERIES {
-            entries.clear();
-            by_hash.clear();
-        }
         let at = entries.len() as u32;
         entries.push(Entry { hash, series });
         by_hash.insert_unique(hash[0], at, |&at| entries[at as usize].hash[0]);
@@ -124,5 +131,19 @@ mod tests {
         let mut lookup = cache.lookup();
         let (gone, there) = (lookup.hash(&labels[7]), lookup.hash(&labels[8]));
         assert_eq!((lookup.get(gone), lookup.get(there)), (None, Some(SeriesRef(8))));
+    }
+
+    #[test]
+    fn series_that_have_ended_do_not_stay_for_ever() {
+        let cache = SeriesCache::default();
+        for round in 0..10u64 {
+            cache.fit(10);
+            let mut lookup = cache.lookup();
+            for i in 0..20_000 {
+                let hash = lookup.hash(&(round * 20_000 + i).to_le_bytes());
+                lookup.insert(hash, SeriesRef(i));
+            }
+        }
+        assert!(cache.lock().entries.len() < 100_000);
     }
 }

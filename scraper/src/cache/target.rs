@@ -1,0 +1,276 @@
+//! The series of a target, whatever it writes them in.
+
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+use tsdb::{SeriesRef, Timestamp};
+
+use super::line_points::read_lines;
+use super::points::{Points, mark_stale};
+use super::{Counts, Culprit, IngestError, MAX_BODY_BYTES, Scratch, SeriesCache};
+use crate::metadata::FamilyTable;
+use crate::parse::{Entry, Exposition, Families, Format, Parser, Point, PointScratch};
+use crate::sample_rules::SampleRules;
+use crate::store::Batch;
+
+/// The last good body of a target and the series it stands for.
+#[derive(Debug, Default)]
+pub struct TargetCache {
+    /// For bodies of lines.
+    lines: SeriesCache,
+    /// For all others, which are in `body`.
+    points: Points,
+    body: Vec<u8>,
+    exposition: Option<Exposition>,
+    /// Which of the two the last good body went to.
+    way: Way,
+    /// Series that the last good body brought by other rules, or on the other way.
+    orphans: Vec<SeriesRef>,
+    families: FamilyTable,
+    /// Of what the last body in `body` said of its families.
+    families_hash: u64,
+    scrapes: u64,
+    culprit: Option<Culprit>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Way {
+    #[default]
+    Lines,
+    Points,
+}
+
+/// Whether lines must be read as families, not one by one.
+fn by_families(format: Format, rules: &SampleRules) -> bool {
+    rules.histograms.convert_classic || rules.start_timestamps && format == Format::OpenMetrics
+}
+
+impl TargetCache {
+    /// A cache that knows nothing, and keeps what the target says about its families in `families`.
+    #[must_use]
+    pub fn new(families: FamilyTable) -> Self {
+        Self { lines: SeriesCache::new(families.clone()), families, ..Self::default() }
+    }
+
+    /// Appends the samples of `body`, and stale markers for the series that the last body had and this one has not; see
+    /// [`SeriesCache::ingest`].
+    ///
+    /// # Errors
+    /// If the body as a whole must be refused. `batch` is then half filled and must be dropped.
+    pub fn ingest(
+        &mut self,
+        body: &mut Vec<u8>,
+        exposition: Exposition,
+        rules: &SampleRules,
+        now: Timestamp,
+        scratch: &mut Scratch,
+        batch: &mut impl Batch,
+    ) -> (Counts, Result<(), IngestError>) {
+        let (way, outcome) = match exposition {
+            Exposition::Text(format) if !by_families(format, rules) => {
+                (Way::Lines, self.lines.ingest(body, format, rules, now, scratch, batch))
+            }
+            _ => (Way::Points, self.ingest_points(body, exposition, rules, now, batch)),
+        };
+        if outcome.1.is_ok() {
+            self.settle(way, batch);
+        }
+        outcome
+    }
+
+    fn ingest_points(
+        &mut self,
+        body: &mut Vec<u8>,
+        exposition: Exposition,
+        rules: &SampleRules,
+        now: Timestamp,
+        batch: &mut impl Batch,
+    ) -> (Counts, Result<(), IngestError>) {
+        if body.len() > MAX_BODY_BYTES {
+            return (Counts::default(), Err(IngestError::BodySize));
+        }
+        let places = match self.places(body, exposition, rules) {
+            Ok(places) => places,
+            Err(error) => return (Counts::default(), Err(error)),
+        };
+        let mut reading = self.points.begin(rules, now, batch, places);
+        let read = read(body, exposition, rules, &mut |point| reading.point(point));
+        let (counts, culprit) = (reading.counts, reading.suspects.worst());
+        let outcome = match read {
+            Ok(families_hash) => reading.finish().map(|counts| (counts, families_hash)),
+            Err(error) => Err((counts, error)),
+        };
+        match outcome {
+            Ok((counts, families_hash)) => {
+                std::mem::swap(&mut self.body, body);
+                self.exposition = Some(exposition);
+                self.scrapes += 1;
+                if counts.refused == 0 || culprit.is_some() {
+                    self.culprit = culprit;
+                }
+                if std::mem::replace(&mut self.families_hash, families_hash) != families_hash {
+                    self.update_families(exposition, batch);
+                }
+                (counts, Ok(()))
+            }
+            Err((counts, error)) => {
+                self.points.undo();
+                (counts, Err(error))
+            }
+        }
+    }
+
+    /// How many series of `body` may be new: what those that are known leave of the budget.
+    fn places(&self, body: &[u8], exposition: Exposition, rules: &SampleRules) -> Result<usize, IngestError> {
+        let budget = rules.limits.series;
+        if budget == 0 {
+            return Ok(usize::MAX);
+        }
+        if self.points.is_empty() {
+            return Ok(budget);
+        }
+        let mut there = HashSet::new();
+        read(body, exposition, rules, &mut |point| {
+            let key = point.labels.key();
+            if self.points.has_place(key) {
+                there.insert(key);
+            }
+            Ok(())
+        })?;
+        Ok(budget.saturating_sub(there.len()))
+    }
+
+    /// What is to blame for the series that the last good body had and that found no place in the budget.
+    #[must_use]
+    pub fn culprit(&self) -> Option<&Culprit> {
+        match self.way {
+            Way::Lines => self.lines.culprit.as_ref(),
+            Way::Points => self.culprit.as_ref(),
+        }
+    }
+
+    /// Ends the series that only the other way, or other rules, have brought.
+    fn settle(&mut self, way: Way, batch: &mut impl Batch) {
+        if std::mem::replace(&mut self.way, way) != way {
+            match way {
+                Way::Lines => {
+                    self.orphans.extend(self.points.take_live());
+                    self.points.clear();
+                    (self.body, self.exposition) = (Vec::new(), None);
+                }
+                Way::Points => self.orphans.extend(self.lines.let_go()),
+            }
+        }
+        if !self.orphans.is_empty() {
+            let mut gone: HashSet<SeriesRef> = std::mem::take(&mut self.orphans).into_iter().collect();
+            let tracked: HashSet<SeriesRef> = match way {
+                Way::Lines => self.lines.tracked().collect(),
+                Way::Points => self.points.tracked().collect(),
+            };
+            gone.retain(|series| !tracked.contains(series));
+            mark_stale(gone.into_iter(), batch);
+        }
+    }
+
+    /// Appends stale markers for all series of the last body, if they have not got them yet: the target cannot be
+    /// scraped, or goes away.
+    pub fn mark_stale(&mut self, batch: &mut impl Batch) {
+        self.lines.mark_stale(batch);
+        let mut live = self.points.take_live();
+        live.append(&mut self.orphans);
+        mark_stale(live.into_iter(), batch);
+    }
+
+    /// Appends once more what the store has not taken from the last body because it had let go of the series
+    /// `unknown`, which are found anew.
+    ///
+    /// # Errors
+    /// If the store refuses to make a series again.
+    pub fn append_again(
+        &mut self,
+        unknown: &[SeriesRef],
+        rules: &SampleRules,
+        batch: &mut impl Batch,
+    ) -> Result<(), IngestError> {
+        let Some(exposition) = self.exposition.filter(|_| self.way == Way::Points) else {
+            return self.lines.append_again(unknown, rules, batch);
+        };
+        let keys = self.points.forget(unknown);
+        if !keys.is_empty() {
+            let mut reading = self.points.again(rules, batch, keys);
+            read(&self.body, exposition, rules, &mut |point| reading.point(point))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what the last body means, because the rules have changed. Which series were there is kept, so that those
+    /// that the new rules no longer bring become stale.
+    pub fn invalidate(&mut self) {
+        self.lines.invalidate();
+        self.orphans.extend(self.points.take_live());
+        self.points.clear();
+    }
+
+    /// Bytes of the last good body.
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        match self.way {
+            Way::Lines => self.lines.body_bytes(),
+            Way::Points => self.body.len(),
+        }
+    }
+
+    /// Takes what the last body says of its families. Its samples are not looked at.
+    fn update_families(&self, exposition: Exposition, batch: &mut impl Batch) {
+        let changed = |name: &str, metadata: &tsdb::Metadata| batch.metadata(name, metadata);
+        match exposition {
+            Exposition::Text(format) => {
+                let mut parser = Parser::new(&self.body, format);
+                let entries = std::iter::from_fn(|| parser.entry().ok().flatten());
+                self.families.update(self.scrapes, entries, changed);
+            }
+            Exposition::Protobuf => {
+                let mut families = Families::new(&self.body);
+                let entries = std::iter::from_fn(|| families.next().ok().flatten()).flat_map(|family| {
+                    let name = || family.name.into();
+                    [
+                        Entry::Help { family: name(), help: family.help.into() },
+                        Entry::Type { family: name(), kind: family.kind },
+                        Entry::Unit { family: name(), unit: family.unit },
+                    ]
+                });
+                self.families.update(self.scrapes, entries, changed);
+            }
+        }
+    }
+}
+
+/// Hands all samples of a body to `each`; gives a hash of what the body says of its families.
+fn read(
+    body: &[u8],
+    exposition: Exposition,
+    rules: &SampleRules,
+    mut each: &mut impl FnMut(Point<'_>) -> Result<(), IngestError>,
+) -> Result<u64, IngestError> {
+    let mut hasher = FixedState::default().build_hasher();
+    match exposition {
+        Exposition::Text(format) => read_lines(body, format, rules, &mut hasher, each)?,
+        Exposition::Protobuf => {
+            let mut families = Families::new(body);
+            let mut scratch = PointScratch::default();
+            while let Some(family) = families.next()? {
+                for text in [family.name, family.help, family.unit] {
+                    hasher.write(text.as_bytes());
+                    hasher.write_u8(0xff);
+                }
+                hasher.write_u8(family.kind as u8);
+                family.points(rules.histograms, &mut scratch, &mut each)?;
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+#[cfg(test)]
+mod tests;
