@@ -90,7 +90,7 @@ fn classic_histograms_become_native_ones_and_created_lines_starts() {
         for mut stream in listener.incoming().map_while(Result::ok) {
             let mut request = [0; 4096];
             let _ = stream.read(&mut request);
-            let body = "# TYPE wait histogram\nwait_bucket{le=\"0.5\"} 2\nwait_bucket{le=\"1\"} 5\nwait_bucket{le=\"+Inf\"} 6\n\
+            let body = "# TYPE wait histogram\nwait_bucket{le=\"0.5\"} 2\nwait_bucket{le=\"1\"} 5 # {trace_id=\"abc\"} 0.7 1700000001\nwait_bucket{le=\"+Inf\"} 6\n\
                 wait_count 6\nwait_sum 4.5\nwait_created 1700000000\n# EOF\n";
             let head = format!(
                 "HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text; version=1.0.0\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
@@ -113,6 +113,12 @@ fn classic_histograms_become_native_ones_and_created_lines_starts() {
         data["result"][0]["histogram"][1],
         json!({"count": "6", "sum": "4.5", "buckets": [[3, "-Inf", "0.5", "2"], [0, "0.5", "1", "3"], [0, "1", "+Inf", "1"]]})
     );
+    for (query, series) in [("wait{job=\"converted\"}", "wait"), ("wait_bucket", "wait_bucket")] {
+        let found = server.api("/query_exemplars", &[("query", query), ("start", "0"), ("end", "4000000000")]);
+        assert_eq!(found[0]["seriesLabels"]["__name__"], series, "{found}");
+        let exemplar = json!({"labels": {"trace_id": "abc"}, "value": "0.7", "timestamp": 1_700_000_001.0});
+        assert_eq!(found[0]["exemplars"], json!([exemplar]));
+    }
     assert_eq!(server.number("count({__name__=~\"wait_.+\", job=\"converted\"})"), None);
     assert_eq!(server.number("count({__name__=~\"wait_.+\", job=\"both\"})"), Some(5.0), "no wait_created among them");
 }

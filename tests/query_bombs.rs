@@ -59,6 +59,15 @@ fn ingest(server: &Server, stop: &AtomicBool, slowest_ms: &AtomicU64) -> usize {
     acknowledged
 }
 
+/// Ends ingestion when the bombs are through, or when one of them has failed.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// What is asked, and what must be said: status and a part of the error.
 struct Bomb {
     query: String,
@@ -104,7 +113,7 @@ fn bombs() -> Vec<Bomb> {
         bomb(doubled, 400, "nested deeper than"),
         bomb(
             format!(
-                "count({}bomb{})",
+                "count({}bomb{{i=\"7\"}}{})",
                 "label_replace(".repeat(60),
                 ", \"i\", \"$1$1$1$1$1$1$1$1\", \"i\", \"(.*)\")".repeat(60)
             ),
@@ -139,6 +148,7 @@ fn every_bomb_ends_with_an_error_in_its_time_and_the_server_goes_on() {
     let (stop, slowest_ms) = (AtomicBool::new(false), AtomicU64::new(0));
     let acknowledged = std::thread::scope(|scope| {
         let ingestion = scope.spawn(|| ingest(&server, &stop, &slowest_ms));
+        let until = Stop(&stop);
         for bomb in bombs() {
             let begun = now();
             let answer = ask(&server, &bomb, at);
@@ -159,7 +169,7 @@ fn every_bomb_ends_with_an_error_in_its_time_and_the_server_goes_on() {
                 }
             }
         });
-        stop.store(true, Ordering::Relaxed);
+        drop(until);
         ingestion.join().unwrap()
     });
     let peak = peak_bytes(server.pid());

@@ -54,6 +54,9 @@ fn version_2_is_stored_and_the_answer_counts_what_was_written() {
         sample(out, at - 1000, 1.0);
         sample(out, at, 2.0);
         let (mut exemplar, mut metadata) = (Vec::new(), Vec::new());
+        let mut refs = Vec::new();
+        refs.extend([request.symbol("trace_id"), request.symbol("abc")].map(|n| u8::try_from(n).expect("few symbols")));
+        bytes(&mut exemplar, 1, &refs);
         double(&mut exemplar, 2, 1.0);
         number(&mut exemplar, 3, at as u64);
         bytes(out, 4, &exemplar);
@@ -68,7 +71,7 @@ fn version_2_is_stored_and_the_answer_counts_what_was_written() {
     }
     let body = request.finish();
     let answer = server.post("/api/v1/write", V2, &body);
-    assert_eq!((answer.status, written(&answer)), (204, ["2", "2", "0"]), "{}", answer.text());
+    assert_eq!((answer.status, written(&answer)), (204, ["2", "2", "1"]), "{}", answer.text());
     assert_eq!(server.number("jobs_total{job=\"a\"}"), Some(2.0));
     for name in ["latency", "latency_float"] {
         let data = server.api("/query", &[("query", name)]);
@@ -80,6 +83,10 @@ fn version_2_is_stored_and_the_answer_counts_what_was_written() {
     );
     let metrics = server.get("/metrics").text();
     assert!(metrics.contains("\nsilverback_remote_write_exemplars_total 1\n"), "{metrics}");
+    let exemplars = server.api("/query_exemplars", &[("query", "jobs_total"), ("start", "0"), ("end", "4000000000")]);
+    assert_eq!(exemplars[0]["seriesLabels"], json!({"__name__": "jobs_total", "job": "a"}));
+    let exemplar = &exemplars[0]["exemplars"][0];
+    assert_eq!((&exemplar["labels"], &exemplar["value"]), (&json!({"trace_id": "abc"}), &json!("1")));
     // Sent again, it is there already: senders do so after a lost answer.
     let again = server.post(
         "/api/v1/write",

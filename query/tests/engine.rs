@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use query::testing::Synthetic;
-use query::{Answer, Engine, Error, Options, Request, Steps, StopFlag, Value, parse};
+use query::{Answer, Engine, Error, Limit, Options, Request, Steps, StopFlag, Value, parse};
 use tsdb::{Columns, Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange, Timestamp};
 
 const STEP_MS: i64 = 15_000;
@@ -164,7 +164,7 @@ fn a_query_that_holds_too_many_samples_fails() {
     let engine = engine(Options { max_samples: 1_000, threads: 1, ..Options::default() });
     assert!(run(&engine, &store, "m_total", INSTANT).is_ok());
     let error = run(&engine, &store, "m_total", range(9)).unwrap_err();
-    assert!(matches!(error, Error::Execution(_)));
+    assert!(matches!(error, Error::Limit(Limit::Samples, _)));
     assert_eq!(error.to_string(), "query processing would load too many samples into memory in query execution");
     // What is folded away is not held.
     assert!(run(&engine, &store, "sum(m_total)", range(9)).is_ok());
@@ -189,7 +189,7 @@ fn a_query_that_needs_too_much_memory_fails() {
         "sum_over_time(m_total[5m:15s])",
     ] {
         let error = run(&engine, &store, query, range(20)).expect_err(query);
-        assert!(matches!(error, Error::Execution(_)), "{query}: {error}");
+        assert!(matches!(error, Error::Limit(Limit::Memory, _)), "{query}: {error}");
         assert!(error.to_string().contains("100000 bytes"), "{query}: {error}");
     }
     let answer = run(&engine, &counters(5, 60), "m_total", range(20)).unwrap();

@@ -76,7 +76,7 @@ fn nesting_of_any_depth_is_read_or_refused() {
 
 /// Long texts take as long as they are: a quadratic reader would take hours for these.
 #[test]
-fn megabytes_are_read_in_no_time() {
+fn long_texts_are_read_in_no_time() {
     for piece in [
         "a",
         "1",
@@ -103,7 +103,7 @@ fn megabytes_are_read_in_no_time() {
         "'",
         "`",
     ] {
-        let long = piece.repeat((2 << 20) / piece.len());
+        let long = piece.repeat((512 << 10) / piece.len());
         for (before, after) in [
             ("", ""),
             ("{", "}"),

@@ -5,6 +5,7 @@
 //! - `first_scrape`: every line parsed, its labels made and looked up in a map.
 //! - `same_layout`: the cache's first step; the usual case.
 //! - `by_text`: its second step; the samples of each family come in another order each time.
+//! - `protobuf`: the counters and gauges of the page in protocol buffers, all series known.
 //! - `prometheus_parse`: the crate of that name, for comparison.
 //!
 //! Run: `cargo bench -p scraper`. Throughput is printed per sample and, by `bytes/…`, per byte.
@@ -16,11 +17,11 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
-use scraper::cache::{Scratch, SeriesCache};
-use scraper::parse::{Entry, Format, Parser};
+use scraper::cache::{Scratch, SeriesCache, TargetCache};
+use scraper::parse::{Entry, Exposition, Format, Parser};
 use scraper::store::{Batch, Exemplar};
 use scraper::{FamilyTable, SampleRules};
-use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
+use tsdb::{AppendError, Committed, HistogramValue, Labels, Metadata, MetricKind, SeriesRef, Timestamp};
 
 use per_sample::PerSample;
 
@@ -89,6 +90,80 @@ fn reversed(page: &str) -> String {
         }
     }
     out
+}
+
+/// The counters and gauges of a page in protocol buffers, and how many samples that are.
+fn protobuf(page: &str) -> (Vec<u8>, u64) {
+    fn varint(out: &mut Vec<u8>, mut value: usize) {
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        out.push(value as u8);
+    }
+    fn message(out: &mut Vec<u8>, field: u8, bytes: &[u8]) {
+        out.push(field << 3 | 2);
+        varint(out, bytes.len());
+        out.extend_from_slice(bytes);
+    }
+    let (mut body, mut count) = (Vec::new(), 0);
+    let (mut family, mut content) = (Vec::new(), 0);
+    let mut end = |family: &mut Vec<u8>| {
+        if !family.is_empty() {
+            varint(&mut body, family.len());
+            body.append(family);
+        }
+    };
+    let mut parser = Parser::new(page.as_bytes(), Format::Text);
+    while let Some(entry) = parser.entry().expect("the page is well-formed") {
+        match entry {
+            Entry::Type { family: name, kind } => {
+                end(&mut family);
+                let (number, field) = if kind == MetricKind::Counter { (0, 3) } else { (1, 2) };
+                content = if matches!(kind, MetricKind::Counter | MetricKind::Gauge) { field } else { 0 };
+                message(&mut family, 1, name.as_bytes());
+                family.extend([0x18, number]);
+            }
+            Entry::Sample(sample) if content != 0 => {
+                let mut metric = Vec::new();
+                for (name, value) in parser.labels().skip(1) {
+                    let mut pair = Vec::new();
+                    message(&mut pair, 1, name.as_bytes());
+                    message(&mut pair, 2, value.as_bytes());
+                    message(&mut metric, 1, &pair);
+                }
+                let mut value = vec![9];
+                value.extend(sample.value.to_le_bytes());
+                message(&mut metric, content, &value);
+                message(&mut family, 4, &metric);
+                count += 1;
+            }
+            _ => {}
+        }
+    }
+    end(&mut family);
+    (body, count)
+}
+
+/// Scrapes a body in protocol buffers again and again.
+fn scrape_protobuf(group: &mut BenchmarkGroup<'_, PerSample>, page: &str) {
+    let (body, count) = protobuf(page);
+    let target = Labels::from_pairs([("instance", "localhost:9100"), ("job", "node")]);
+    let rules = SampleRules { target, honor_timestamps: true, ..SampleRules::default() };
+    let (mut cache, mut scratch, mut sum) = (TargetCache::default(), Scratch::default(), Sum::default());
+    let (mut buffer, mut at) = (Vec::new(), 0);
+    group.throughput(Throughput::Elements(count));
+    group.bench_function("protobuf/node_exporter", |b| {
+        b.iter(|| {
+            buffer.clear();
+            buffer.extend_from_slice(&body);
+            at += 1000;
+            let now = Timestamp::from_millis(at);
+            let (_, result) = cache.ingest(&mut buffer, Exposition::Protobuf, &rules, now, &mut scratch, &mut sum);
+            result.expect("the body is well-formed");
+        });
+    });
+    black_box(sum.total);
 }
 
 fn full(page: &str) -> f64 {
@@ -180,6 +255,10 @@ fn parse(c: &mut Criterion<PerSample>) {
         benches(&mut group);
         group.finish();
     }
+    let mut group = c.benchmark_group("samples");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    scrape_protobuf(&mut group, PAGES[0]);
+    group.finish();
 }
 
 criterion_group! {

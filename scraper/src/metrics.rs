@@ -109,9 +109,7 @@ const PLAIN: [Plain; 15] = [
     ("prometheus_target_scrapes_sample_out_of_bounds_total", "Samples left out: too old or too far ahead.", |m| {
         &m.out_of_bounds
     }),
-    ("silverback_scrape_exemplars_total", "Exemplars that targets have exposed. None are stored yet.", |m| {
-        &m.exemplars
-    }),
+    ("silverback_scrape_exemplars_total", "Exemplars that targets have exposed, old and new.", |m| &m.exemplars),
     ("prometheus_sd_file_read_errors_total", "Discovery files that could not be read.", |m| &m.file_read_errors),
     ("prometheus_sd_http_failures_total", "Discovery requests that failed.", |m| &m.http_failures),
     ("prometheus_sd_received_updates_total", "Updates received from discovery.", |m| &m.discovery_updates),

@@ -30,8 +30,19 @@ pub struct Exemplar<'e> {
     pub labels: &'e [(Cow<'e, str>, Cow<'e, str>)],
     /// What was observed.
     pub value: f64,
-    /// When, if the target says.
-    pub at: Option<Timestamp>,
+    /// When: as the target says, else when the sample is of.
+    pub at: Timestamp,
+}
+
+/// Characters that the labels of an exemplar may have, as OpenMetrics and Prometheus have it.
+const MAX_EXEMPLAR_CHARS: usize = 128;
+
+impl Exemplar<'_> {
+    /// Whether its labels are not too long to be kept.
+    pub(crate) fn fits(&self) -> bool {
+        let chars = |text: &str| text.chars().count();
+        self.labels.iter().map(|(name, value)| chars(name) + chars(value)).sum::<usize>() <= MAX_EXEMPLAR_CHARS
+    }
 }
 
 /// A write in progress. Dropping it forgets it.
@@ -63,7 +74,7 @@ pub trait Batch {
         value: HistogramValue,
     ) -> Result<(), AppendError>;
 
-    /// Takes an example of what a series has counted.
+    /// Takes an example of what a series has counted; it is kept if it is newer than the last one of its series.
     fn exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar<'_>);
 
     /// Keeps what a target says about a metric family.
@@ -122,8 +133,10 @@ impl Batch for Appender<'_> {
         self.append_histogram(series, at, start, value)
     }
 
-    /// The store has no place for exemplars yet: the scraper's metrics count them.
-    fn exemplar(&mut self, _series: SeriesRef, _exemplar: &Exemplar<'_>) {}
+    fn exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar<'_>) {
+        let labels = Labels::from_pairs(exemplar.labels.iter().map(|(name, value)| (&**name, &**value)));
+        Appender::exemplar(self, series, tsdb::Exemplar { labels, value: exemplar.value, timestamp: exemplar.at });
+    }
 
     fn metadata(&mut self, family: &str, metadata: &Metadata) {
         Appender::metadata(self, family, metadata.clone());

@@ -88,7 +88,7 @@ pub struct LastScrape {
 /// A target with more series than its budget allows. Those that were known go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverBudget {
-    /// Series that are allowed.
+    /// Series that are allowed; 0 if it is the store that has no place.
     pub budget: usize,
     /// Series that found no place.
     pub refused: usize,
@@ -99,7 +99,11 @@ pub struct OverBudget {
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { budget, refused, culprit: Culprit { metric, label, values, example } } = self;
-        write!(f, "series_budget of {budget} is spent: {refused} new series are left out. Most are of {metric}, ")?;
+        match budget {
+            0 => write!(f, "the limit of series in the store (--storage.max-series) is reached")?,
+            budget => write!(f, "series_budget of {budget} is spent")?,
+        }
+        write!(f, ": {refused} new series are left out. Most are of {metric}, ")?;
         // Not all of very many are looked at.
         let more = if values < refused { " or more" } else { "" };
         write!(f, "whose label {label} has {values} values{more} among them, such as {example:?}")

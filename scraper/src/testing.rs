@@ -133,8 +133,8 @@ impl Batch for RecorderBatch<'_> {
 
     fn exemplar(&mut self, series: SeriesRef, exemplar: &Exemplar<'_>) {
         let labels: Vec<String> = exemplar.labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
-        let at = exemplar.at.map_or_else(String::new, |at| format!(" @{}", at.millis()));
-        self.exemplars.push((series, format!("{{{}}} {}{at}", labels.join(","), exemplar.value)));
+        let Exemplar { value, at, .. } = exemplar;
+        self.exemplars.push((series, format!("{{{}}} {value} @{}", labels.join(","), at.millis())));
     }
 
     fn metadata(&mut self, family: &str, metadata: &Metadata) {

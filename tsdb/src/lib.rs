@@ -30,7 +30,7 @@ pub mod testing;
 mod view;
 mod wal;
 
-pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
+pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent, verify_blocks};
 pub use chunk::HistogramValue;
 pub use compact::Retention;
 pub use db::{Db, Deleted, Options};

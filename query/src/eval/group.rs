@@ -153,4 +153,9 @@ impl Groups {
     pub(crate) fn len(&self) -> usize {
         self.first.len()
     }
+
+    /// Bytes that they take in memory, about.
+    pub(crate) fn size_bytes(&self) -> u64 {
+        (self.keys.capacity() + self.first.len() * 40) as u64
+    }
 }

@@ -85,6 +85,24 @@ impl<'q> Table<'q> {
         Ok(Self { names: LabelColumn::Owned(labels), drops: Vec::new(), one_name: false, rows, _held: held })
     }
 
+    /// A table of rows that are already there, of some series of `source`.
+    ///
+    /// # Errors
+    /// If it takes more memory than the query may use.
+    pub(crate) fn picked(
+        query: &'q Query<'q>,
+        source: SharedSource<'q>,
+        indices: Vec<u32>,
+        rows: Rows,
+    ) -> Result<Self, Error> {
+        let mut held = query.hold(rows.size_bytes() + (indices.len() * size_of::<u32>()) as u64)?;
+        held.grow_points(rows.point_count())?;
+        let drops: Vec<bool> = indices.iter().map(|i| source.drops_name(*i as usize)).collect();
+        let one_name = source.one_name();
+        let table = Self { names: LabelColumn::Of(source, indices), drops: Vec::new(), one_name, rows, _held: held };
+        Ok(table.with_drops(drops))
+    }
+
     /// Marks series whose name is to be dropped.
     pub(crate) fn with_drops(mut self, drops: Vec<bool>) -> Self {
         self.drops = if drops.contains(&true) { drops } else { Vec::new() };

@@ -25,7 +25,7 @@ pub struct PlanNode {
     pub stats: Option<NodeStats>,
 }
 
-/// The nodes of `expr`, parents first; parentheses are left out. `ran` is what the nodes took, if the query has run.
+/// The nodes of `expr`, parents first; parentheses and literals within are left out. `ran` is what the nodes took, if the query has run.
 #[must_use]
 pub fn plan(expr: &Expr, ran: &[NodeStats]) -> Vec<PlanNode> {
     let (mut open, mut nodes) = (vec![(expr, 0, false)], Vec::new());
@@ -33,6 +33,9 @@ pub fn plan(expr: &Expr, ran: &[NodeStats]) -> Vec<PlanNode> {
         let below = open.len();
         if let Expr::Paren(paren) = node {
             open.push((&paren.expr, depth, within_once));
+            continue;
+        }
+        if depth > 0 && matches!(node, Expr::Number(_) | Expr::Text(_)) {
             continue;
         }
         let span = node.span();
@@ -100,7 +103,7 @@ mod tests {
     use crate::parser::parse;
 
     #[test]
-    fn a_plan_lists_parents_first_and_leaves_parentheses_out() {
+    fn a_plan_lists_parents_first_and_leaves_parentheses_and_literals_out() {
         let expr = parse("sum((rate(a[5m]) + b @ 10)) > 1").unwrap();
         let shown: Vec<(usize, &str, String)> =
             plan(&expr, &[]).into_iter().map(|n| (n.depth, n.kind, n.text)).collect();
@@ -114,7 +117,6 @@ mod tests {
                 (3, "function", "rate(a[5m])"),
                 (4, "range vector selector", "a[5m]"),
                 (3, "vector selector", "b @ 10.000"),
-                (1, "number", "1"),
             ]
         );
         assert_eq!(plan(&expr, &[])[5].notes, ["evaluated once for all steps"]);

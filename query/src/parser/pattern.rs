@@ -341,11 +341,11 @@ impl Reader<'_> {
                 return Err(format!("invalid character class range: `{bad}`"));
             }
             first = false;
-            if self.rest().starts_with("[:")
-                && let Some(end) = self.rest().find(":]")
+            if let Some(rest) = self.rest().strip_prefix("[:")
+                && let Some(end) = rest.find(":]")
             {
-                let name = self.rest()[..end + 2].to_owned();
-                self.at += end + 2;
+                let name = self.rest()[..end + 4].to_owned();
+                self.at += name.len();
                 let word = name[2..name.len() - 2].trim_start_matches('^');
                 if !NAMED_CLASSES.contains(&word) {
                     return self.fail("invalid character class range", item);
@@ -409,6 +409,7 @@ mod tests {
             ("\\d\\W", "[0-9][[^0-9A-Za-z_]]"),
             ("[\\w-]", "[0-9A-Za-z_\\-]"),
             ("[[&&~~]", "[\\[\\&\\&\\~\\~]"),
+            ("[[:]", "[\\[\\:]"),
             ("[]a-c^]", "[\\]a-c\\^]"),
             ("[^[:alpha:]\\.]", "[^[:alpha:]\\.]"),
             ("\\Qa.b\\Ec", "a\\.bc"),

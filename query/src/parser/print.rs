@@ -16,7 +16,9 @@ impl fmt::Display for Expr {
         match self {
             Self::Number(e) => {
                 let millis = (e.value * 1000.0).round();
-                if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
+                if e.is_duration && e.value == 0.0 && e.value.is_sign_negative() {
+                    f.write_str("-0s")
+                } else if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
                     super::duration::write_millis(f, millis as i64)
                 } else {
                     f.write_str(&general(e.value))

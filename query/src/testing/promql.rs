@@ -1,6 +1,5 @@
 //! What holds for any text that is read as PromQL.
 
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tsdb::{Labels, Timestamp};
@@ -31,12 +30,12 @@ pub fn check_promql(bytes: &[u8]) {
             Err(error) => panic!("{text:?} became {printed:?}: {error}"),
         }
     }
-    evaluate(&expr);
+    FIXTURE.with(|(engine, store)| evaluate(&expr, engine, store));
 }
 
-fn evaluate(expr: &Expr) {
-    static FIXTURE: OnceLock<(Engine, Synthetic)> = OnceLock::new();
-    let (engine, store) = FIXTURE.get_or_init(|| {
+thread_local! {
+    /// Each thread has its own, so that each sees its own memory only.
+    static FIXTURE: (Engine, Synthetic) = {
         let options = Options {
             max_samples: 20_000,
             max_bytes: 4 << 20,
@@ -49,11 +48,12 @@ fn evaluate(expr: &Expr) {
             let labels = Labels::from_pairs([("__name__", "up"), ("job", job), ("le", "1")]);
             (labels, (0..40).map(|k| f64::from(k % 7)).collect())
         });
-        (
-            Engine::new(options, || Duration::ZERO),
-            Synthetic::new((0..40).map(|k| k * 15_000).collect(), series.collect()),
-        )
-    });
+        let times = (0..40).map(|k| k * 15_000).collect();
+        (Engine::new(options, || Duration::ZERO), Synthetic::new(times, series.collect()))
+    };
+}
+
+fn evaluate(expr: &Expr, engine: &Engine, store: &Synthetic) {
     let at = Timestamp::from_millis(600_000);
     let range = Steps::Range { start: Timestamp::from_millis(0), end: at, step: Duration::from_secs(60) };
     for steps in [Steps::Instant(at), range] {
@@ -61,8 +61,12 @@ fn evaluate(expr: &Expr) {
         if let Ok(answer) = engine.run(store, &request)
             && let Value::Matrix(series) = &answer.value
         {
-            assert!(series.is_sorted_by(|a, b| a.labels <= b.labels), "{expr} gives series out of order");
+            assert!(
+                series.is_sorted_by(|a, b| a.labels <= b.labels),
+                "series are out of order: {:.200}",
+                expr.to_string()
+            );
         }
     }
-    assert_eq!(engine.reserve().held_bytes(), 0, "{expr} keeps memory");
+    assert_eq!(engine.reserve().held_bytes(), 0, "memory is kept: {:.200}", expr.to_string());
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use hashbrown::{HashMap, HashSet};
-use tsdb::{Labels, METRIC_NAME, SeriesRef};
+use tsdb::{AppendError, Labels, METRIC_NAME, SeriesRef};
 
 use super::ingest::{Ingest, Reading};
 use super::{Fate, IngestError};
@@ -89,7 +89,11 @@ impl<B: Batch> Ingest<'_, '_, B> {
     /// The body has been read, and the series that are known are counted: gives the places that are left to those that
     /// are new, in the order of the body.
     pub(super) fn give_places(&mut self) -> Result<(), IngestError> {
-        let mut left = self.rules.limits.series.saturating_sub(self.placed);
+        let mut left = match self.rules.limits.series {
+            // What waits was refused by the store, which may have a place by now.
+            0 => usize::MAX,
+            budget => budget.saturating_sub(self.placed),
+        };
         let mut suspects = Suspects::default();
         for at in std::mem::take(&mut self.waiting) {
             if left == 0 {
@@ -106,8 +110,16 @@ impl<B: Batch> Ingest<'_, '_, B> {
                 suspects.add(&labels);
                 continue;
             }
+            let series = match self.batch.series(&labels) {
+                Err(AppendError::TooManySeries) => {
+                    left = 0;
+                    self.counts.refused += 1;
+                    suspects.add(&labels);
+                    continue;
+                }
+                series => series?,
+            };
             left -= 1;
-            let series = self.batch.series(&labels)?;
             let (text, value, end) = (line.text as usize, line.value as usize, line.end as usize);
             let reading = Reading { text, value, end, number: sample.value, timestamp: sample.timestamp };
             let fate = self.append(series, reading);

@@ -3,7 +3,7 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashSet;
-use tsdb::{STALE_NAN, SeriesRef, Timestamp};
+use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Culprit;
 use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
@@ -354,10 +354,19 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             }
             Some(labels) => {
                 let over = self.rules.limits.samples > 0 && self.appended >= self.rules.limits.samples;
-                let series = if over { SeriesRef(0) } else { self.batch.series(&labels)? };
-                let fate = self.append(series, reading);
+                let series = if over { Ok(SeriesRef(0)) } else { self.batch.series(&labels) };
+                let (fate, series) = match series {
+                    Err(AppendError::TooManySeries) => {
+                        self.has_fresh_refusals = true;
+                        self.wait()
+                    }
+                    series => {
+                        let series = series?;
+                        self.counts.added += usize::from(!over);
+                        (self.append(series, reading), series)
+                    }
+                };
                 self.count_kept();
-                self.counts.added += usize::from(!over);
                 self.push(reading, kind_before, kind, fate, series);
             }
         }
@@ -397,9 +406,12 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             && let line = self.scratch.lines[at]
             && !matches!(line.fate, Fate::Dropped | Fate::Refused)
         {
-            let at = written.timestamp.map(Timestamp::from_millis);
-            self.batch.exemplar(line.series, &Exemplar { labels: &written.pairs(), value: written.value, at });
-            self.counts.exemplars += 1;
+            let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
+            let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
+            if exemplar.fits() {
+                self.batch.exemplar(line.series, &exemplar);
+                self.counts.exemplars += 1;
+            }
         }
     }
 

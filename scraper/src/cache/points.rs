@@ -1,10 +1,12 @@
 //! Series of samples that do not stand on lines: bodies of protocol buffers, and lines that must be read as families.
 //!
 //! Every sample has a key, a hash of 128 bits over all that is written of its series. Only a key that the last body did
-//! not have is relabeled and looked up in the store. Cost: about 100 ns per sample, parsing included.
+//! not have is relabeled and looked up in the store. Cost: about 190 ns per sample, parsing included.
+
+use std::hash::{BuildHasherDefault, Hasher};
 
 use hashbrown::{HashMap, HashSet};
-use tsdb::{STALE_NAN, SeriesRef, Timestamp};
+use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Suspects;
 use super::ingest::MAX_AHEAD_MS;
@@ -16,11 +18,30 @@ use crate::store::{Batch, Exemplar};
 /// The series of a target's last good body, by key. About 50 bytes each.
 #[derive(Debug, Default)]
 pub(super) struct Points {
-    known: HashMap<u128, Known>,
+    known: HashMap<u128, Known, BuildHasherDefault<KeyHasher>>,
     /// Scrapes so far.
     scrape: u64,
     /// Whether the last scrape brought those of `known` that it has seen.
     live: bool,
+}
+
+/// Keys are hashes: half of one is a good hash of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let half = bytes.first_chunk().map_or(0, |half| u64::from_le_bytes(*half));
+        self.0 = half;
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +71,8 @@ pub(super) struct Reading<'r, B> {
     points: &'r mut Points,
     rules: &'r SampleRules,
     batch: &'r mut B,
-    /// The latest moment that a target may name, in milliseconds.
+    /// The moment of the scrape, and the latest that a target may name, in milliseconds.
+    now: i64,
     latest: i64,
     pub(super) counts: Counts,
     appended: usize,
@@ -73,7 +95,8 @@ impl Points {
         self.scrape += 1;
         let latest = now.plus_millis(MAX_AHEAD_MS).millis();
         let (counts, suspects) = (Counts::default(), Suspects::default());
-        Reading { points: self, rules, batch, latest, counts, appended: 0, only: None, places, suspects }
+        let now = now.millis();
+        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only: None, places, suspects }
     }
 
     /// Begins to read the last body again, for the series of these keys only.
@@ -85,8 +108,8 @@ impl Points {
     ) -> Reading<'r, B> {
         let (counts, suspects, places) = (Counts::default(), Suspects::default(), usize::MAX);
         // What was too far ahead has not been appended, so its series is not missed.
-        let (latest, only) = (i64::MAX, Some(keys));
-        Reading { points: self, rules, batch, latest, counts, appended: 0, only, places, suspects }
+        let (now, latest, only) = (i64::MAX, i64::MAX, Some(keys));
+        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only, places, suspects }
     }
 
     /// Forgets what a body that was refused has changed.
@@ -146,6 +169,24 @@ impl<B: Batch> Reading<'_, B> {
         }
         self.counts.scraped += 1;
         let limit = self.rules.limits.samples;
+        // What nearly every sample is: known, and here for the first time.
+        if let Some(known) = self.points.known.get_mut(&key)
+            && known.seen != scrape
+            && limit == 0
+            && matches!(known.fate, Fate::Tracked | Fate::Untracked)
+        {
+            known.seen = scrape;
+            let (series, before) = (known.series, known.fate);
+            self.counts.kept += 1;
+            let at = point.timestamp.filter(|_| self.rules.honor_timestamps);
+            let fate = self.append(series, at, point)?;
+            if fate != before
+                && let Some(known) = self.points.known.get_mut(&key)
+            {
+                known.fate = fate;
+            }
+            return Ok(());
+        }
         let old = self.points.known.get(&key).copied();
         let (mut known, repeated) = match old {
             Some(known) if known.fate == Fate::Refused && (self.places == 0 || known.seen == scrape) => {
@@ -175,11 +216,22 @@ impl<B: Batch> Reading<'_, B> {
                         self.counts.refused += 1;
                         return Ok(());
                     }
-                    Some(labels) => {
-                        self.places -= 1;
-                        self.counts.added += 1;
-                        (Known { series: self.batch.series(&labels)?, fate: Fate::Untracked, ..fresh }, false)
-                    }
+                    Some(labels) => match self.batch.series(&labels) {
+                        // The store has no place for it either, nor for those that follow.
+                        Err(AppendError::TooManySeries) => {
+                            self.places = 0;
+                            self.suspects.add(&labels);
+                            self.points.known.insert(key, Known { fate: Fate::Refused, ..fresh });
+                            self.counts.kept += 1;
+                            self.counts.refused += 1;
+                            return Ok(());
+                        }
+                        series => {
+                            self.places -= 1;
+                            self.counts.added += 1;
+                            (Known { series: series?, fate: Fate::Untracked, ..fresh }, false)
+                        }
+                    },
                 }
             }
         };
@@ -214,10 +266,16 @@ impl<B: Batch> Reading<'_, B> {
             PointValue::Float(value) => self.batch.append_started(series, moment, start, value),
             PointValue::Histogram(value) => self.batch.histogram(series, moment, start, *value)?,
         }
-        for exemplar in point.exemplars {
-            let at = exemplar.timestamp.map(Timestamp::from_millis);
-            self.batch.exemplar(series, &Exemplar { labels: &exemplar.labels, value: exemplar.value, at });
-            self.counts.exemplars += 1;
+        // A second reading has no time of its own; the first has handed them on.
+        let exemplars = if self.only.is_some() { &[] } else { point.exemplars };
+        for exemplar in exemplars {
+            let at = exemplar.timestamp.or(at).unwrap_or(self.now);
+            let at = Timestamp::from_millis(at);
+            let exemplar = Exemplar { labels: &exemplar.labels, value: exemplar.value, at };
+            if exemplar.fits() {
+                self.batch.exemplar(series, &exemplar);
+                self.counts.exemplars += 1;
+            }
         }
         let tracked = at.is_none() || self.rules.track_timestamps_staleness;
         Ok(if tracked { Fate::Tracked } else { Fate::Untracked })

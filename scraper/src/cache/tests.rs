@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use tsdb::{AppendError, Labels, Metadata, MetricKind, is_stale};
+use tsdb::{Labels, Metadata, MetricKind, is_stale};
 
 use super::ingest::{MAX_AHEAD_MS, bound};
 use super::*;
@@ -213,8 +213,14 @@ fn families_reach_the_store_when_they_change() {
 fn the_store_may_refuse_new_series() {
     let mut target = Target::new(honoring());
     target.store.recorded().max_series = 1;
-    assert_eq!(target.scrape(Format::Text, "a 1\nb 1\n").1, Err(IngestError::Store(AppendError::TooManySeries)));
-    assert_eq!(target.samples("a"), []);
+    for round in 1..4 {
+        let counts = target.text(&format!("a {round}\nb 1\nc 1\n"));
+        assert_eq!(counts.refused, 2, "in round {round}");
+    }
+    assert_eq!((target.samples("a").len(), target.samples("b").len()), (3, 0), "the known series goes on");
+    assert_eq!(target.cache.culprit().map(|culprit| culprit.label.as_str()), Some("__name__"));
+    target.store.recorded().max_series = 2;
+    assert_eq!(target.text("a 4\nb 1\nc 1\n").refused, 1, "and there is a place for another");
 }
 
 /// What the cache must be equal to: everything parsed, resolved and compared anew, by labels.

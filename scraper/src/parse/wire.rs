@@ -50,6 +50,20 @@ impl<'a> Fields<'a> {
     /// The number and value of the next field; `None` at the end.
     #[inline]
     pub(super) fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
+        let rest = &self.message.bytes[self.at..];
+        // What nearly every field is: a low number, and a text or message of less than 128 bytes.
+        if let [key @ 0..0x80, length @ 0..0x80, rest @ ..] = rest
+            && key & 7 == 2
+            && let Some(bytes) = rest.get(..usize::from(*length))
+        {
+            let base = self.message.base + self.at + 2;
+            self.at += 2 + bytes.len();
+            return Ok(Some((u64::from(key >> 3), Field::Message(Message { bytes, base }))));
+        }
+        self.next_slowly()
+    }
+
+    fn next_slowly(&mut self) -> Result<Option<(u64, Field<'a>)>, Malformed> {
         if self.at == self.message.bytes.len() {
             return Ok(None);
         }

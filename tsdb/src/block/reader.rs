@@ -97,6 +97,7 @@ impl Block {
     }
 
     /// Bytes of the index.
+    #[cfg(feature = "testing")]
     pub(crate) fn index_bytes(&self) -> u64 {
         self.index.pages().file_bytes()
     }

@@ -269,3 +269,6 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     }
     Some(format!("refused: {message}; the {} other samples are stored", committed.appended + committed.known))
 }
+
+#[cfg(test)]
+mod tests;

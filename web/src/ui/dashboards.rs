@@ -154,8 +154,11 @@ async fn shortened(state: &AppState, range: Duration) -> Duration {
         return range;
     }
     let state = state.clone();
-    let oldest = blocking(move || Ok(state.db.head_stats().min_time)).await;
-    let age = oldest.map_or(i64::MAX, |oldest| now().millis().saturating_sub(oldest.millis()));
+    let oldest = blocking(move || {
+        let in_blocks = state.db.blocks().first().map_or(i64::MAX, |meta| meta.range.start_ms);
+        Ok(state.db.head_stats().min_time.millis().min(in_blocks))
+    });
+    let age = oldest.await.map_or(i64::MAX, |oldest| now().millis().saturating_sub(oldest));
     let shows_all = |choice: &Duration| i64::try_from(choice.as_millis()).is_ok_and(|ms| ms >= age);
     let mut offered = RANGES.iter().filter_map(|choice| parse_duration(choice));
     offered.find(shows_all).map_or(range, |choice| choice.min(range))

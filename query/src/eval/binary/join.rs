@@ -33,8 +33,8 @@ pub(super) fn eval<'q>(
     let swapped = matching.cardinality == Cardinality::OneToMany;
     let (many, one) = if swapped { (&rhs, &lhs) } else { (&lhs, &rhs) };
     let (many_numbers, one_numbers) = (signatures.of(many), signatures.of(one));
-    let count = signatures.all.len();
-    let _held = query.hold(signatures.all.iter().map(|l| l.size_bytes() as u64 + 64).sum())?;
+    let count = signatures.len();
+    let _held = query.hold(signatures.size_bytes())?;
     let mut join = Join {
         eval,
         e,
@@ -176,7 +176,7 @@ impl<'q> Join<'_, 'q> {
                 return Err(Error::Execution(format!(
                     "found duplicate series for the match group {} on the {} hand-side of the operation: [{}, {}];\
                      many-to-many matching not allowed: matching labels must be unique on one side",
-                    label_set(&self.signatures.all[number]),
+                    label_set(&self.signatures.labels(number)),
                     if self.swapped { "left" } else { "right" },
                     label_set(&names[0]),
                     label_set(&names[1]),
@@ -229,7 +229,7 @@ impl<'q> Join<'_, 'q> {
             if let Some(row) = self.by_signature[number] {
                 return Ok(row);
             }
-            let mut labels = self.signatures.all[number].clone();
+            let mut labels = self.signatures.labels(number);
             let listed = self.matching.labels.iter().any(|label| is_metadata(label));
             if unnamed && (listed || self.eval.query.has_metadata_labels()?) {
                 labels = without_metadata(&labels);
@@ -250,8 +250,8 @@ impl<'q> Join<'_, 'q> {
     /// The labels of a result.
     fn labels(&self, number: usize, many: Option<u32>, one: Option<u32>) -> Labels {
         let drop_name = self.unnamed();
-        let signature = &self.signatures.all[number];
-        let base = many.map_or_else(|| signature.clone(), |series| self.many.labels(series as usize));
+        let signature = || self.signatures.labels(number);
+        let base = many.map_or_else(signature, |series| self.many.labels(series as usize));
         if self.matching.cardinality == Cardinality::OneToOne {
             return self.signatures.one_to_one(&base, drop_name);
         }
@@ -260,11 +260,10 @@ impl<'q> Join<'_, 'q> {
             builder.retain(|label| !is_metadata(&label.name));
         }
         for name in &self.matching.include {
-            let value = match one {
-                Some(series) => self.one.label(series as usize, name),
-                None => signature.get(name),
+            match one {
+                Some(series) => builder.set(name, self.one.label(series as usize, name).unwrap_or_default()),
+                None => builder.set(name, signature().get(name).unwrap_or_default()),
             };
-            builder.set(name, value.unwrap_or_default());
         }
         builder.build()
     }

@@ -25,21 +25,19 @@ pub(super) fn eval<'q>(
     let rhs = Table::of(query, rhs, steps)?;
     let mut signatures = Signatures::new(matching);
     let (left, right) = (signatures.of(&lhs), signatures.of(&rhs));
-    let _held = query.hold((signatures.all.len() * steps) as u64)?;
+    let _held = query.hold((signatures.len() * steps) as u64 + signatures.size_bytes())?;
     let table = match e.op {
         BinaryOp::Or => {
-            let taken = presence(&lhs, &left, signatures.all.len());
+            let taken = presence(&lhs, &left, signatures.len());
             let mut result = Selection::new(steps);
             result.take(&lhs, |_, _| true);
             result.take(&rhs, |series, step| !taken[right[series] as usize * steps + step]);
             result.finish(eval)?
         }
         op => {
-            let there = presence(&rhs, &right, signatures.all.len());
+            let there = presence(&rhs, &right, signatures.len());
             let wanted = op == BinaryOp::And;
-            let mut result = Selection::new(steps);
-            result.take(&lhs, |series, step| there[left[series] as usize * steps + step] == wanted);
-            result.finish(eval)?
+            chosen(eval, lhs, |series, step| there[left[series] as usize * steps + step] == wanted)?
         }
     };
     let source: SharedSource<'q> = Arc::new(table);
@@ -59,6 +57,22 @@ fn presence(table: &Table<'_>, numbers: &[u32], signatures: usize) -> Vec<bool> 
         }
     }
     present
+}
+
+/// Those steps of a table that `keep` names. Labels are made when asked for.
+fn chosen<'q>(eval: Eval<'q>, table: Table<'q>, keep: impl Fn(usize, usize) -> bool) -> Result<Table<'q>, Error> {
+    let steps = eval.grid.count;
+    let (mut rows, mut kept) = (Rows { steps, ..Rows::default() }, Vec::new());
+    for series in 0..table.len() {
+        eval.query.stop.check("expression evaluation")?;
+        if !(0..steps).any(|step| table.rows.is_present(series, step) && keep(series, step)) {
+            continue;
+        }
+        rows.push_row(&table.rows, series);
+        (0..steps).filter(|step| !keep(series, *step)).for_each(|step| rows.clear_step(kept.len(), step));
+        kept.push(series as u32);
+    }
+    Table::picked(eval.query, Arc::new(table), kept, rows)
 }
 
 /// Series with some of their steps.

@@ -11,24 +11,31 @@ use crate::parser::Matching;
 pub(super) struct Signatures<'q> {
     by: GroupBy<'q>,
     groups: Groups,
-    pub(super) all: Vec<Labels>,
 }
 
 impl<'q> Signatures<'q> {
     pub(super) fn new(matching: &'q Matching) -> Self {
-        Self { by: GroupBy::labels(!matching.on, &matching.labels), groups: Groups::default(), all: Vec::new() }
+        Self { by: GroupBy::labels(!matching.on, &matching.labels), groups: Groups::default() }
     }
 
     /// The numbers of all series of `source`.
     pub(super) fn of(&mut self, source: &dyn Source) -> Vec<u32> {
-        let number_of = |index| {
-            let number = self.groups.group_of(&self.by, source, index);
-            if number == self.all.len() {
-                self.all.push(self.groups.labels(&self.by, number));
-            }
-            number as u32
-        };
-        (0..source.len()).map(number_of).collect()
+        (0..source.len()).map(|index| self.groups.group_of(&self.by, source, index) as u32).collect()
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// Bytes that they take in memory, about.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.groups.size_bytes()
+    }
+
+    /// The labels of a signature. Makes them anew at each call.
+    pub(super) fn labels(&self, number: usize) -> Labels {
+        self.groups.labels(&self.by, number)
     }
 
     /// The labels of a result of one-to-one matching.

@@ -347,7 +347,7 @@ fn an_exemplar_is_handed_on_when_it_changes() {
     for value in [1, 1, 2] {
         target.scrape(OPENMETRICS, body(value).as_bytes()).unwrap();
     }
-    assert_eq!(target.store.recorded().exemplars, [r#"c_total {t="x"} 1"#, r#"c_total {t="x"} 2"#]);
+    assert_eq!(target.store.recorded().exemplars, [r#"c_total {t="x"} 1 @1000"#, r#"c_total {t="x"} 2 @3000"#]);
     target.scrape(OPENMETRICS, b"# TYPE c counter\nc_total 6\nd 1\n# EOF\n").unwrap();
     assert_eq!(target.store.recorded().exemplars.len(), 2);
 }

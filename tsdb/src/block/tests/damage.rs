@@ -81,6 +81,24 @@ fn every_changed_byte_is_found_and_no_wrong_data_is_read() {
 }
 
 #[test]
+fn all_blocks_of_a_directory_are_verified() {
+    let (disk, _) = rich_block();
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let faults = || {
+        let mut faults = Vec::new();
+        assert_eq!(verify_blocks(&fs, Path::new(DIR), |e| faults.push(e.to_string())).unwrap(), 1);
+        faults
+    };
+    assert_eq!(faults(), [] as [String; 0]);
+    let path = block_dir(Path::new(DIR), spec(RANGE).id).join(CHUNKS_FILE);
+    let mut bytes = disk.bytes(&path).unwrap();
+    bytes[20] ^= 1;
+    disk.set_bytes(&path, bytes);
+    assert_eq!(faults(), [format!("{}: corrupt at byte 0: checksum of the page does not match", path.display())]);
+    assert_eq!(verify_blocks(&fs, Path::new("/none"), |e| panic!("{e}")).unwrap(), 0);
+}
+
+#[test]
 fn a_file_cut_anywhere_is_found() {
     let (fs, right) = rich_block();
     for path in fs.files() {

@@ -70,7 +70,16 @@ fn read_series(
                 let sample = float(bytes, base)?;
                 sink.float(series, Timestamp::from_millis(sample.at_ms), None, sample.value);
             }
-            (3, Field::Bytes(bytes, base)) => sink.exemplar(series, exemplar(bytes, base)?),
+            (3, Field::Bytes(bytes, base)) => {
+                let mut pairs = Vec::new();
+                let (value, at) = exemplar(bytes, base, |field| {
+                    if let Field::Bytes(bytes, base) = field {
+                        pairs.push(label(bytes, base)?);
+                    }
+                    Ok(())
+                })?;
+                sink.exemplar(series, pairs.iter().copied(), value, at);
+            }
             (4, Field::Bytes(bytes, base)) => {
                 let sample = histogram(bytes, base)?;
                 sink.histogram(series, Timestamp::from_millis(sample.at_ms), None, sample.value);

@@ -129,7 +129,15 @@ impl Reader<'_, '_, '_, '_> {
                     let start = start(sample.start_ms, created_ms);
                     self.sink.histogram(series, Timestamp::from_millis(sample.at_ms), start, sample.value);
                 }
-                4 => self.sink.exemplar(series, exemplar(bytes, base)?),
+                4 => {
+                    let mut refs = Vec::new();
+                    let (value, at) = exemplar(bytes, base, |field| {
+                        varints(field, |n| refs.push(u32::try_from(n).unwrap_or(u32::MAX)))
+                    })?;
+                    let text = |number: u32| self.symbols.text(number);
+                    let pairs = refs.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
+                    self.sink.exemplar(series, pairs, value, at);
+                }
                 _ => {}
             }
         }

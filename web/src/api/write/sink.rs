@@ -1,6 +1,6 @@
 //! Where the samples of a request go, and the count of what came of them.
 
-use tsdb::{AppendError, Appender, Committed, HistogramValue, Labels, SeriesRef, Timestamp};
+use tsdb::{AppendError, Appender, Committed, Exemplar, HistogramValue, Labels, SeriesRef, Timestamp};
 
 /// How far ahead of the clock a sample may be, in milliseconds.
 const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -21,7 +21,7 @@ pub(crate) struct Tally {
     pub(crate) floats: usize,
     /// Histograms handed to the store.
     pub(crate) histograms: usize,
-    /// Exemplars. None are stored yet.
+    /// Exemplars handed to the store.
     pub(crate) exemplars: usize,
     /// Samples that are too far in the future.
     pub(crate) ahead: usize,
@@ -30,14 +30,8 @@ pub(crate) struct Tally {
     pub(crate) first_skipped: Option<String>,
 }
 
-/// A sample of an observation, with what links it to a trace.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Exemplar {
-    /// What was observed.
-    pub(crate) value: f64,
-    /// When.
-    pub(crate) at: Timestamp,
-}
+/// Characters that the labels of an exemplar may have, as OpenMetrics and Prometheus have it.
+const MAX_EXEMPLAR_CHARS: usize = 128;
 
 impl<'d> Sink<'d> {
     pub(crate) fn new(appender: Appender<'d>, now: Timestamp) -> Self {
@@ -76,9 +70,20 @@ impl<'d> Sink<'d> {
         }
     }
 
-    /// Takes an exemplar of a series. The store has no place for them yet: they are counted, here and in the metrics.
-    pub(crate) fn exemplar(&mut self, _series: SeriesRef, _exemplar: Exemplar) {
-        self.tally.exemplars += 1;
+    /// Takes an exemplar of a series, with its labels in any order. One whose labels are too long is left out, without a
+    /// word to the sender: its sample is what counts.
+    pub(crate) fn exemplar<'l>(
+        &mut self,
+        series: SeriesRef,
+        labels: impl Iterator<Item = (&'l str, &'l str)> + Clone,
+        value: f64,
+        timestamp: Timestamp,
+    ) {
+        let chars: usize = labels.clone().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
+        if chars <= MAX_EXEMPLAR_CHARS {
+            self.tally.exemplars += 1;
+            self.appender.exemplar(series, Exemplar { labels: Labels::from_pairs(labels), value, timestamp });
+        }
     }
 
     pub(crate) fn skip(&mut self, why: impl FnOnce() -> String) {
@@ -103,7 +108,7 @@ impl Written {
         Self {
             samples: tally.floats.saturating_sub(refused),
             histograms: tally.histograms.saturating_sub(refused.saturating_sub(tally.floats)),
-            exemplars: 0,
+            exemplars: committed.exemplars + committed.known_exemplars,
         }
     }
 }

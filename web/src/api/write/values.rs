@@ -3,7 +3,6 @@
 use tsdb::{CounterResetHint, FloatHistogram, Histogram, HistogramValue, MetricKind, Span, Timestamp};
 
 use super::protobuf::{Field, Fields, Malformed, doubles, varints, zigzag};
-use super::sink::Exemplar;
 
 /// A float with its times. Version 1.0 knows no start.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -105,19 +104,23 @@ fn span(bytes: &[u8], base: usize) -> Result<Span, Malformed> {
     Ok(span)
 }
 
-/// What is read of an `Exemplar`, whose labels are of no use before there is a place for it. In version 1.0 its value
-/// and time are the fields 2 and 3, and so in 2.0.
-pub(super) fn exemplar(bytes: &[u8], base: usize) -> Result<Exemplar, Malformed> {
+/// Value and time of an `Exemplar`, which are the same fields in both versions. Its labels, field 1, go to `labels`.
+pub(super) fn exemplar<'m>(
+    bytes: &'m [u8],
+    base: usize,
+    mut labels: impl FnMut(Field<'m>) -> Result<(), Malformed>,
+) -> Result<(f64, Timestamp), Malformed> {
     let (mut value, mut at) = (0.0, Timestamp::from_millis(0));
     let mut fields = Fields::new(bytes, base);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
+            (1, field) => labels(field)?,
             (2, Field::Fixed64(bits)) => value = f64::from_bits(bits),
             (3, Field::Varint(ms)) => at = Timestamp::from_millis(ms as i64),
             _ => {}
         }
     }
-    Ok(Exemplar { value, at })
+    Ok((value, at))
 }
 
 /// `MetricMetadata.MetricType` of 1.0 and `Metadata.MetricType` of 2.0.
