@@ -325,7 +325,12 @@ fn live(fs: &Arc<dyn Fs>, dir: &Path, damage: &mut Vec<String>) -> Result<(State
     }
     let checkpoint = newest_checkpoint(&**fs, dir)?;
     let found = blocks::rebuild(fs, dir, damage)?;
-    if !found.is_empty() || checkpoint > 0 {
+    if found.is_empty() && checkpoint == 0 {
+        // A new store. It says so before it writes anything else: what lies beside a manifest that does not name it is
+        // what a crash has left, what lies there without one is all there is.
+        let mut manifest = Manifest::begin(fs, dir, State::default());
+        manifest.change(State::default())?;
+    } else {
         damage.push(format!("the manifest is made anew from {} blocks and checkpoint {checkpoint}", found.len()));
     }
     let state = State {

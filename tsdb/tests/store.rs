@@ -456,3 +456,35 @@ fn exemplars_survive_restarts_and_the_end_of_their_series() {
     }
     assert!(world.db().maintenance().failures == 0 && world.db().recovery().samples < 200);
 }
+
+#[test]
+fn a_kill_while_the_first_block_is_cut_leaves_nothing_to_mend() {
+    let whole = |disk: &FaultFs| {
+        let mut world = World { db: open(disk).ok(), ..World::new() };
+        world.column = world.db().column();
+        world.disk = disk.clone();
+        for _ in 0..30 {
+            world.apply(Op::Scrape { scrapes: 1, step_s: 600, series: 2 });
+        }
+        world
+    };
+    let disk = FaultFs::default();
+    let from = {
+        let world = whole(&disk);
+        let from = disk.operations();
+        world.db().maintain();
+        from..disk.operations()
+    };
+    assert!(from.end - from.start > 20, "{from:?}");
+    for stop in from {
+        let disk = FaultFs::default();
+        let world = whole(&disk);
+        disk.fail_from(stop + 1);
+        world.db().maintain();
+        let left = open(&disk.after_kill()).unwrap();
+        // A segment that was begun may be cut off, which is told of.
+        let amiss = left.recovery().damage.iter().find(|what| !what.contains("an unfinished commit, cut off"));
+        assert_eq!(amiss, None, "stopped at {stop}");
+        same(&held(&left, TimeRange::ALL), &world.model);
+    }
+}

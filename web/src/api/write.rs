@@ -205,17 +205,30 @@ struct Total {
 impl Total {
     /// Adds a round; each but the first has read again what the one before it could not place.
     fn add(&mut self, committed: Committed) {
+        // Each field by name: what is left out here is not told to the sender, who then takes it for stored.
+        let Committed {
+            appended,
+            known,
+            late,
+            out_of_order,
+            too_old,
+            duplicate,
+            exemplars,
+            known_exemplars,
+            unknown,
+            first_refused,
+        } = committed;
         let all = &mut self.committed;
-        all.appended += committed.appended;
-        all.known += committed.known;
-        all.late += committed.late;
-        all.exemplars += committed.exemplars;
-        all.known_exemplars += committed.known_exemplars;
-        all.too_old += committed.too_old;
-        all.out_of_order += committed.out_of_order;
-        all.duplicate += committed.duplicate;
-        all.unknown = committed.unknown;
-        all.first_refused = all.first_refused.or(committed.first_refused);
+        all.appended += appended;
+        all.known += known;
+        all.late += late;
+        all.out_of_order += out_of_order;
+        all.too_old += too_old;
+        all.duplicate += duplicate;
+        all.exemplars += exemplars;
+        all.known_exemplars += known_exemplars;
+        all.unknown = unknown;
+        all.first_refused = all.first_refused.or(first_refused);
     }
 }
 
