@@ -15,6 +15,7 @@ use crate::compact::{self, BASE_WIDTH_MS, Candidate, Compacted, Plan, Retention}
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
+use crate::import::{Imported, Importer};
 use crate::manifest::{Manifest, State};
 use crate::matcher::Matcher;
 use crate::querier::{Columns, Querier, SeriesSet};
@@ -430,6 +431,20 @@ impl Maintenance {
         }
         let state = State { blocks: names, ..State::default() };
         Manifest::begin(&self.fs, to, State::default()).change(state)
+    }
+
+    /// Writes blocks of samples from elsewhere; see [`adopt`](Self::adopt).
+    pub(crate) fn importer(this: &Arc<Self>, width_ms: i64) -> Importer {
+        let names = this.clone();
+        Importer::new(&this.fs, &blocks_dir(&this.dir), width_ms, move || names.name())
+    }
+
+    /// Makes blocks that were imported live.
+    pub(crate) fn adopt(&self, imported: &Imported) -> Result<(), Error> {
+        let dir = blocks_dir(&self.dir);
+        let open = |id| Block::open(&self.fs, &dir, id).map(Arc::new);
+        let come = imported.blocks.iter().map(|meta| open(meta.ulid)).collect::<Result<Vec<_>, _>>()?;
+        if come.is_empty() { Ok(()) } else { self.change(&[], come, |_| ()) }
     }
 
     /// A name for a new block, after those given before.
