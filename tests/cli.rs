@@ -143,8 +143,13 @@ fn what_is_dumped_can_be_imported_and_a_directory_in_use_is_refused() {
     let told = printed(&["tsdb", "import", text(&other), text(&file)]);
     assert!(told.starts_with(&format!("{} samples in ", SERIES as i64 * STEPS)), "{told}");
     assert_eq!(printed(&["tsdb", "dump", text(&other)]), std::fs::read_to_string(&file).unwrap());
-    // Again: what is there stays, nothing is there twice.
-    printed(&["tsdb", "import", text(&other), text(&file)]);
+    // Others at the same times: what is there stays, nothing is there twice.
+    let changed = server.dir.join("changed.om");
+    let lines = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&changed, lines.replace(".125 ", ".0625 ").replace("} 0 ", "} 7 ")).unwrap();
+    for _ in 0..4 {
+        printed(&["tsdb", "import", text(&other), text(&changed)]);
+    }
     assert_eq!(printed(&["tsdb", "dump", text(&other)]), std::fs::read_to_string(&file).unwrap());
     assert!(printed(&["tsdb", "verify", text(&other)]).contains("all is whole"));
     let of_file = printed(&["query", "sum(pushed)", "--from", text(&file), "--format=csv"]);

@@ -272,7 +272,8 @@ impl Db {
     }
 
     /// Takes in samples of any age, as blocks: what `fill` hands to the importer is there once this returns. A block made
-    /// of single samples is `width` long. Where samples were there at the same times, those stay.
+    /// of single samples is `width` long. Where blocks had samples at the same times, those
+    /// stay.
     ///
     /// # Errors
     /// What `fill` says, and if the disk refuses; nothing is taken in then.

@@ -435,8 +435,12 @@ impl Maintenance {
 
     /// Writes blocks of samples from elsewhere; see [`adopt`](Self::adopt).
     pub(crate) fn importer(this: &Arc<Self>, width_ms: i64) -> Importer {
+        // Named after all that are there, whose samples therefore stay.
+        let newest = this.blocks().list().iter().map(|block| block.meta().ulid.timestamp().plus_millis(1)).max();
         let names = this.clone();
-        Importer::new(&this.fs, &blocks_dir(&this.dir), width_ms, move || names.name())
+        let name =
+            move || names.name_at(newest.map_or(names.head.span().end, |newest| newest.max(names.head.span().end)));
+        Importer::new(&this.fs, &blocks_dir(&this.dir), width_ms, name)
     }
 
     /// Makes blocks that were imported live.
@@ -449,10 +453,14 @@ impl Maintenance {
 
     /// A name for a new block, after those given before.
     fn name(&self) -> BlockId {
+        self.name_at(self.head.span().end)
+    }
+
+    fn name_at(&self, at: Timestamp) -> BlockId {
         let n = self.names.fetch_add(1, Ordering::Relaxed);
         let order = u128::from(self.manifest.lock().state().checkpoint as u32) << 16 | u128::from(n as u16);
         let chance = u128::from(self.chance.hash_one(n) as u32);
-        BlockId::new(self.head.span().end, order << 32 | chance)
+        BlockId::new(at, order << 32 | chance)
     }
 }
 
