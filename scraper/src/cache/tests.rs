@@ -218,7 +218,7 @@ fn the_store_may_refuse_new_series() {
         assert_eq!(counts.refused, 2, "in round {round}");
     }
     assert_eq!((target.samples("a").len(), target.samples("b").len()), (3, 0), "the known series goes on");
-    assert_eq!(target.cache.culprit().map(|culprit| culprit.label.as_str()), Some("__name__"));
+    assert_eq!(target.cache.culprit.as_ref().map(|culprit| culprit.label.as_str()), Some("__name__"));
     target.store.recorded().max_series = 2;
     assert_eq!(target.text("a 4\nb 1\nc 1\n").refused, 1, "and there is a place for another");
 }
