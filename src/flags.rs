@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 
+use crate::cli::Command;
 use crate::process;
 
 /// A Prometheus-compatible metrics server: scrapes targets, keeps their samples, answers PromQL, draws the answers.
@@ -143,25 +144,6 @@ pub(crate) struct Flags {
 
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
-}
-
-/// What to do instead of serving.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Command {
-    /// Check files without starting anything.
-    #[command(subcommand)]
-    Check(Check),
-}
-
-/// What to check.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum Check {
-    /// Configuration files: prints what is wrong with them, and what of them has no effect.
-    Config {
-        /// The files.
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-    },
 }
 
 /// `--storage.wal-sync`.
@@ -405,6 +387,7 @@ fn nearest(command: &clap::Command, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Check;
 
     fn parse(line: &str) -> Result<(Flags, LeftOut), clap::Error> {
         Flags::parse_from(std::iter::once("silverback").chain(line.split_whitespace()).map(str::to_owned))

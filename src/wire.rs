@@ -364,7 +364,7 @@ async fn wait_for_end(info: &ServerInfo, quits: &mut watch::Receiver<bool>) -> R
 
 /// Time since the first call.
 #[expect(clippy::disallowed_methods, reason = "the root hands the clock to who needs one")]
-fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     START.get_or_init(std::time::Instant::now).elapsed()
 }

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use super::Check;
 use crate::config::Config;
-use crate::flags::Check;
 
 /// Checks and prints what is found; 1 if anything is wrong.
 pub(crate) fn run(what: &Check) -> u8 {

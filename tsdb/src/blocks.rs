@@ -57,7 +57,7 @@ pub(crate) fn blocks_dir(dir: &Path) -> PathBuf {
     dir.join(BLOCKS_DIR)
 }
 
-/// Opens what the manifest names. Blocks that it does not name are what a crash left, and are removed.
+/// Opens what the manifest names.
 ///
 /// # Errors
 /// If a block that is named cannot be opened.
@@ -65,11 +65,16 @@ pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<Blocks
     let blocks = blocks_dir(dir);
     let open = |&id: &BlockId| Block::open(fs, &blocks, id).map(Arc::new);
     let list = state.blocks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    for id in block::list(&**fs, &blocks)?.into_iter().filter(|id| !state.blocks.contains(id)) {
-        block::remove(&**fs, &blocks, id)?;
-    }
-    block::sweep(&**fs, &blocks)?;
     Ok(Blocks::new(list, state.flushed_until_ms))
+}
+
+/// Removes the blocks that the manifest does not name: what a crash left.
+pub(crate) fn sweep(fs: &dyn Fs, dir: &Path, state: &State) -> Result<(), Error> {
+    let blocks = blocks_dir(dir);
+    for id in block::list(fs, &blocks)?.into_iter().filter(|id| !state.blocks.contains(id)) {
+        block::remove(fs, &blocks, id)?;
+    }
+    block::sweep(fs, &blocks)
 }
 
 /// Opens every block that is there and sound, less those from which another was made: what a store consists of when its

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::BlockMeta;
-use crate::blocks::{self, Blocks};
+use crate::blocks;
 use crate::compact::Retention;
 use crate::error::Error;
 use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs};
-use crate::head::{
-    Appender, Cardinality, Head, HeadQuerier, HeadStart, HeadStats, Recovery, SharedColumn, newest_checkpoint,
-};
+use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStart, HeadStats, Recovery, SharedColumn};
+use crate::import::{Imported, Importer};
 use crate::labels::Labels;
+use crate::live::{Found, Live};
 use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
 use crate::manifest::{Manifest, State};
 use crate::matcher::Matcher;
@@ -126,14 +126,19 @@ impl Db {
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
         let mut damage = Vec::new();
-        let (state, blocks) = live(fs, dir, &mut damage)?;
-        let start = HeadStart {
-            checkpoint: Some(state.checkpoint).filter(|&number| number > 0),
-            first_segment: state.first_segment,
-            flushed_until_ms: state.flushed_until_ms,
-        };
-        let (head, mut recovery) = Head::recover(fs, dir, start, options, progress)?;
+        let Live { state, blocks, found } = Live::find(fs, dir, &mut damage)?;
+        match found {
+            Found::Manifest => blocks::sweep(&**fs, dir, &state)?,
+            // It says so before it writes anything else: what lies beside a manifest that does not name it is what a crash
+            // has left, what lies there without one is all there is.
+            Found::Nothing => Manifest::begin(fs, dir, State::default()).change(State::default())?,
+            Found::Parts => {}
+        }
+        let start = HeadStart::of(&state);
+        let (head, mut recovery, end) = Head::recover(fs, dir, start, options, progress)?;
+        head.begin_writing(start, &end, options.wal_segment_bytes)?;
         damage.append(&mut recovery.damage);
+        damage.extend(end.tail.and_then(|tail| tail.unfinished));
         recovery.damage = damage;
         recovery.blocks = blocks.list().len();
         let head = Arc::new(head);
@@ -266,6 +271,25 @@ impl Db {
         self.maintenance.snapshot(to, skip_head)
     }
 
+    /// Takes in samples of any age, as blocks: what `fill` hands to the importer is there once this returns. A block made
+    /// of single samples is `width` long. Where blocks had samples at the same times, those
+    /// stay.
+    ///
+    /// # Errors
+    /// What `fill` says, and if the disk refuses; nothing is taken in then.
+    pub fn import<E: From<Error>>(
+        &self,
+        width: Duration,
+        fill: impl FnOnce(&mut Importer) -> Result<(), E>,
+    ) -> Result<Imported, E> {
+        let mut importer =
+            Maintenance::importer(&self.maintenance, i64::try_from(width.as_millis()).unwrap_or(i64::MAX));
+        fill(&mut importer)?;
+        let imported = importer.finish()?;
+        self.maintenance.adopt(&imported)?;
+        Ok(imported)
+    }
+
     /// Does what there is to do now: moves chunks out of memory, cuts blocks, writes a checkpoint, compacts and drops
     /// blocks. The store's threads do this by themselves, unless the options say otherwise.
     pub fn maintain(&self) {
@@ -310,38 +334,6 @@ impl Queryable for Db {
     fn querier(&self) -> Result<Arc<dyn Querier>, Error> {
         Ok(Arc::new(self.store_querier()))
     }
-}
-
-/// What the store in `dir` consists of. A manifest that is gone or that names what is not there is made anew from the
-/// blocks.
-fn live(fs: &Arc<dyn Fs>, dir: &Path, damage: &mut Vec<String>) -> Result<(State, Blocks), Error> {
-    match Manifest::read(&**fs, dir)? {
-        Some(state) if newest_checkpoint(&**fs, dir)? >= state.checkpoint => match blocks::open(fs, dir, &state) {
-            Ok(blocks) => return Ok((state, blocks)),
-            Err(error) => damage.push(format!("the manifest does not hold: {error}")),
-        },
-        Some(_) => damage.push("the manifest names a checkpoint that is not there".into()),
-        None => {}
-    }
-    let checkpoint = newest_checkpoint(&**fs, dir)?;
-    let found = blocks::rebuild(fs, dir, damage)?;
-    if found.is_empty() && checkpoint == 0 {
-        // A new store. It says so before it writes anything else: what lies beside a manifest that does not name it is
-        // what a crash has left, what lies there without one is all there is.
-        let mut manifest = Manifest::begin(fs, dir, State::default());
-        manifest.change(State::default())?;
-    } else {
-        damage.push(format!("the manifest is made anew from {} blocks and checkpoint {checkpoint}", found.len()));
-    }
-    let state = State {
-        blocks: found.iter().map(|block| block.meta().ulid).collect(),
-        checkpoint,
-        // What the head holds beside the blocks is merged with them.
-        first_segment: 0,
-        flushed_until_ms: i64::MIN,
-    };
-    let blocks = Blocks::new(found, state.flushed_until_ms);
-    Ok((state, blocks))
 }
 
 fn threads(options: &Options, head: &Arc<Head>, maintenance: &Arc<Maintenance>) -> Vec<Periodic> {

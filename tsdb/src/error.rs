@@ -1,7 +1,7 @@
 //! What can go wrong in the store.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What happened, and where.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,12 @@ pub enum Error {
         /// The data directory.
         path: PathBuf,
     },
+    /// The directory holds no store.
+    #[error("{}: not a data directory: it has neither MANIFEST nor wal nor blocks", path.display())]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The store cannot take samples now.
     #[error("ingestion is paused: {reason}")]
     Paused {
@@ -53,4 +59,11 @@ pub enum Error {
     /// What was begun was given up because the store is being closed.
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Error {
+    /// A store in `dir` that cannot be read as of one moment.
+    pub(crate) fn changing(dir: &Path) -> Self {
+        Self::Io { path: dir.to_owned(), source: io::Error::other("changes faster than it can be read") }
+    }
 }

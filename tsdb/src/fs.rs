@@ -142,6 +142,14 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
+/// The names in `dir`, sorted; none if there is no such directory.
+pub(crate) fn names_in(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Error> {
+    match fs.list(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        other => other.at(dir),
+    }
+}
+
 /// The file system of the machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskFs;

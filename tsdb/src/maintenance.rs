@@ -15,6 +15,7 @@ use crate::compact::{self, BASE_WIDTH_MS, Candidate, Compacted, Plan, Retention}
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
+use crate::import::{Imported, Importer};
 use crate::manifest::{Manifest, State};
 use crate::matcher::Matcher;
 use crate::querier::{Columns, Querier, SeriesSet};
@@ -433,12 +434,34 @@ impl Maintenance {
         Manifest::begin(&self.fs, to, State::default()).change(state)
     }
 
+    /// Writes blocks of samples from elsewhere; see [`adopt`](Self::adopt).
+    pub(crate) fn importer(this: &Arc<Self>, width_ms: i64) -> Importer {
+        // Named after all that are there, whose samples therefore stay.
+        let newest = this.blocks().list().iter().map(|block| block.meta().ulid.timestamp().plus_millis(1)).max();
+        let names = this.clone();
+        let name =
+            move || names.name_at(newest.map_or(names.head.span().end, |newest| newest.max(names.head.span().end)));
+        Importer::new(&this.fs, &blocks_dir(&this.dir), width_ms, name)
+    }
+
+    /// Makes blocks that were imported live.
+    pub(crate) fn adopt(&self, imported: &Imported) -> Result<(), Error> {
+        let dir = blocks_dir(&self.dir);
+        let open = |id| Block::open(&self.fs, &dir, id).map(Arc::new);
+        let come = imported.blocks.iter().map(|meta| open(meta.ulid)).collect::<Result<Vec<_>, _>>()?;
+        if come.is_empty() { Ok(()) } else { self.change(&[], come, |_| ()) }
+    }
+
     /// A name for a new block, after those given before.
     fn name(&self) -> BlockId {
+        self.name_at(self.head.span().end)
+    }
+
+    fn name_at(&self, at: Timestamp) -> BlockId {
         let n = self.names.fetch_add(1, Ordering::Relaxed);
         let order = u128::from(self.manifest.lock().state().checkpoint as u32) << 16 | u128::from(n as u16);
         let chance = u128::from(self.chance.hash_one(n) as u32);
-        BlockId::new(self.head.span().end, order << 32 | chance)
+        BlockId::new(at, order << 32 | chance)
     }
 }
 

@@ -10,7 +10,7 @@ use crate::fs::{AtPath, File, Fs};
 use crate::wal::{begin_frame, finish_frame, read_frames, segment_header};
 
 /// The file within the data directory.
-const MANIFEST: &str = "MANIFEST";
+pub(crate) const MANIFEST: &str = "MANIFEST";
 /// What becomes the file when it is written anew.
 const MANIFEST_NEW: &str = "MANIFEST.tmp";
 /// A file that has reached this is written anew with the last record only.
@@ -61,6 +61,11 @@ impl Manifest {
         };
         read_frames(fs, &dir.join(MANIFEST), 0, &mut Vec::new(), visit, |_| ())?;
         Ok(state)
+    }
+
+    /// Checks one record.
+    pub(crate) fn check(frame: &crate::wal::Frame<'_>) -> Result<(), Error> {
+        take_state(frame.payload).map(drop).map_err(|malformed| frame.corrupt(malformed))
     }
 
     /// A manifest that says `state`. Written with the first change.

@@ -15,6 +15,7 @@ mod state;
 mod status;
 mod ui;
 
+pub use api::{parse_time, put_result};
 pub use router::router;
 pub use state::{AppState, Options};
 pub use status::{ActiveTarget, DroppedTarget, Health, Server, TargetMetadata, Targets};

@@ -17,7 +17,7 @@ pub(crate) use reader::Block;
 pub(crate) use writer::{BlockSpec, BlockWriter};
 
 use crate::error::Error;
-use crate::fs::{AtPath, Fs};
+use crate::fs::{AtPath, Fs, names_in};
 use crate::pages::FileKind;
 
 const META_FILE: &str = "meta.json";
@@ -40,19 +40,12 @@ fn temporary_dir(blocks_dir: &Path, id: BlockId) -> PathBuf {
 
 /// The blocks below `blocks_dir`, sorted; none if there is no such directory.
 pub(crate) fn list(fs: &dyn Fs, blocks_dir: &Path) -> Result<Vec<BlockId>, Error> {
-    Ok(names(fs, blocks_dir)?.iter().filter_map(|name| name.parse().ok()).collect())
-}
-
-fn names(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Error> {
-    match fs.list(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        other => other.at(dir),
-    }
+    Ok(names_in(fs, blocks_dir)?.iter().filter_map(|name| name.parse().ok()).collect())
 }
 
 /// Removes what unfinished writers and removals have left below `blocks_dir`. Nobody writes blocks there meanwhile.
 pub(crate) fn sweep(fs: &dyn Fs, blocks_dir: &Path) -> Result<(), Error> {
-    for name in names(fs, blocks_dir)? {
+    for name in names_in(fs, blocks_dir)? {
         if name.strip_suffix(TEMPORARY).is_some_and(|id| id.parse::<BlockId>().is_ok()) {
             let dir = blocks_dir.join(name);
             fs.remove_dir_all(&dir).at(&dir)?;

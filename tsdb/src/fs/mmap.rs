@@ -31,9 +31,10 @@ impl Map {
             return Ok(Self::copied(&[]));
         }
         let len = usize::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-        // SAFETY: this store holds its directory locked, never makes a file shorter while it is mapped, and writes each
-        // byte of it once: files of blocks before they are mapped, growing files of the head only behind the length
-        // that has been published to readers. That nobody else changes them is asked of whoever runs the server.
+        // SAFETY: the store that holds the directory locked, this one or one that is read from beside it, never makes a
+        // file shorter once it can be mapped, and writes each byte of it once: files of blocks before they have their
+        // name, growing files of the head only behind the length that has been published to readers. That nobody else
+        // changes them is asked of whoever runs the server.
         let map = unsafe { MmapOptions::new().len(len).map(file)? };
         Ok(Self(Inner::Mapped(Arc::new(map))))
     }

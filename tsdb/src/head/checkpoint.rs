@@ -14,7 +14,7 @@ use super::isolation::ReadTicket;
 use super::series::MemSeries;
 use crate::chunk::{HistogramValue, SealedChunk, Sealer};
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs};
+use crate::fs::{AtPath, File, Fs, names_in};
 use crate::index::SymbolsView;
 use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
@@ -142,16 +142,13 @@ impl Head {
 
 /// The number of the newest checkpoint that is there; 0 if there is none.
 pub(crate) fn newest_checkpoint(fs: &dyn Fs, dir: &Path) -> Result<u64, Error> {
-    let checkpoints = dir.join(CHECKPOINTS_DIR);
-    fs.create_dir_all(&checkpoints).at(&checkpoints)?;
-    Ok(fs.list(&checkpoints).at(&checkpoints)?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0))
+    Ok(names_in(fs, &dir.join(CHECKPOINTS_DIR))?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0))
 }
 
 /// Removes all checkpoints but `kept`.
 pub(crate) fn sweep_checkpoints(fs: &dyn Fs, dir: &Path, kept: Option<u64>) -> Result<(), Error> {
     let checkpoints = dir.join(CHECKPOINTS_DIR);
-    fs.create_dir_all(&checkpoints).at(&checkpoints)?;
-    for name in fs.list(&checkpoints).at(&checkpoints)? {
+    for name in names_in(fs, &checkpoints)? {
         if name.parse().ok() != kept {
             let path = checkpoints.join(name);
             fs.remove(&path).at(&path)?;

@@ -23,7 +23,8 @@ use crate::wal::{
 /// order, which is therefore the order of replay.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    wal: Wal,
+    /// None in a head that is only read.
+    wal: Option<Wal>,
     pub(super) shards: Vec<Slab<SeriesWriter>>,
     last_commit: u64,
     last_id: u64,
@@ -64,10 +65,10 @@ struct Bounds {
 }
 
 impl Committer {
-    pub(crate) fn new(wal: Wal, shards: Vec<Slab<SeriesWriter>>, last_id: u64, state: CommitterState) -> Self {
+    pub(crate) fn new(shards: Vec<Slab<SeriesWriter>>, last_id: u64, state: CommitterState) -> Self {
         let CommitterState { span, flushed_until_ms, late_window_ms, tail_samples } = state;
         Self {
-            wal,
+            wal: None,
             shards,
             last_commit: 0,
             last_id,
@@ -85,13 +86,18 @@ impl Committer {
         }
     }
 
+    /// Lets commits be logged to `wal`.
+    pub(crate) fn begin(&mut self, wal: Wal) {
+        self.wal = Some(wal);
+    }
+
     pub(crate) fn wal(&mut self) -> &mut Wal {
-        &mut self.wal
+        self.wal.as_mut().expect("only a store that has begun to write hands out appenders")
     }
 
     /// What has to be synced so that all commits up to the one named survive a power cut.
     pub(crate) fn unsynced(&mut self) -> (Vec<LogFile>, u64) {
-        (self.wal.unsynced(), self.last_commit)
+        (self.wal().unsynced(), self.last_commit)
     }
 
     /// Lets nothing be committed until [`resume`](Self::resume).
@@ -102,7 +108,7 @@ impl Committer {
     /// Lets commits be logged again, to the current segment, of which nothing has been written yet.
     pub(crate) fn resume(&mut self) {
         self.failed = None;
-        self.wal.forget_unsynced();
+        self.wal().forget_unsynced();
     }
 
     /// Why nothing is committed.
@@ -134,7 +140,7 @@ impl Committer {
         if let Some(reason) = &self.failed {
             return Err(Error::Paused { reason: reason.clone() });
         }
-        self.wal.append(frame)?;
+        self.wal().append(frame)?;
         self.last_commit += 1;
         Ok(self.last_commit)
     }
@@ -206,7 +212,7 @@ impl Head {
         let bounds = committer.bounds();
         // What is left of a segment may do for a small commit where a large one was refused; it waits as well, so that
         // a pause is one pause.
-        let room = if self.refused.lock().is_some() { committer.wal.roll().map(drop) } else { Ok(()) };
+        let room = if self.refused.lock().is_some() { committer.wal().roll().map(drop) } else { Ok(()) };
         let logged = room.and_then(|()| committer.log(self, column, bounds, &mut batch, &mut committed));
         *self.refused.lock() = logged.as_ref().err().filter(|e| matches!(e, Error::Io { .. })).map(ToString::to_string);
         logged?;
@@ -298,7 +304,10 @@ impl Committer {
             Err(Error::TooLarge { bytes: self.frame.len(), limit: MAX_FRAME_BYTES })
         } else {
             finish_frame(&mut self.frame);
-            self.wal.append(&self.frame)
+            let frame = std::mem::take(&mut self.frame);
+            let written = self.wal().append(&frame);
+            self.frame = frame;
+            written
         };
         if written.is_err() {
             self.take_back();

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use crate::chunk::{Column, SealedChunk, TimesOfColumn, decode_chunk, decode_column, encode_column};
 use crate::codec::{Decoder, Encoder, Malformed, crc32c};
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs, Map};
+use crate::fs::{AtPath, File, Fs, Map, names_in};
 use crate::querier::Columns;
 use crate::sample::TimeRange;
 use crate::wal::SeriesId;
@@ -26,14 +26,14 @@ pub(crate) const CHUNKS_DIR: &str = "head";
 const MAGIC: [u8; 4] = *b"SBhc";
 const VERSION: u32 = 1;
 /// Magic, version, number, checksum of these.
-const HEADER_BYTES: usize = 4 + 4 + 4 + 4;
+pub(super) const HEADER_BYTES: usize = 4 + 4 + 4 + 4;
 /// Checksum and length of what follows.
-const RECORD_HEADER_BYTES: usize = 4 + 4;
+pub(super) const RECORD_HEADER_BYTES: usize = 4 + 4;
 /// Bytes that a record of a chunk has before the chunk itself.
 const CHUNK_FIELDS_BYTES: usize = 1 + 8 + 4 + 4 + 8 + 8 + 8 + 4;
 
 const CHUNK: u8 = 1;
-const COLUMN: u8 = 2;
+pub(super) const COLUMN: u8 = 2;
 
 /// Bytes gathered before they are written.
 const WRITE_BYTES: usize = 1 << 20;
@@ -74,7 +74,7 @@ pub(crate) struct ChunkFiles {
 #[derive(Debug)]
 pub(crate) struct ChunkFile {
     path: PathBuf,
-    map: Map,
+    pub(super) map: Map,
     /// The time of the last sample in it.
     max_ms: i64,
 }
@@ -92,15 +92,14 @@ pub(crate) struct StoredChunk<'f> {
 
 /// Numbers of the files in `dir`, ascending.
 fn numbers(fs: &dyn Fs, dir: &Path) -> Result<Vec<NonZeroU32>, Error> {
-    let mut numbers: Vec<NonZeroU32> = fs.list(dir).at(dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut numbers: Vec<NonZeroU32> = names_in(fs, dir)?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
 
 impl ChunkFiles {
-    /// The files in `dir`, which is made if need be; none is open yet, see [`load`](Self::load).
+    /// The files in `dir`; none is open yet, see [`load`](Self::load).
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: PathBuf) -> Result<Self, Error> {
-        fs.create_dir_all(&dir).at(&dir)?;
         let last = numbers(&**fs, &dir)?.last().map_or(0, |last| last.get());
         Ok(Self { fs: fs.clone(), dir, files: RwLock::default(), last: AtomicU32::new(last) })
     }
@@ -112,7 +111,7 @@ impl ChunkFiles {
     /// Opens a file that is there and ends at `max_ms`.
     pub(crate) fn load(&self, number: NonZeroU32, max_ms: i64) -> Result<(), Error> {
         let path = self.path(number);
-        let size = self.fs.open(&path).at(&path)?.size().at(&path)?;
+        let size = self.fs.open_read(&path).at(&path)?.size().at(&path)?;
         let map = self.fs.map(&path, size).at(&path)?;
         let header = map.get(..HEADER_BYTES).filter(|header| *header == file_header(number).as_slice());
         if header.is_none() {
@@ -179,8 +178,9 @@ impl ChunkFiles {
         Ok(())
     }
 
-    /// Deletes the files that are there and not open: nothing names them.
+    /// Makes the directory if need be, and deletes the files that are there and not open: nothing names them.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
+        self.fs.create_dir_all(&self.dir).at(&self.dir)?;
         for number in numbers(&*self.fs, &self.dir)? {
             if !self.files.read().contains_key(&number) {
                 let path = self.path(number);
@@ -207,12 +207,12 @@ fn file_header(number: NonZeroU32) -> Vec<u8> {
 }
 
 impl ChunkFile {
-    fn corrupt(&self, offset: u32, what: &'static str) -> Error {
+    pub(super) fn corrupt(&self, offset: u32, what: &'static str) -> Error {
         Error::Corrupt { path: self.path.clone(), offset: offset.into(), what }
     }
 
     /// What the checksum of the record at `offset` covers.
-    fn record(&self, offset: u32) -> Result<&[u8], Error> {
+    pub(super) fn record(&self, offset: u32) -> Result<&[u8], Error> {
         let rest = self.map.get(offset as usize..).unwrap_or_default();
         let mut input = Decoder::new(rest);
         let (crc, len) = match (input.u32(), input.u32()) {
@@ -229,6 +229,15 @@ impl ChunkFile {
 
     /// The chunk at `offset`, of `series`.
     pub(crate) fn chunk(&self, offset: u32, series: SeriesId) -> Result<StoredChunk<'_>, Error> {
+        let (found, chunk) = self.any_chunk(offset)?;
+        if found != series {
+            return Err(self.corrupt(offset, "chunk of another series"));
+        }
+        Ok(chunk)
+    }
+
+    /// The chunk at `offset`, and whose it is.
+    pub(super) fn any_chunk(&self, offset: u32) -> Result<(SeriesId, StoredChunk<'_>), Error> {
         let record = self.record(offset)?;
         let read = || -> Result<(u64, StoredChunk<'_>), Malformed> {
             let mut input = Decoder::new(record);
@@ -243,11 +252,7 @@ impl ChunkFile {
             let bytes = input.take(input.remaining())?;
             Ok((series, StoredChunk { before, range, column, bytes }))
         };
-        let (found, chunk) = read().map_err(|e| self.corrupt(offset, e.what))?;
-        if found != series.0 {
-            return Err(self.corrupt(offset, "chunk of another series"));
-        }
-        Ok(chunk)
+        read().map(|(series, chunk)| (SeriesId(series), chunk)).map_err(|e| self.corrupt(offset, e.what))
     }
 
     /// Appends the samples of a chunk within `range` to `columns`.

@@ -20,6 +20,7 @@ mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -34,6 +35,7 @@ use crate::error::Error;
 use crate::exemplar::{Exemplar, Exemplars};
 use crate::fs::{AtPath, Fs};
 use crate::labels::Labels;
+use crate::manifest::State;
 use crate::matcher::Matcher;
 use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
@@ -46,6 +48,7 @@ pub(crate) use read::HeadQuerier;
 pub use recover::Recovery;
 pub use series_writer::Refusal;
 pub use stats::{Cardinality, HeadStats};
+pub(crate) use verify::{HeadFound, verify_checkpoint};
 
 use appender::Batch;
 use checkpoint::sweep_checkpoints;
@@ -56,6 +59,7 @@ pub(crate) use gc::Truncation;
 use index::SeriesIndex;
 use isolation::{History, Isolation, ReadTicket};
 use order::Order;
+pub(crate) use recover::LogEnd;
 use recover::{Recovered, Recovering, recover};
 use sync::Syncer;
 
@@ -99,6 +103,16 @@ pub(crate) struct HeadStart {
     pub(crate) flushed_until_ms: i64,
 }
 
+impl HeadStart {
+    pub(crate) fn of(state: &State) -> Self {
+        Self {
+            checkpoint: Some(state.checkpoint).filter(|&number| number > 0),
+            first_segment: state.first_segment,
+            flushed_until_ms: state.flushed_until_ms,
+        }
+    }
+}
+
 /// Batches that are kept for the next commits.
 const MAX_KEPT: usize = 16;
 
@@ -106,17 +120,15 @@ const MAX_KEPT: usize = 16;
 const MAX_SHARDS: usize = 1 << 12;
 
 impl Head {
-    /// The head as checkpoint and log below `dir` have it, ready for more. `progress` gets the bytes replayed and the
-    /// bytes there are.
+    /// The head as checkpoint and log below `dir` have it, to be read; see [`begin_writing`](Self::begin_writing). Writes
+    /// nothing. `progress` gets the bytes replayed and the bytes there are.
     pub(crate) fn recover(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         start: HeadStart,
         options: &Options,
         progress: impl FnMut(u64, u64),
-    ) -> Result<(Self, Recovery), Error> {
-        let wal_dir = dir.join(WAL_DIR);
-        fs.create_dir_all(&wal_dir).at(&wal_dir)?;
+    ) -> Result<(Self, Recovery, LogEnd), Error> {
         let shards = match options.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -126,12 +138,8 @@ impl Head {
         let history = History::default();
         let into = Recovering { index: &index, history: &history, files: &files };
         let recovered = recover(&**fs, dir, start, into, options.max_exemplars, progress)?;
-        let Recovered { writers, metadata, last_id, last_column, next_segment, span, found, sealed_bytes, exemplars } =
+        let Recovered { writers, metadata, last_id, last_column, end, span, found, sealed_bytes, exemplars } =
             recovered;
-        files.sweep()?;
-        sweep_checkpoints(&**fs, dir, start.checkpoint)?;
-        remove_before(&**fs, &wal_dir, start.first_segment)?;
-        let wal = Wal::begin(fs.clone(), wal_dir, next_segment, options.wal_segment_bytes, found.wal_bytes)?;
         let state = CommitterState {
             span,
             flushed_until_ms: start.flushed_until_ms,
@@ -141,7 +149,7 @@ impl Head {
         let head = Self {
             fs: fs.clone(),
             dir: dir.to_owned(),
-            committer: Mutex::new(Committer::new(wal, writers, last_id, state)),
+            committer: Mutex::new(Committer::new(writers, last_id, state)),
             index,
             isolation: Arc::default(),
             history,
@@ -158,7 +166,20 @@ impl Head {
             refused: Mutex::default(),
             partial: Mutex::default(),
         };
-        Ok((head, found))
+        Ok((head, found, end))
+    }
+
+    /// Begins to write where the log ends: cuts off what was left unfinished there, and removes what nothing names.
+    pub(crate) fn begin_writing(&self, start: HeadStart, end: &LogEnd, segment_bytes: u64) -> Result<(), Error> {
+        let wal_dir = self.dir.join(WAL_DIR);
+        self.fs.create_dir_all(&wal_dir).at(&wal_dir)?;
+        end.tail.as_ref().map_or(Ok(()), |tail| tail.cut(&*self.fs))?;
+        self.files.sweep()?;
+        sweep_checkpoints(&*self.fs, &self.dir, start.checkpoint)?;
+        remove_before(&*self.fs, &wal_dir, start.first_segment)?;
+        let wal = Wal::begin(self.fs.clone(), wal_dir, end.next_segment, segment_bytes, end.bytes)?;
+        self.committer.lock().begin(wal);
+        Ok(())
     }
 
     /// An appender; with `column`, one that has a time.

@@ -24,8 +24,8 @@ use crate::labels::Labels;
 use crate::metadata::Metadata;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
-    ColumnId, Frame, LogFound, LoggedHead, LoggedLabels, LoggedState, Record, Records, SeriesId, WAL_DIR, read_frames,
-    replay,
+    ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedLabels, LoggedState, Record, Records, SeriesId, WAL_DIR,
+    read_frames, replay,
 };
 
 /// Steps handed to a shard at once.
@@ -86,6 +86,15 @@ pub struct Recovery {
     pub damage: Vec<String>,
 }
 
+/// Where the log ends, for whoever goes on with it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogEnd {
+    pub(crate) next_segment: u64,
+    /// Bytes of the segments there are.
+    pub(crate) bytes: u64,
+    pub(crate) tail: Option<LogTail>,
+}
+
 /// What the log leaves beside the series in the index.
 pub(crate) struct Recovered {
     /// By shard.
@@ -93,7 +102,7 @@ pub(crate) struct Recovered {
     pub(crate) metadata: BTreeMap<String, Metadata>,
     pub(crate) last_id: u64,
     pub(crate) last_column: u64,
-    pub(crate) next_segment: u64,
+    pub(crate) end: LogEnd,
     /// From the oldest sample to the newest; empty if there is none.
     pub(crate) span: TimeRange,
     pub(crate) found: Recovery,
@@ -102,7 +111,7 @@ pub(crate) struct Recovered {
     pub(crate) exemplars: Exemplars,
 }
 
-/// Fills the empty index with what the checkpoint and the log below `dir` say.
+/// Fills the empty index with what the checkpoint and the log below `dir` say. Writes nothing.
 pub(crate) fn recover(
     fs: &dyn Fs,
     dir: &Path,
@@ -118,7 +127,8 @@ pub(crate) fn recover(
             Some(number) => {
                 let path = checkpoint_path(dir, number);
                 let visit = |frame: Frame<'_>| steps.frame(frame);
-                read_frames(fs, &path, number, &mut damage, visit, |read| progress(read, read)).map(drop)
+                let end = read_frames(fs, &path, number, &mut damage, visit, |read| progress(read, read));
+                end.map(|end| damage.extend(end.unfinished))
             }
             None => Ok(()),
         };
@@ -127,9 +137,9 @@ pub(crate) fn recover(
             replay(fs, &dir.join(WAL_DIR), start.first_segment, |frame| steps.frame(frame), progress)
         });
         let mut recovered = steps.finish();
-        let LogFound { segments, bytes, last, damage: more } = log?;
+        let LogFound { segments, bytes, last, damage: more, tail } = log?;
         damage.extend(more);
-        recovered.next_segment = last + 1;
+        recovered.end = LogEnd { next_segment: last + 1, bytes, tail };
         recovered.found = Recovery { segments, wal_bytes: bytes, damage, ..recovered.found };
         Ok(recovered)
     })
@@ -304,7 +314,8 @@ impl<'s> Steps<'s> {
             writers.push(applied.writers);
         }
         let Self { metadata, exemplars, last_id, last_column, span, found, .. } = self;
-        Recovered { writers, metadata, last_id, last_column, next_segment: 0, span, found, sealed_bytes, exemplars }
+        let end = LogEnd::default();
+        Recovered { writers, metadata, last_id, last_column, end, span, found, sealed_bytes, exemplars }
     }
 }
 

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs};
+use crate::fs::{AtPath, File, Fs, names_in};
 
 pub(crate) use record::{
     ColumnId, LoggedHead, LoggedLabels, LoggedSample, LoggedState, Record, Records, SamplesWriter, SeriesId,
     put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state,
 };
-pub(crate) use replay::{Frame, LogFound, read_frames, replay};
+pub(crate) use replay::{Frame, LogFound, LogTail, Walked, read_frames, replay, walk_frames};
 pub(crate) use segment::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, begin_frame, finish_frame, segment_header};
 use segment::{SEGMENT_HEADER_BYTES, SegmentReader};
 
@@ -61,13 +61,13 @@ pub(crate) struct LogFile {
 }
 
 /// The file of segment `number`.
-fn segment_path(dir: &Path, number: u64) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:08}"))
 }
 
-/// The numbers of the segments in `dir`, ascending. Other files are left alone.
+/// The numbers of the segments in `dir`, ascending; none if there is no such directory. Other files are left alone.
 pub(crate) fn segments(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut numbers: Vec<u64> = fs.list(dir).at(dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut numbers: Vec<u64> = names_in(fs, dir)?.iter().filter_map(|name| name.parse().ok()).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -77,7 +77,7 @@ pub(crate) fn remove_before(fs: &dyn Fs, dir: &Path, number: u64) -> Result<u64,
     let mut bytes = 0;
     for old in segments(fs, dir)?.into_iter().filter(|&old| old < number) {
         let path = segment_path(dir, old);
-        bytes += fs.open(&path).and_then(|file| file.size()).at(&path)?;
+        bytes += fs.open_read(&path).and_then(|file| file.size()).at(&path)?;
         fs.remove(&path).at(&path)?;
     }
     Ok(bytes)

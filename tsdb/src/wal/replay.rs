@@ -1,7 +1,8 @@
 //! Reading the log from its beginning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::segment::Damage;
 use super::{SegmentReader, segment_path, segments};
 use crate::codec::Malformed;
 use crate::error::Error;
@@ -16,6 +17,25 @@ pub(crate) struct LogFound {
     pub(crate) last: u64,
     /// What was wrong, in words.
     pub(crate) damage: Vec<String>,
+    /// What follows the last good frame of the last segment, if anything does.
+    pub(crate) tail: Option<LogTail>,
+}
+
+/// What a crash leaves of a commit that was never acknowledged, or a running server has written of one so far, or reserved
+/// space: whoever goes on with the log cuts it off.
+#[derive(Clone, Debug)]
+pub(crate) struct LogTail {
+    path: PathBuf,
+    good_until: u64,
+    /// In words, if it is more than reserved space.
+    pub(crate) unfinished: Option<String>,
+}
+
+impl LogTail {
+    pub(crate) fn cut(&self, fs: &dyn Fs) -> Result<(), Error> {
+        let file = fs.open(&self.path).at(&self.path)?;
+        file.set_len(self.good_until).and_then(|()| file.sync()).at(&self.path)
+    }
 }
 
 /// A frame of the log and where it stands.
@@ -36,9 +56,8 @@ impl Frame<'_> {
 /// Hands every good frame of the log in `dir` to `visit`, in order, from segment `first` on: older segments are what a
 /// crash kept from being removed, and are left alone.
 ///
-/// Damage in the middle is skipped and told of. What follows the last good frame of the last segment is what a crash
-/// leaves of a commit that was never acknowledged: it is cut off, and told of too. `progress` gets the bytes read and
-/// the bytes there are.
+/// Damage in the middle is skipped and told of. Writes nothing: see [`LogTail::cut`]. `progress` gets the bytes read and the
+/// bytes there are.
 ///
 /// # Errors
 /// If a file cannot be read, or is of a version that this program does not know.
@@ -53,7 +72,7 @@ pub(crate) fn replay(
     let mut total = 0;
     for &number in &numbers {
         let path = segment_path(dir, number);
-        total += fs.open(&path).at(&path)?.size().at(&path)?;
+        total += fs.open_read(&path).at(&path)?.size().at(&path)?;
     }
     let last = numbers.last().copied().unwrap_or(0).max(first.saturating_sub(1));
     let mut found = LogFound { segments: numbers.len(), last, ..LogFound::default() };
@@ -66,47 +85,85 @@ pub(crate) fn replay(
                 .push(format!("{}: the segments after {before:08} and before this one are missing", path.display()));
         }
         before = Some(number);
-        let (bytes, cut) = read_frames(fs, &path, number, &mut found.damage, &mut visit, |read| {
-            progress(found.bytes + read, total);
-        })?;
-        if number == found.last && cut {
-            let file = fs.open(&path).at(&path)?;
-            file.set_len(bytes).and_then(|()| file.sync()).at(&path)?;
+        let mut damage = std::mem::take(&mut found.damage);
+        let end = read_frames(fs, &path, number, &mut damage, &mut visit, |read| progress(found.bytes + read, total))?;
+        found.damage = damage;
+        if number != found.last {
+            found.damage.extend(end.unfinished);
+        } else if end.more {
+            found.tail = Some(LogTail { path, good_until: end.good_until, unfinished: end.unfinished });
         }
-        found.bytes += bytes;
+        found.bytes += end.good_until;
     }
     progress(total, total);
     Ok(found)
 }
 
-/// Hands every good frame of one file to `visit`, in order. Answers where the last good frame ends, and whether
-/// anything follows it. `progress` gets the bytes read.
+/// Where a file of frames ends.
+#[derive(Clone, Debug)]
+pub(crate) struct FramesEnd {
+    /// Where the last good frame ends.
+    pub(crate) good_until: u64,
+    /// Whether anything follows it.
+    more: bool,
+    /// What follows it, in words, if it is more than zeros.
+    pub(crate) unfinished: Option<String>,
+}
+
+/// Hands every good frame of one file to `visit`, in order. Damage before the last good frame is skipped and told of.
+/// `progress` gets the bytes read.
 pub(crate) fn read_frames(
     fs: &dyn Fs,
     path: &Path,
     number: u64,
     damage: &mut Vec<String>,
     mut visit: impl FnMut(Frame<'_>) -> Result<(), Error>,
+    progress: impl FnMut(u64),
+) -> Result<FramesEnd, Error> {
+    let visit = |frame: Frame<'_>| damage.extend(visit(frame).err().map(|error| error.to_string()));
+    let walked = walk_frames(fs, path, number, visit, progress)?;
+    let mut unfinished = None;
+    for found in &walked.damage {
+        let told = |what| format!("{}: {} bytes at {}: {what}", path.display(), found.bytes, found.offset);
+        match found.at_end {
+            true => unfinished = Some(told("an unfinished commit, cut off")),
+            false => damage.push(told("damaged, skipped")),
+        }
+    }
+    let Walked { good_until, size, .. } = walked;
+    Ok(FramesEnd { good_until, more: size != good_until, unfinished })
+}
+
+/// What there is beside good frames in a file.
+#[derive(Clone, Debug)]
+pub(crate) struct Walked {
+    pub(crate) damage: Vec<Damage>,
+    /// Where the last good frame ends; 0 if there is no header.
+    pub(crate) good_until: u64,
+    /// Bytes of the file.
+    pub(crate) size: u64,
+}
+
+/// Hands every good frame of one file to `visit`, in order. `progress` gets the bytes read.
+pub(crate) fn walk_frames(
+    fs: &dyn Fs,
+    path: &Path,
+    number: u64,
+    mut visit: impl FnMut(Frame<'_>),
     mut progress: impl FnMut(u64),
-) -> Result<(u64, bool), Error> {
-    let file = fs.open(path).at(path)?;
+) -> Result<Walked, Error> {
+    let file = fs.open_read(path).at(path)?;
     let mut reader = SegmentReader::open(&*file, path, number)?;
     let mut read = 0;
     while let Some((offset, payload)) = reader.next_frame()? {
         let end = offset + payload.len() as u64;
-        if let Err(error) = visit(Frame { payload, path, offset }) {
-            damage.push(error.to_string());
-        }
+        visit(Frame { payload, path, offset });
         // Not for every frame: whoever watches wants a few steps, not millions.
         if end - read > 1 << 20 {
             read = end;
             progress(read);
         }
     }
-    for found in reader.damage() {
-        let what = if found.at_end { "an unfinished commit, cut off" } else { "damaged, skipped" };
-        damage.push(format!("{}: {} bytes at {}: {what}", path.display(), found.bytes, found.offset));
-    }
-    let good = reader.good_until();
-    Ok((good, file.size().at(path)? != good))
+    let size = file.size().at(path)?;
+    Ok(Walked { damage: reader.damage().to_vec(), good_until: reader.good_until(), size })
 }

@@ -125,9 +125,21 @@ impl<'a> SegmentReader<'a> {
             return Ok(None);
         }
         let mut bad_from = None;
+        let mut looked_again = false;
         loop {
             let offset = self.start + self.at as u64;
             if let Some(len) = self.frame_here()? {
+                if let Some(from) = bad_from.filter(|_| !looked_again) {
+                    // Whoever writes to the file meanwhile had finished what lies before this frame when it began it.
+                    looked_again = true;
+                    self.go_to(from);
+                    if self.frame_here()?.is_some() {
+                        bad_from = None;
+                    } else {
+                        self.go_to(offset);
+                    }
+                    continue;
+                }
                 if let Some(from) = bad_from {
                     self.damage.push(Damage { offset: from, bytes: offset - from, at_end: false });
                 }
@@ -169,6 +181,12 @@ impl<'a> SegmentReader<'a> {
             .then_some(len))
     }
 
+    /// Goes on at `offset`, with what the file has there now.
+    fn go_to(&mut self, offset: u64) {
+        self.buffer.clear();
+        (self.start, self.at) = (offset, 0);
+    }
+
     /// The next `n` bytes from `at` on, or as many as the file has.
     fn peek(&mut self, n: usize) -> Result<&[u8], Error> {
         if self.buffer.len() - self.at < n {
@@ -176,7 +194,9 @@ impl<'a> SegmentReader<'a> {
             self.start += self.at as u64;
             self.at = 0;
             let have = self.buffer.len();
-            self.buffer.resize(n.max(READ_BYTES), 0);
+            // What is written behind it meanwhile is not looked at.
+            let left = usize::try_from(self.len.saturating_sub(self.start)).unwrap_or(usize::MAX);
+            self.buffer.resize(n.max(READ_BYTES).min(left).max(have), 0);
             let read = self.file.read_at(self.start + have as u64, &mut self.buffer[have..]).at(self.path)?;
             self.buffer.truncate(have + read);
         }

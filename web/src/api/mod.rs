@@ -21,3 +21,19 @@ pub(crate) mod write;
 pub(crate) use envelope::{Notes, no_content, success, success_raw};
 pub(crate) use error::ApiError;
 pub(crate) use number::put_float;
+
+/// A moment as the API takes it: seconds since the Unix epoch with a fraction, or RFC 3339.
+///
+/// # Errors
+/// If the text is neither.
+pub fn parse_time(text: &str) -> Result<tsdb::Timestamp, String> {
+    params::parse_time(text)
+}
+
+/// Appends a result as `data` of `/query` and `/query_range` has it; `at` is the time of an instant query.
+pub fn put_result(out: &mut Vec<u8>, value: ::query::Value, at: tsdb::Timestamp) {
+    out.push(b'{');
+    let mut writer = json::ResultWriter::new(value, at);
+    while writer.write(out, usize::MAX >> 1) {}
+    out.push(b'}');
+}

@@ -1,0 +1,80 @@
+//! `silverback tsdb import`
+
+use std::path::Path;
+use std::time::Duration;
+
+use tsdb::{Db, Imported, Importer, Labels, Options, PrometheusDir, Timestamp};
+
+use crate::cli::Failure;
+use crate::cli::args::Import;
+use crate::cli::openmetrics;
+use crate::cli::progress::Progress;
+use crate::cli::source::{disk, readable};
+
+/// Time that a block holds of what comes from a text.
+const BLOCK_WIDTH: Duration = Duration::from_secs(86_400);
+
+/// Brings samples in; 1 if part of the source could not be read.
+pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
+    let source = Source::open(&import.source)?;
+    // Nothing is to be compacted or dropped: a server with its own settings will do that.
+    let options = Options { maintain_every: Duration::ZERO, ..Options::default() };
+    let db = Db::open(&disk(), &import.dir, &options, |_, _| {}).map_err(|error| match error {
+        tsdb::Error::Locked { path } => {
+            Failure::Told(format!("{}: in use: stop the server that has it open, or choose another", path.display()))
+        }
+        other => other.into(),
+    })?;
+    let imported = db.import(BLOCK_WIDTH, |importer| source.read(importer))?;
+    db.close()?;
+    imported.faults.iter().for_each(|fault| eprintln!("left out: {fault}"));
+    println!("{}", told(&imported));
+    Ok(u8::from(!imported.faults.is_empty()))
+}
+
+fn told(imported: &Imported) -> String {
+    let blocks = &imported.blocks;
+    let samples: u64 = blocks.iter().map(|block| block.stats.num_samples).sum();
+    let start = blocks.iter().map(|block| block.range.start_ms).min();
+    let end = blocks.iter().map(|block| block.range.end_ms).max();
+    match start.zip(end) {
+        None => "there were no samples".into(),
+        Some((start, end)) => {
+            let (start, end) = (readable(Timestamp::from_millis(start)), readable(Timestamp::from_millis(end)));
+            format!("{samples} samples in {} blocks, from {start} to {end}", blocks.len())
+        }
+    }
+}
+
+/// Where samples come from.
+enum Source<'a> {
+    Text { path: &'a Path, body: tsdb::Map },
+    Prometheus(PrometheusDir),
+}
+
+impl<'a> Source<'a> {
+    fn open(path: &'a Path) -> Result<Self, Failure> {
+        if !path.is_dir() {
+            return Ok(Self::Text { path, body: openmetrics::load(path)? });
+        }
+        let dir = PrometheusDir::open(&disk(), path)?;
+        if dir.is_empty() {
+            return Err(Failure::Told(format!("{}: neither blocks nor a log of Prometheus", path.display())));
+        }
+        Ok(Self::Prometheus(dir))
+    }
+
+    fn read(&self, importer: &mut Importer) -> Result<(), Failure> {
+        let mut progress = Progress::new("importing");
+        match self {
+            Self::Prometheus(dir) => Ok(dir.import(importer, |done, all| progress.show(done, all))?),
+            Self::Text { path, body } => {
+                let take = |labels: &Labels, at: Option<Timestamp>, value, start| match at {
+                    Some(at) => Ok(importer.float(labels, at, value, start)?),
+                    None => Err(Failure::Told(format!("{}: {labels} has a sample without a time", path.display()))),
+                };
+                openmetrics::read(path, body, take, |done| progress.show(done, body.len() as u64))
+            }
+        }
+    }
+}
