@@ -142,6 +142,20 @@ mod tests {
     }
 
     #[test]
+    fn the_worked_example_of_the_format_document() {
+        let disk = FaultFs::default();
+        let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(disk.clone()), Path::new("/data"));
+        fs.create_dir_all(dir).unwrap();
+        let blocks = vec!["01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()];
+        let state = State { blocks, checkpoint: 3, first_segment: 7, flushed_until_ms: 1000 };
+        Manifest::begin(&fs, dir, State::default()).change(state.clone()).unwrap();
+        let written = disk.bytes(&dir.join(MANIFEST)).unwrap();
+        let documented = crate::wal::worked_example(include_str!("../docs/format/manifest.md"));
+        assert_eq!(documented, written, "the document shows other bytes; these are written: {written:02x?}");
+        assert_eq!(Manifest::read(&*fs, dir).unwrap(), Some(state));
+    }
+
+    #[test]
     fn the_last_change_holds_however_long_the_file_gets() {
         let disk = FaultFs::default();
         let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(disk.clone()), Path::new("/data"));

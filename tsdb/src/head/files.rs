@@ -390,3 +390,32 @@ impl Drop for ChunkFileWriter<'_> {
         }
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::chunk::Sealer;
+    use crate::testing::FaultFs;
+
+    #[test]
+    fn the_worked_example_of_the_format_document() {
+        let disk = FaultFs::default();
+        let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(disk.clone()), PathBuf::from("/data/head"));
+        let files = ChunkFiles::open(&fs, dir.clone()).unwrap();
+        let mut columns = Columns::default();
+        (1..5).for_each(|i| columns.push(i * 1000, i as f64, 0));
+        let chunk = SealedChunk::of_floats(&columns, &mut Sealer::default()).unwrap();
+        let mut writer = files.begin().unwrap();
+        let stored = writer.push(SeriesId(5), None, &chunk).unwrap();
+        let number = writer.finish().unwrap();
+        let written = disk.bytes(&dir.join("00000001")).unwrap();
+        let documented = crate::wal::worked_example(include_str!("../../docs/format/head.md"));
+        assert_eq!(documented, written, "the document shows other bytes; these are written: {written:02x?}");
+        let file = files.get(number).unwrap();
+        let found = file.chunk(stored.place.offset, SeriesId(5)).unwrap();
+        let mut read = Columns::default();
+        file.read(stored.place, &found, TimeRange::ALL, &mut read).unwrap();
+        assert_eq!((read.timestamps_ms, read.values), (columns.timestamps_ms, columns.values));
+        assert!(file.chunk(stored.place.offset, SeriesId(6)).is_err(), "a chunk of another series");
+    }
+}

@@ -184,3 +184,5 @@ impl Segment {
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "testing"))]
+pub(crate) use tests::worked_example;

@@ -5,7 +5,7 @@ use crate::sample::Timestamp;
 use crate::testing::FaultFs;
 
 /// The bytes of the last block of a format document: hexadecimal digits, a bar, and words.
-fn worked_example(document: &str) -> Vec<u8> {
+pub(crate) fn worked_example(document: &str) -> Vec<u8> {
     let block = document.rsplit("```text\n").next().unwrap().split("```").next().unwrap();
     let digits = block.lines().flat_map(|line| line.split('|').next().unwrap().split_whitespace());
     digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
