@@ -10,6 +10,9 @@ use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use crate::cli::Command;
 use crate::process;
 
+/// How long samples are kept where nothing says otherwise.
+pub(crate) const DEFAULT_RETENTION: Duration = Duration::from_secs(15 * 86_400);
+
 /// A Prometheus-compatible metrics server: scrapes targets, keeps their samples, answers PromQL, draws the answers.
 ///
 /// Without flags it listens on 127.0.0.1:9090, stores in ./data and scrapes itself and this machine every 5 s.
@@ -317,6 +320,12 @@ impl Flags {
         self.query_memory.unwrap_or_else(|| (self.query_memory_total() / 2).min(1 << 30))
     }
 
+    /// How long samples are kept, as far as the command line goes; zero for ever.
+    fn retention_time(&self) -> Duration {
+        let by_size = self.retention_bytes.is_some_and(|bytes| bytes > 0);
+        self.retention_time.unwrap_or(if by_size { Duration::ZERO } else { DEFAULT_RETENTION })
+    }
+
     /// The flags in use with their values, for `/api/v1/status/flags`.
     pub(crate) fn in_use(&self) -> BTreeMap<String, String> {
         let duration = scraper::format_duration;
@@ -345,7 +354,7 @@ impl Flags {
             ("storage.replay-samples", self.replay_samples.to_string()),
             ("storage.tsdb.path", self.data.display().to_string()),
             ("storage.tsdb.retention.size", format!("{}B", self.retention_bytes.unwrap_or(0))),
-            ("storage.tsdb.retention.time", duration(self.retention_time.unwrap_or(Duration::ZERO))),
+            ("storage.tsdb.retention.time", duration(self.retention_time())),
             ("storage.tsdb.wal-segment-size", format!("{}B", self.wal_segment_bytes)),
             // What Thanos asks for.
             ("storage.tsdb.max-block-duration", "2h".into()),
@@ -410,6 +419,18 @@ mod tests {
         assert_eq!(flags.retention_time, Some(Duration::from_secs(15 * 86_400)));
         assert_eq!(left_out.without_effect, ["--web.console.libraries"]);
         assert!(left_out.unknown.is_empty());
+    }
+
+    #[test]
+    fn the_retention_shown_is_the_one_in_force() {
+        for (line, shown) in [
+            ("", "15d"),
+            ("--storage.tsdb.retention.time=30d", "30d"),
+            ("--storage.tsdb.retention.size=1GB", "0s"),
+            ("--storage.tsdb.retention.time=0s", "0s"),
+        ] {
+            assert_eq!(parse(line).unwrap().0.in_use()["storage.tsdb.retention.time"], shown, "{line}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use tsdb::{Db, DiskFs, Fs, Retention, SyncPolicy, Timestamp};
 use web::AppState;
 
 use crate::config::{Config, Storage};
-use crate::flags::{Flags, WalSync};
+use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
 use crate::process;
 use server::ServerInfo;
 
@@ -180,9 +180,8 @@ fn starting() -> Router {
 
 /// How long samples are kept, by the configuration, else the flags, else 15 days; and how late they may come.
 fn kept(flags: &Flags, storage: Storage) -> (Retention, Duration) {
-    const DEFAULT: Duration = Duration::from_secs(15 * 86_400);
     let max_bytes = storage.retention_bytes.or(flags.retention_bytes).filter(|&bytes| bytes > 0);
-    let time = storage.retention_time.or(flags.retention_time).or(max_bytes.is_none().then_some(DEFAULT));
+    let time = storage.retention_time.or(flags.retention_time).or(max_bytes.is_none().then_some(DEFAULT_RETENTION));
     let retention_ms = time.filter(|time| !time.is_zero()).map(|time| time.as_millis() as i64);
     let late_window = storage.late_window.unwrap_or_else(|| tsdb::Options::default().late_window);
     (Retention { retention_ms, max_bytes }, late_window)
