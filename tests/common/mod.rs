@@ -197,7 +197,10 @@ impl Drop for Server {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        let status = self.child.wait();
+        if std::thread::panicking() {
+            println!("the server ended with {status:?}: {}", self.read_log());
+        }
     }
 }
 
