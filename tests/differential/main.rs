@@ -67,9 +67,12 @@ fn generated_queries_are_answered_as_prometheus_answers_them() {
                 let (ours, theirs) = (read(&server.url), read(&peer));
                 // 3.5 prints names of labels that are no words without quotes, which also moves where lines break, and
                 // does not indent subqueries.
-                let bare =
-                    |answer: &serde_json::Value| answer.to_string().replace("\\\"c d\\\"", "c d").replace("\\n", " ");
-                if ours != theirs && bare(&ours).split_whitespace().ne(bare(&theirs).split_whitespace()) {
+                let bare = |answer: &serde_json::Value| -> String {
+                    let text = answer.to_string().replace("\\\"c d\\\"", "c d").replace("\\n", " ");
+                    text.chars().filter(|c| !c.is_whitespace()).collect()
+                };
+                let known = ["\"c d\"", ":"].iter().any(|text| query.text.contains(text));
+                if ours != theirs && !(known && bare(&ours) == bare(&theirs)) {
                     misread.push(format!("{endpoint} {}\n    {ours}\n    {theirs}", query.text));
                 }
             }
