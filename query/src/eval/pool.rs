@@ -1,6 +1,7 @@
 //! The engine's worker threads.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -41,13 +42,19 @@ impl Pool {
         // Working memory goes from batch to batch: what has grown need not grow again.
         let spaces: Mutex<Vec<(Rows, Scratch)>> = Mutex::default();
         let spare = || spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once folding has failed, nobody needs the batches that follow.
+        let failed = AtomicBool::new(false);
         let one = |batch| {
+            if failed.load(Ordering::Relaxed) {
+                return None;
+            }
             let mut space = spare().pop().unwrap_or_default();
             let result = run(batch, &mut space);
             spare().push(space);
-            result
+            Some(result)
         };
-        let results = |batches: Range<usize>| -> Vec<T> { batches.into_par_iter().with_max_len(1).map(one).collect() };
+        let results =
+            |batches: Range<usize>| -> Vec<Option<T>> { batches.into_par_iter().with_max_len(1).map(one).collect() };
         let mut last = wave.min(count);
         let mut ready = self.0.install(|| results(0..last));
         while last < count {
@@ -56,10 +63,12 @@ impl Pool {
             let mut next = Vec::new();
             self.0.in_place_scope(|scope| {
                 scope.spawn(|_| next = results(batches));
-                ready.drain(..).try_for_each(&mut fold)
+                let folded = ready.drain(..).flatten().try_for_each(&mut fold);
+                failed.store(folded.is_err(), Ordering::Relaxed);
+                folded
             })?;
             ready = next;
         }
-        ready.into_iter().try_for_each(fold)
+        ready.into_iter().flatten().try_for_each(fold)
     }
 }
