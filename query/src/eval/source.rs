@@ -69,7 +69,7 @@ pub(crate) struct Scratch {
 const BATCH_VALUES: usize = 32_768;
 
 /// Series per batch, at the most.
-const BATCH_SERIES: usize = 512;
+const BATCH_SERIES: usize = 1_024;
 
 /// Samples per batch, about, where they are many more than the steps.
 const BATCH_SAMPLES: usize = 65_536;
