@@ -191,9 +191,13 @@ impl<S: Store> ScrapeLoop<S> {
             self.shared.metrics.observe_interval(self.options.spec.interval, started - last);
         }
         self.last = Some((slot, started));
-        let size = self.work.cache.body_bytes();
-        let mut body = self.shared.buffers.body(size + size / 16);
-        let fetched = self.fetch(&mut body).await?;
+        let (fetched, mut body) = match self.fetch().await? {
+            Ok(mut fetched) => {
+                let body = std::mem::take(&mut fetched.body);
+                (Ok(fetched), body)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
         let (shared, options, work) = (&self.shared, &self.options, &mut self.work);
         let outcome = if body.len() < LARGE_BODY_BYTES {
             work.store(shared, options, at, started, fetched, &mut body)
@@ -206,26 +210,27 @@ impl<S: Store> ScrapeLoop<S> {
     }
 
     /// Gets the body. `None` if told to stop meanwhile.
-    async fn fetch(&mut self, body: &mut Vec<u8>) -> Option<Result<Fetched, ScrapeError>> {
-        let options = &self.options;
+    async fn fetch(&mut self) -> Option<Result<Fetched, ScrapeError>> {
+        let (options, buffers) = (&self.options, &self.shared.buffers);
+        // What the last body was, and a little more; compressed ones are announced with their own size.
+        let usual = self.work.cache.body_bytes() * 17 / 16;
+        let lend = |announced: Option<usize>| buffers.body(announced.unwrap_or(usual));
         if let Some(error) = &options.forced_error {
             return Some(Err(ScrapeError::Forced(error.clone())));
         }
         if options.spec.url.starts_with(host::SCHEME) {
-            body.clear();
-            let (mut own, mut collector) = (std::mem::take(body), self.host.take().unwrap_or_default());
+            let (mut body, mut collector) = (lend(None), self.host.take().unwrap_or_default());
             let (seconds, patience) = (self.shared.clock.now().millis() as f64 / 1000.0, options.spec.timeout / 2);
             let collected = tokio::task::spawn_blocking(move || {
-                collector.collect(seconds, patience, &mut own);
-                (collector, own)
+                collector.collect(seconds, patience, &mut body);
+                (collector, body)
             });
-            let (collector, own) = collected.await.ok()?;
+            let (collector, body) = collected.await.ok()?;
             self.host = Some(collector);
-            *body = own;
-            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false }));
+            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false, body }));
         }
         let spec = &options.spec;
-        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, body);
+        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, lend);
         tokio::select! {
             biased;
             fetched = fetch => Some(fetched.map_err(ScrapeError::Fetch)),
