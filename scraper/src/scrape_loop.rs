@@ -388,22 +388,22 @@ impl<S: Store> Work<S> {
                 Some(_) => 0,
             },
         };
-        let mut commit = |mut batch: S::Batch<'_>| -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
+        let mut commit = |mut batch: S::Batch<'_>| -> Result<(), StoreError> {
             reports.append(&report, &mut batch)?;
-            let committed = batch.commit()?;
-            if !committed.unknown.is_empty() {
+            committed = batch.commit()?;
+            let unknown = std::mem::take(&mut committed.unknown);
+            if !unknown.is_empty() {
                 // The store has let go of these series since the last scrape.
                 let mut batch = shared.store.batch(column, at);
-                cache.append_again(&committed.unknown, &options.rules, &mut batch)?;
-                reports.append_again(&report, &committed.unknown, &mut batch)?;
-                batch.commit()?;
+                // If there are places for some only, the few that say how the scrape went come first.
+                reports.append_again(&report, &unknown, &mut batch)?;
+                counts.refused += cache.append_again(body, &unknown, &options.rules, &mut batch)?;
+                add_refused(&mut committed, &batch.commit()?);
             }
-            Ok(committed)
+            Ok(())
         };
-        let (stored, committed) = match commit(batch) {
-            Ok(committed) => (Ok(()), committed),
-            Err(why) => (Err(why), Committed::default()),
-        };
+        let stored = commit(batch);
         let refused = if error.is_none() { counts.refused } else { 0 };
         let over_budget = cache.culprit().filter(|_| refused > 0).map(|culprit| OverBudget {
             budget: options.rules.limits.series,
@@ -428,6 +428,14 @@ impl<S: Store> Work<S> {
         batch.commit()?;
         Ok(())
     }
+}
+
+/// Counts what the second commit of a scrape has refused with what the first one has.
+fn add_refused(all: &mut Committed, second: &Committed) {
+    all.appended += second.appended;
+    all.out_of_order += second.out_of_order;
+    all.too_old += second.too_old;
+    all.duplicate += second.duplicate;
 }
 
 /// Decompresses the body and finds its grammar; `None` if it is empty.
