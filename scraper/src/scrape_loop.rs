@@ -36,6 +36,9 @@ const TOLERANCE_PART: u32 = 100;
 /// From this size on, the other targets of the thread move to another one while a body is stored.
 const LARGE_BODY_BYTES: usize = 1 << 20;
 
+/// How often a scrape's series that the store has let go of are found anew: it may let go while that happens.
+const MAX_AGAIN: usize = 3;
+
 /// What all loops share.
 #[derive(Debug)]
 pub(crate) struct Shared<S> {
@@ -245,6 +248,7 @@ impl<S: Store> ScrapeLoop<S> {
         let Counts { duplicates, out_of_bounds, .. } = outcome.counts;
         let Committed { duplicate, out_of_order, too_old, .. } = outcome.committed;
         for (dropped, what) in [
+            (outcome.committed.unknown.len(), "samples whose series the store keeps letting go of left out"),
             (out_of_order, "out-of-order samples left out"),
             (too_old, "samples that are too old left out"),
             (duplicates + duplicate, "samples with another value at the same timestamp left out"),
@@ -392,14 +396,17 @@ impl<S: Store> Work<S> {
         let mut commit = |mut batch: S::Batch<'_>| -> Result<(), StoreError> {
             reports.append(&report, &mut batch)?;
             committed = batch.commit()?;
-            let unknown = std::mem::take(&mut committed.unknown);
-            if !unknown.is_empty() {
+            for _ in 0..MAX_AGAIN {
                 // The store has let go of these series since the last scrape.
+                let unknown = std::mem::take(&mut committed.unknown);
+                if unknown.is_empty() {
+                    break;
+                }
                 let mut batch = shared.store.batch(column, at);
                 // If there are places for some only, the few that say how the scrape went come first.
                 reports.append_again(&report, &unknown, &mut batch)?;
                 counts.refused += cache.append_again(body, &unknown, &options.rules, &mut batch)?;
-                add_refused(&mut committed, &batch.commit()?);
+                add_again(&mut committed, batch.commit()?);
             }
             Ok(())
         };
@@ -430,8 +437,9 @@ impl<S: Store> Work<S> {
     }
 }
 
-/// Counts what the second commit of a scrape has refused with what the first one has.
-fn add_refused(all: &mut Committed, second: &Committed) {
+/// Adds what a later commit of a scrape has taken and refused to what the first one has.
+fn add_again(all: &mut Committed, second: Committed) {
+    all.unknown = second.unknown;
     all.appended += second.appended;
     all.out_of_order += second.out_of_order;
     all.too_old += second.too_old;

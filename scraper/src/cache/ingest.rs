@@ -127,7 +127,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     /// Reads lines while they are those of the last body from `next` on, and returns the one that was not there. The
     /// parser stands where they end.
     fn same_layout(&mut self, mut next: usize) -> usize {
-        let (old, body, keys) = (self.old, self.body, self.cache.keys);
+        let (old, body, keys) = (self.old, self.body, &self.cache.keys);
         let mut gaps = gaps_from(&self.cache.gaps, next);
         let (mut at, mut kind) = (self.parser.at(), self.parser.kind());
         let mut old_kind = if next == 0 { MetricKind::Unknown } else { self.cache.lines[next - 1].kind };
