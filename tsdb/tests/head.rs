@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tsdb::testing::FaultFs;
+use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
     Columns, Committed, CounterResetHint, Db, Fs, Histogram, HistogramValue, Labels, MatchOp, Matcher, Metadata,
     MetricKind, Options, Queryable, Recovery, STALE_NAN, Span, SyncPolicy, TimeRange, Timestamp,
@@ -49,6 +49,7 @@ fn read_all(db: &Db, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels,
         .map(|i| {
             columns.clear();
             set.read(i, range, &mut columns).unwrap();
+            check_newest(&*set, i, range, &columns);
             let start = |i: usize| columns.starts_ms.get(i).copied().unwrap_or(0);
             let samples = columns.timestamps_ms.iter().zip(&columns.values).enumerate();
             (set.labels(i), samples.map(|(i, (t, v))| (*t, v.to_bits(), start(i))).collect())
@@ -120,6 +121,24 @@ fn values(db: &Db, instance: usize) -> Vec<(i64, f64)> {
     let all = read_all(db, &[matching(MatchOp::Equal, "__name__", "m")], TimeRange::ALL);
     let samples = all.get(&series("m", instance)).map(Vec::as_slice).unwrap_or_default();
     samples.iter().map(|&(at, bits, _)| (at, f64::from_bits(bits))).collect()
+}
+
+#[test]
+fn samples_of_one_commit_are_judged_against_each_other() {
+    let fs = FaultFs::default();
+    let (db, _) = open(&fs, &options(2));
+    let mut appender = db.appender();
+    let reference = appender.series(&series("m", 1)).unwrap();
+    for (time, value) in [(100, 1.0), (200, 2.0), (100, 1.0), (100, 9.0), (50, 5.0), (50, 5.0), (50, 6.0), (200, 3.0)] {
+        appender.append_at(reference, at(time), None, value);
+    }
+    let committed = appender.commit().unwrap();
+    let Committed { appended, late, known, duplicate, .. } = committed;
+    assert_eq!((appended, late, known, duplicate), (3, 1, 2, 3));
+    let expected = [(50, 5.0), (100, 1.0), (200, 2.0)];
+    assert_eq!(values(&db, 1), expected);
+    db.close().unwrap();
+    assert_eq!(values(&open(&fs.after_kill(), &options(2)).0, 1), expected);
 }
 
 #[test]

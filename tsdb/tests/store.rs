@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tsdb::testing::FaultFs;
+use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
-    Columns, Db, Error, Exemplar, Fs, Labels, MatchOp, Matcher, Options, Queryable, STALE_NAN, SharedColumn,
-    SyncPolicy, TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Options, Queryable, STALE_NAN,
+    SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -51,6 +51,7 @@ fn held(db: &Db, range: TimeRange) -> Model {
     for index in 0..set.len() {
         columns.clear();
         set.read(index, range, &mut columns).unwrap();
+        check_newest(&*set, index, range, &columns);
         assert!(columns.timestamps_ms.is_sorted_by(|a, b| a < b), "{:?}", columns.timestamps_ms);
         let series = set.label(index, "s").unwrap().parse().unwrap();
         all.extend(columns.timestamps_ms.iter().zip(&columns.values).map(|(&at, v)| ((series, at), v.to_bits())));
@@ -310,6 +311,11 @@ fn who_reads_goes_on_reading_what_leaves_the_head_meanwhile() {
 fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
     let (mut acknowledged, mut tried) = (Model::new(), Model::new());
     let Ok(db) = open(disk) else { return (acknowledged, tried) };
+    work(&db, &mut acknowledged, &mut tried);
+    (acknowledged, tried)
+}
+
+fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
     let column = db.column();
     let mut now = START;
     for step in 0..130 {
@@ -340,18 +346,25 @@ fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
             let deleted = db.delete(&matcher, range, false);
             acknowledged.retain(|(s, at), _| *s != 1 || !range.contains(Timestamp::from_millis(*at)));
             if deleted.is_ok() {
-                tried = acknowledged.clone();
+                tried.clone_from(acknowledged);
             }
         }
+        if step == 100 {
+            // What fails goes on being deleted.
+            let _ = db.clean_tombstones();
+        }
     }
-    (acknowledged, tried)
 }
 
 /// Stops the disk at every `step`-th write, sync, creation or removal of a workload in turn, and looks at what a power cut
 /// then leaves.
 fn sweep(from: u64, step: usize) {
     let whole = FaultFs::default();
-    until_the_disk_stops(&whole);
+    let db = open(&whole).unwrap();
+    work(&db, &mut Model::new(), &mut Model::new());
+    let MaintenanceTotals { flushes, checkpoints, compactions, failures, .. } = db.maintenance();
+    assert!(flushes > 2 && checkpoints > 2 && compactions > 0 && failures == 0, "{:?}", db.maintenance());
+    drop(db);
     let operations = whole.operations();
     assert!(operations > 300, "{operations} operations");
     for stop in (from..=operations + 1).step_by(step) {
