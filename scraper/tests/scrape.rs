@@ -5,7 +5,10 @@ mod common;
 use std::time::Duration;
 
 use common::{Reply, Server, job, manager, series, wait_for, wait_health, wait_samples, wait_stale};
-use scraper::{Action, ApplyError, Auth, Header, Pattern, Protocol, Relabel, SampleLimits, SecretSource, TargetHealth};
+use scraper::{
+    Action, ApplyError, Auth, Header, Pattern, Protocol, Relabel, SampleLimits, ScrapeConfig, SecretSource,
+    TargetHealth,
+};
 use tsdb::{Metadata, MetricKind};
 
 #[tokio::test]
@@ -56,7 +59,7 @@ async fn the_request_is_that_of_prometheus() {
         concat!("user-agent: Silverback/", env!("CARGO_PKG_VERSION"), "\r\n"),
         "accept: application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.4\r\n",
         "accept-encoding: gzip\r\n",
-        "x-prometheus-scrape-timeout-seconds: 0.1\r\n",
+        "x-prometheus-scrape-timeout-seconds: 0.2\r\n",
         "authorization: Basic dTpw\r\n",
         "x-custom: one\r\n",
         "x-custom: from-file\r\n",
@@ -69,14 +72,15 @@ async fn the_request_is_that_of_prometheus() {
 async fn scrapes_lie_on_a_grid_and_share_a_connection() {
     let server = Server::start(Reply::text("a 1\n")).await;
     let (manager, store) = manager();
-    manager.apply(vec![job("a", &[&server.address])]).await.unwrap();
-    let samples = wait_samples(&store, &series("a", &server), 12).await;
+    let mut config = job("a", &[&server.address]);
+    (config.interval, config.timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    manager.apply(vec![config]).await.unwrap();
+    let samples = wait_samples(&store, &series("a", &server), 8).await;
     manager.stop().await;
     assert_eq!(server.connections(), 1);
-    // A loaded machine may be late now and then; most scrapes are on the grid, a whole interval from their like.
-    let phase = |at: i64| at.rem_euclid(100);
-    let most = samples.iter().filter(|(at, _)| phase(*at) == phase(samples[0].0) || phase(*at) == phase(samples[1].0));
-    assert!(most.count() * 2 > samples.len(), "{samples:?}");
+    // A loaded machine may be late now and then; most scrapes are near the grid, a whole interval from their like.
+    let near = |other: i64| samples.iter().filter(|(at, _)| (at - other + 50).rem_euclid(500) <= 100).count();
+    assert!(samples.iter().any(|(at, _)| near(*at) * 4 > samples.len() * 3), "{samples:?}");
     assert!(samples.windows(2).all(|pair| pair[0].0 < pair[1].0));
 }
 
@@ -266,14 +270,15 @@ async fn redirects_are_followed_if_wanted() {
 async fn a_target_that_is_gone_gets_stale_markers_on_every_series() {
     let server = Server::start(Reply::text("a 1\n")).await;
     let (manager, store) = manager();
-    manager.apply(vec![job("a", &[&server.address])]).await.unwrap();
+    let (interval, timeout) = (Duration::from_millis(500), Duration::from_millis(500));
+    manager.apply(vec![ScrapeConfig { interval, timeout, ..job("a", &[&server.address]) }]).await.unwrap();
     wait_samples(&store, &series("a", &server), 2).await;
-    manager.apply(vec![job("a", &[])]).await.unwrap();
+    manager.apply(vec![ScrapeConfig { interval, timeout, ..job("a", &[]) }]).await.unwrap();
     assert!(manager.targets().active.is_empty());
     for name in ["a", "up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_series_added"] {
         let samples = wait_stale(&store, &series(name, &server)).await;
         let [.., (before, Some(_)), (marker, None)] = samples[..] else { panic!("{samples:?}") };
-        assert!((50..=150).contains(&(marker - before)), "the marker stands where the next scrape would have been");
+        assert!((100..=600).contains(&(marker - before)), "the marker stands where the next scrape would have been");
     }
     manager.stop().await;
 }

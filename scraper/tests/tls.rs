@@ -43,6 +43,7 @@ async fn scrape(options: TlsOptions, wants_client: bool) -> String {
     config.scheme = "https".to_owned();
     config.interval = std::time::Duration::from_secs(1);
     config.timeout = config.interval;
+
     config.http.tls = options;
     manager.apply(vec![config]).await.unwrap();
     let target = common::wait_for("a scrape", || {

@@ -164,8 +164,9 @@ pub(crate) fn job(name: &str, addresses: &[&str]) -> ScrapeConfig {
     let targets = addresses.iter().map(|&address| address.to_owned()).collect();
     ScrapeConfig {
         job_name: name.to_owned(),
-        interval: Duration::from_millis(100),
-        timeout: Duration::from_millis(100),
+        // A loaded machine may be late by a tenth of a second.
+        interval: Duration::from_millis(200),
+        timeout: Duration::from_millis(200),
         discovery: vec![Discovery::Static(vec![TargetGroup { targets, ..TargetGroup::default() }])],
         ..ScrapeConfig::default()
     }
