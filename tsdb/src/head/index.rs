@@ -25,6 +25,7 @@ pub(crate) struct SeriesIndex {
 
 /// Bits of a [`SeriesRef`] that number the slot; those above number the shard.
 const SLOT_BITS: u32 = 32;
+const _: () = assert!((super::MAX_SHARDS as u64) << SLOT_BITS <= 1 << SeriesRef::BITS);
 
 /// The shard and slot that a reference names. Any number will do: what it names may not be there.
 #[inline]
