@@ -59,6 +59,9 @@ struct Flags {
     /// Series to push.
     #[arg(long, default_value_t = 10_000)]
     push_series: usize,
+    /// Gives each pushed series a label `id` with a value of its own.
+    #[arg(long)]
+    unique: bool,
     /// Samples of each pushed series.
     #[arg(long, default_value_t = 100)]
     steps: u64,
@@ -182,7 +185,7 @@ fn configuration(flags: &Flags) -> String {
 fn push(flags: &Flags, url: &str, n: usize, tally: &Tally, until: Option<Instant>) -> Result<(), Failure> {
     let own: Vec<usize> = (n..flags.push_series).step_by(flags.senders).collect();
     // The labels of a series are the same in every request.
-    let labels: Vec<Vec<u8>> = own.iter().map(|&i| labels_of(i)).collect();
+    let labels: Vec<Vec<u8>> = own.iter().map(|&i| labels_of(i, flags.unique)).collect();
     let config =
         ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
     let agent: ureq::Agent = config.build().into();
@@ -228,14 +231,13 @@ fn push(flags: &Flags, url: &str, n: usize, tally: &Tally, until: Option<Instant
 }
 
 /// The labels of pushed series `i`, as fields of a `TimeSeries`, in their order.
-fn labels_of(i: usize) -> Vec<u8> {
+fn labels_of(i: usize, unique: bool) -> Vec<u8> {
     let mut out = Vec::new();
-    for (name, value) in [
-        ("__name__", format!("load_{}_level", i / FAMILY % 50)),
-        ("instance", format!("host-{}", i / FAMILY / 50)),
-        ("job", "load".into()),
-        ("part", (i % FAMILY).to_string()),
-    ] {
+    let id = unique.then(|| ("id", format!("id-{i}")));
+    let name = ("__name__", format!("load_{}_level", i / FAMILY % 50));
+    let place =
+        [("instance", format!("host-{}", i / FAMILY / 50)), ("job", "load".into()), ("part", (i % FAMILY).to_string())];
+    for (name, value) in std::iter::once(name).chain(id).chain(place) {
         let mut label = Vec::new();
         put_bytes(&mut label, 1, name.as_bytes());
         put_bytes(&mut label, 2, value.as_bytes());

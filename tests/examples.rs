@@ -86,3 +86,32 @@ fn loadgen_is_scraped_and_pushes() {
     assert_eq!(server.number("count({job=\"load\"})"), Some(500.0), "{text}");
     assert_eq!(server.number("count(count_over_time(load_7_level[10m]) == 20)"), Some(20.0), "{text}");
 }
+
+#[test]
+fn queryload_asks_as_viewers_and_pickers_do() {
+    let config = "scrape_configs: []\n";
+    let server = Server::with_config(config, &["--web.enable-remote-write-receiver"]);
+    let mut pushing = Command::new(example("loadgen"));
+    pushing.arg(format!("--push={}/api/v1/write", server.url));
+    let pushed = pushing.args(["--push-series=2000", "--steps=20", "--unique"]).output().unwrap();
+    assert!(pushed.status.success(), "{}", String::from_utf8_lossy(&pushed.stderr));
+    let dir = tempfile::tempdir().unwrap();
+    let chart = dir.path().join("growth.svg");
+    let ask = |arguments: &[&str]| {
+        let mut asking = Command::new(example("queryload"));
+        let output = asking.arg(format!("--url={}", server.url)).args(arguments).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        text
+    };
+    let text = ask(&["dashboard", "--viewers=4", "--for=1s", "--interval=0s", "--param=nocache=1"]);
+    assert!(text.contains(" all ") && text.lines().count() > 10, "{text}");
+    let text = ask(&["labels"]);
+    assert!(
+        text.contains("limit=100 (100 found)") && text.contains("/series match[]={instance=\"host-1\"} (1000 found)"),
+        "{text}"
+    );
+    ask(&["growth", &format!("--chart={}", chart.display())]);
+    let svg = std::fs::read_to_string(chart).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.contains("100000 series"), "{svg}");
+}

@@ -123,6 +123,24 @@ fn values(db: &Db, instance: usize) -> Vec<(i64, f64)> {
 }
 
 #[test]
+fn samples_of_one_commit_are_judged_against_each_other() {
+    let fs = FaultFs::default();
+    let (db, _) = open(&fs, &options(2));
+    let mut appender = db.appender();
+    let reference = appender.series(&series("m", 1)).unwrap();
+    for (time, value) in [(100, 1.0), (200, 2.0), (100, 1.0), (100, 9.0), (50, 5.0), (50, 5.0), (50, 6.0), (200, 3.0)] {
+        appender.append_at(reference, at(time), None, value);
+    }
+    let committed = appender.commit().unwrap();
+    let Committed { appended, late, known, duplicate, .. } = committed;
+    assert_eq!((appended, late, known, duplicate), (3, 1, 2, 3));
+    let expected = [(50, 5.0), (100, 1.0), (200, 2.0)];
+    assert_eq!(values(&db, 1), expected);
+    db.close().unwrap();
+    assert_eq!(values(&open(&fs.after_kill(), &options(2)).0, 1), expected);
+}
+
+#[test]
 fn late_samples_are_taken_within_the_window_and_each_refusal_has_its_reason() {
     let fs = FaultFs::default();
     let options = Options { late_window: Duration::from_secs(60), ..options(2) };

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::FaultFs;
 use tsdb::{
-    Columns, Db, Error, Exemplar, Fs, Labels, MatchOp, Matcher, Options, Queryable, STALE_NAN, SharedColumn,
-    SyncPolicy, TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Options, Queryable, STALE_NAN,
+    SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -362,6 +362,11 @@ fn who_reads_goes_on_reading_what_leaves_the_head_meanwhile() {
 fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
     let (mut acknowledged, mut tried) = (Model::new(), Model::new());
     let Ok(db) = open(disk) else { return (acknowledged, tried) };
+    work(&db, &mut acknowledged, &mut tried);
+    (acknowledged, tried)
+}
+
+fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
     let column = db.column();
     let mut now = START;
     for step in 0..130 {
@@ -392,18 +397,25 @@ fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
             let deleted = db.delete(&matcher, range, false);
             acknowledged.retain(|(s, at), _| *s != 1 || !range.contains(Timestamp::from_millis(*at)));
             if deleted.is_ok() {
-                tried = acknowledged.clone();
+                tried.clone_from(acknowledged);
             }
         }
+        if step == 100 {
+            // What fails goes on being deleted.
+            let _ = db.clean_tombstones();
+        }
     }
-    (acknowledged, tried)
 }
 
 /// Stops the disk at every `step`-th write, sync, creation or removal of a workload in turn, and looks at what a power cut
 /// then leaves.
 fn sweep(from: u64, step: usize) {
     let whole = FaultFs::default();
-    until_the_disk_stops(&whole);
+    let db = open(&whole).unwrap();
+    work(&db, &mut Model::new(), &mut Model::new());
+    let MaintenanceTotals { flushes, checkpoints, compactions, failures, .. } = db.maintenance();
+    assert!(flushes > 2 && checkpoints > 2 && compactions > 0 && failures == 0, "{:?}", db.maintenance());
+    drop(db);
     let operations = whole.operations();
     assert!(operations > 300, "{operations} operations");
     for stop in (from..=operations + 1).step_by(step) {

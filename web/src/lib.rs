@@ -13,6 +13,8 @@ mod picture;
 mod router;
 mod state;
 mod status;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod ui;
 
 pub use api::{parse_time, put_result};

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use rustc_hash::FxHashMap;
+
 use super::Head;
 use super::appender::{Batch, BatchExemplar, BatchSample, Committed};
 use super::column::SharedColumn;
@@ -42,9 +44,19 @@ pub(crate) struct Committer {
     frame: Vec<u8>,
     body: Vec<u8>,
     undo: Vec<(SeriesRef, Last)>,
+    pending: Pending,
     named: Vec<SeriesRef>,
     watched: Vec<u64>,
     closed: Vec<Closed>,
+}
+
+/// Samples of the commit at hand that readers cannot find yet, for late ones to be judged against. Empty unless there
+/// are late ones.
+#[derive(Debug, Default)]
+struct Pending {
+    bits: FxHashMap<(SeriesRef, i64), u64>,
+    /// Entries of `undo` that have been taken over.
+    taken: usize,
 }
 
 /// Marks an entry of a batch that is not to be applied.
@@ -80,6 +92,7 @@ impl Committer {
             frame: Vec::new(),
             body: Vec::new(),
             undo: Vec::new(),
+            pending: Pending::default(),
             named: Vec::new(),
             watched: Vec::new(),
             closed: Vec::new(),
@@ -269,6 +282,8 @@ impl Committer {
         self.frame.clear();
         self.body.clear();
         self.undo.clear();
+        self.pending.bits.clear();
+        self.pending.taken = 0;
         self.named.clear();
         begin_frame(&mut self.frame);
         if !batch.scraped.is_empty() {
@@ -439,11 +454,19 @@ impl Committer {
         if at_ms < bounds.late_ms {
             return Verdict::Refuse(Refusal::TooOld);
         }
+        for &(series, before) in &self.undo[self.pending.taken..] {
+            self.pending.bits.insert((series, before.at_ms), before.bits);
+        }
+        self.pending.taken = self.undo.len();
         let writer = judged(&mut self.shards, series);
-        match head.bits_at(writer.series(), at_ms) {
+        let pending = self.pending.bits.get(&(series, at_ms)).copied();
+        match pending.or_else(|| head.bits_at(writer.series(), at_ms)) {
             Some(found) if found == bits => Verdict::Known,
             Some(_) => Verdict::Refuse(Refusal::Duplicate),
-            None => Verdict::Late,
+            None => {
+                self.pending.bits.insert((series, at_ms), bits);
+                Verdict::Late
+            }
         }
     }
 

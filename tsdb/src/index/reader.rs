@@ -297,6 +297,9 @@ impl IndexReader {
         }
         text.truncate(shared);
         text.extend_from_slice(cursor.take(Decoder::bytes)?);
+        if text.is_empty() {
+            return Err(cursor.corrupt("empty label value"));
+        }
         let count: u32 = cursor.take(Decoder::uvarint_as)?;
         let place = cursor.take(Decoder::uvarint)?;
         let place = if count == 1 {

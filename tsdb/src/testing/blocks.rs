@@ -1,8 +1,8 @@
 //! Blocks from outside, for tests and benches: write, open, select and read one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
 
 use super::FaultFs;
 use crate::block::{
@@ -58,41 +58,27 @@ impl WritingBlock {
 /// Changes a small block as `changes` says, makes its checksums right again, and reads all of it in every way: whatever it
 /// says then, it must not panic, hang, or take much memory. Each change is four bytes: file and place, place, place, value.
 pub fn check_block(changes: &[u8]) {
+    static SOUND: LazyLock<(BlockId, Files)> = LazyLock::new(sound_block);
     let fault = FaultFs::default();
-    let fs: Arc<dyn Fs> = Arc::new(fault.clone());
-    let (blocks_dir, range) = (Path::new("/blocks"), BlockRange { start_ms: 0, end_ms: 1 << 30 });
-    let mut writer = WritingBlock::begin(&fs, blocks_dir, range, 1).expect("memory does not refuse");
-    for i in 0..70 {
-        let mut columns = Columns::default();
-        for t in 0..100i64 {
-            let jitter = if i % 7 == 0 { t * t % 11 } else { 0 };
-            columns.push(t * 1000 + jitter, (i * t % 9 * t) as f64 / 4.0, i % 2);
-        }
-        if i % 9 == 0 {
-            let histogram = FloatHistogram { count: i as f64, sum: 1.5, ..FloatHistogram::default() };
-            let sample =
-                HistogramSample { timestamp: Timestamp::from_millis(i), start: None, histogram: histogram.into() };
-            columns.histograms.push(sample);
-        }
-        let labels = [("a", format!("{i:02}")), (["b", "c"][i as usize % 2], "x".to_owned())];
-        writer.add(&Labels::from_pairs(labels), &columns).expect("series are sorted");
-    }
-    let id = writer.finish().expect("memory does not refuse").expect("there are samples").ulid;
-    for path in fault.files() {
-        let Some((kind, file)) = file_kind(&path) else { continue };
-        let pages = Pages::open(&fault, path.clone(), kind).expect("just written");
-        let mut body = pages.bytes(0, pages.len() as usize).expect("just written").to_vec();
+    let (id, files) = &*SOUND;
+    let blocks_dir = Path::new(BLOCKS_DIR);
+    for (path, bytes) in files {
+        let Some((kind, file)) = file_kind(path) else {
+            put_file(&fault, path, bytes);
+            continue;
+        };
+        let mut body = bytes.clone();
         for change in changes.chunks_exact(4).filter(|change| change[0] & 1 == file) {
             let place = u32::from_be_bytes([0, change[0] >> 1, change[1], change[2]]) as usize;
             let len = body.len();
             body[place % len] = change[3];
         }
-        fault.remove(&path).expect("just written");
-        let mut out = PageWriter::create(&fault, path, kind).expect("memory does not refuse");
+        let mut out = PageWriter::create(&fault, path.clone(), kind).expect("memory does not refuse");
         out.body().extend_from_slice(&body);
         out.finish().expect("memory does not refuse");
     }
-    let Ok(block) = OpenedBlock::open(&fs, blocks_dir, id) else { return };
+    let fs: Arc<dyn Fs> = Arc::new(fault);
+    let Ok(block) = OpenedBlock::open(&fs, blocks_dir, *id) else { return };
     let _ = block.verify();
     let matchers = [
         vec![],
@@ -111,6 +97,50 @@ pub fn check_block(changes: &[u8]) {
             let _ = set.read(i, part, &mut columns);
         }
     }
+}
+
+const BLOCKS_DIR: &str = "/blocks";
+
+type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// A small block: its files, of those in pages the bodies.
+fn sound_block() -> (BlockId, Files) {
+    let fault = FaultFs::default();
+    let fs: Arc<dyn Fs> = Arc::new(fault.clone());
+    let (blocks_dir, range) = (Path::new(BLOCKS_DIR), BlockRange { start_ms: 0, end_ms: 1 << 30 });
+    let mut writer = WritingBlock::begin(&fs, blocks_dir, range, 1).expect("memory does not refuse");
+    for i in 0..70 {
+        let mut columns = Columns::default();
+        for t in 0..100i64 {
+            let jitter = if i % 7 == 0 { t * t % 11 } else { 0 };
+            columns.push(t * 1000 + jitter, (i * t % 9 * t) as f64 / 4.0, i % 2);
+        }
+        if i % 9 == 0 {
+            let histogram = FloatHistogram { count: i as f64, sum: 1.5, ..FloatHistogram::default() };
+            let sample =
+                HistogramSample { timestamp: Timestamp::from_millis(i), start: None, histogram: histogram.into() };
+            columns.histograms.push(sample);
+        }
+        let labels = [("a", format!("{i:02}")), (["b", "c"][i as usize % 2], "x".to_owned())];
+        writer.add(&Labels::from_pairs(labels), &columns).expect("series are sorted");
+    }
+    let id = writer.finish().expect("memory does not refuse").expect("there are samples").ulid;
+    let files = fault.files().into_iter().map(|path| {
+        let bytes = match file_kind(&path) {
+            Some((kind, _)) => {
+                let pages = Pages::open(&fault, path.clone(), kind).expect("just written");
+                pages.bytes(0, pages.len() as usize).expect("just written").to_vec()
+            }
+            None => fault.bytes(&path).expect("just written"),
+        };
+        (path, bytes)
+    });
+    (id, files.collect())
+}
+
+fn put_file(fs: &FaultFs, path: &Path, bytes: &[u8]) {
+    fs.create_dir_all(path.parent().expect("it is below the directory")).expect("memory does not refuse");
+    fs.create(path).and_then(|file| file.write_at(0, bytes)).expect("memory does not refuse");
 }
 
 fn matcher((op, name, value): (MatchOp, &str, &str)) -> Matcher {

@@ -4,6 +4,8 @@
 //! labels are recognised by the hash of their bytes, so the labels of a known series are never taken apart.
 
 mod buffers;
+#[cfg(any(test, feature = "testing"))]
+mod check;
 mod protobuf;
 mod request;
 mod request_v2;
@@ -26,6 +28,8 @@ use super::{ApiError, no_content};
 use crate::state::{AppState, now};
 
 pub(crate) use buffers::Buffers;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use check::check_write;
 pub(crate) use request_v2::Families;
 pub(crate) use series_cache::SeriesCache;
 pub(crate) use sink::Tally;

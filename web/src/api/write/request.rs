@@ -32,20 +32,43 @@ fn read_series(
     let end = labels_end(bytes);
     let (labels, rest) = bytes.split_at(end);
     if has_labels(rest, base + end)? {
-        // Every known sender writes the labels first. Where one does not, they are brought to the front.
-        let mut sorted = Vec::with_capacity(bytes.len());
-        for labels in [true, false] {
-            let mut fields = Fields::new(bytes, base);
-            let mut from = 0;
-            while let Some((number, _)) = fields.next()? {
-                if (number == 1) == labels {
-                    sorted.extend_from_slice(&bytes[from..fields.position()]);
-                }
-                from = fields.position();
-            }
-        }
-        return read_series(sink, cache, &sorted, base, only_new);
+        let (sorted, end) = labels_first(bytes, base)?;
+        let (labels, rest) = sorted.split_at(end);
+        return read_samples(sink, cache, (labels, rest), base, only_new);
     }
+    read_samples(sink, cache, (labels, rest), base, only_new)
+}
+
+/// The fields of a time series with the labels at the front, and where they end. Every known sender writes them so.
+#[cold]
+fn labels_first(bytes: &[u8], base: usize) -> Result<(Vec<u8>, usize), Malformed> {
+    let mut sorted = Vec::with_capacity(bytes.len());
+    let mut end = 0;
+    for labels in [true, false] {
+        let mut fields = Fields::new(bytes, base);
+        let mut from = 0;
+        while let Some((number, _)) = fields.next()? {
+            if (number == 1) == labels {
+                sorted.extend_from_slice(&bytes[from..fields.position()]);
+            }
+            from = fields.position();
+        }
+        if labels {
+            end = sorted.len();
+        }
+    }
+    Ok((sorted, end))
+}
+
+/// A time series whose labels have been split from the rest.
+#[inline]
+fn read_samples(
+    sink: &mut Sink<'_>,
+    cache: &mut Lookup<'_>,
+    (labels, rest): (&[u8], &[u8]),
+    base: usize,
+    only_new: bool,
+) -> Result<(), Malformed> {
     let hash = cache.hash(labels);
     let series = match cache.get(hash) {
         Some(_) if only_new => return Ok(()),
@@ -63,7 +86,7 @@ fn read_series(
             }
         },
     };
-    let mut fields = Fields::new(rest, base + end);
+    let mut fields = Fields::new(rest, base + labels.len());
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
             (2, Field::Bytes(bytes, base)) => {
