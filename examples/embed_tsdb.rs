@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::new(query::Options::default(), || Duration::ZERO);
     let expr = query::parse("sum(rate(requests_total[5m]))")?;
     let steps = Steps::Instant(begin.plus_millis(239 * 15_000));
-    let answer = engine.run(&db, &Request { expr: &expr, steps, lookback: None, stop: StopFlag::default() })?;
+    let answer = engine
+        .run(&db, &Request { expr: &expr, steps, lookback: None, count_all: false, stop: StopFlag::default() })?;
     if let Value::Vector(samples) = answer.value {
         for sample in samples {
             println!("rate of all requests: {:?} per second", sample.point);

@@ -125,6 +125,8 @@ fn statistics_and_plans_are_told_on_request() {
     assert_eq!(analyzed["result"].as_array().map(Vec::len), Some(1));
     let selector = &analyzed["explain"]["children"][0]["children"][0];
     assert_eq!((&selector["series"], &selector["samples"]), (&1.into(), &8.into()), "{analyzed}");
+    let count = |key: &str| selector[key].as_u64().unwrap_or_else(|| panic!("{selector}: {key}"));
+    assert!(count("chunks") >= count("series") && count("chunkBytes") > count("chunks"), "{selector}");
     assert!(analyzed["explain"]["ms"].as_f64() > Some(0.0));
     let answer = server.get("/api/v1/query?query=b&explain=everything");
     assert_eq!(answer.status, 400);

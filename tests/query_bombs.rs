@@ -225,10 +225,73 @@ fn queries_wait_for_a_place_and_no_longer_than_they_may() {
         assert_eq!(second.status, 503);
         assert!(second.text().contains("query timed out in query queue"), "{}", second.text());
         assert!((0.29..2.0).contains(&waited), "{waited}");
+        // Lists of labels and series are queries, too.
+        for path in ["/api/v1/labels", "/api/v1/label/i/values", "/api/v1/series?match[]=bomb"] {
+            let answer = server.get(path);
+            assert!(answer.status == 503 && answer.text().contains("query timed out in query queue"), "{path}");
+        }
         let first = first.join().unwrap().text();
         assert!(first.contains("query timed out in expression evaluation"), "{first}");
     });
     assert_eq!(ask(&server, &bomb("1", 200, ""), at).status, 200);
+}
+
+#[test]
+fn lists_of_labels_and_series_hold_no_more_than_queries_may() {
+    let server = server(now() as i64, &["--query.max-memory=100KB"]);
+    for path in ["/api/v1/label/i/values", "/api/v1/series?match[]=bomb", "/api/v1/series?match[]=bomb&match[]=alive"] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 422, "{path}: {}", answer.text());
+        assert!(answer.text().contains("the limit set by --query.max-memory"), "{path}: {}", answer.text());
+    }
+    for path in ["/api/v1/labels", "/api/v1/label/i/values?limit=100", "/api/v1/series?match[]=bomb&limit=100"] {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    }
+    assert!(server.get("/metrics").text().contains("\nsilverback_query_memory_bytes 0\n"), "memory is kept");
+}
+
+#[test]
+fn a_place_is_free_soon_after_its_client_has_gone_also_under_load() {
+    let at = now() as i64;
+    let server = server(at, &["--query.max-concurrency=1"]);
+    let metric = |line: &str| server.get("/metrics").text().contains(line);
+    let stop = AtomicBool::new(false);
+    let mut slowest: f64 = 0.0;
+    std::thread::scope(|scope| {
+        let until = Stop(&stop);
+        for writer in ["a", "b"] {
+            let (server, stop) = (&server, &stop);
+            scope.spawn(move || {
+                let names: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
+                for round in (0..i64::MAX).take_while(|_| !stop.load(Ordering::Relaxed)) {
+                    let samples = [(at * 1000 + round, round as f64)];
+                    let labels: Vec<_> =
+                        names.iter().map(|i| [("__name__", "load"), ("i", i.as_str()), ("writer", writer)]).collect();
+                    let series: Vec<push::Series<'_>> = labels.iter().map(|l| (&l[..], &samples[..])).collect();
+                    let answer = server.post("/api/v1/write", "application/x-protobuf", &push::request(&series));
+                    assert_eq!(answer.status, 204, "{}", answer.text());
+                }
+            });
+        }
+        for _ in 0..5 {
+            let address = server.url.strip_prefix("http://").unwrap();
+            let mut connection = TcpStream::connect(address).unwrap();
+            let query = encode(&[("query", SLOW), ("timeout", "60s")]);
+            write!(connection, "GET /api/v1/query?{query} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();
+            common::wait_for("the query to run", || metric("\nprometheus_engine_queries 1\n"));
+            let next = scope.spawn(|| (ask(&server, &bomb("1", 200, ""), at).status, now()));
+            common::wait_for("the next one to wait", || metric("\nsilverback_queries_waiting 1\n"));
+            let left = now();
+            drop(connection);
+            let (status, answered) = next.join().unwrap();
+            assert_eq!(status, 200);
+            slowest = slowest.max(answered - left);
+        }
+        drop(until);
+    });
+    println!("{:.1} ms after the client at the latest", slowest * 1000.0);
+    assert!(slowest < 0.1 || cfg!(debug_assertions) && slowest < 1.0, "{slowest}");
 }
 
 /// Takes minutes.

@@ -62,7 +62,7 @@ fn engine() -> Engine {
 }
 
 fn run(engine: &Engine, store: &Synthetic, expr: &Expr, steps: Steps) {
-    let request = Request { expr, steps, lookback: None, stop: StopFlag::default() };
+    let request = Request { expr, steps, lookback: None, count_all: false, stop: StopFlag::default() };
     black_box(engine.run(store, &request).expect("the query can be answered"));
 }
 

@@ -92,6 +92,8 @@ pub struct Request<'a> {
     pub steps: Steps,
     /// How long a sample counts as current, if not as the engine's options say.
     pub lookback: Option<Duration>,
+    /// Whether [`Stats::samples`] is to count all samples of each window, also those that need not be looked at.
+    pub count_all: bool,
     /// Stops it from outside.
     pub stop: StopFlag,
 }
@@ -129,7 +131,8 @@ pub struct Answer {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Samples that selectors looked at, counted as Prometheus counts `totalQueryableSamples`: a sample in two windows
-    /// counts twice, a histogram for its size.
+    /// counts twice, a histogram for its size. Where only the newest of a window is needed, few others count unless
+    /// [`Request::count_all`] is set.
     pub samples: u64,
     /// The same by step; empty unless [`Features::per_step_stats`] is on.
     pub samples_per_step: Vec<(Timestamp, u64)>,
@@ -160,6 +163,10 @@ pub struct NodeStats {
     pub series: u64,
     /// Samples that it decoded from the store.
     pub samples: u64,
+    /// Chunks that these were in.
+    pub chunks: u64,
+    /// Bytes of those chunks.
+    pub chunk_bytes: u64,
     /// Values computed, holes included; of a range vector from the store, its samples.
     pub values: u64,
     /// Bytes of these.
@@ -229,6 +236,7 @@ impl Engine {
             end_ms,
             step_ms: if is_range { grid.step } else { 0 },
             is_range,
+            counts_all: request.count_all || self.options.features.per_step_stats,
             budget: Budget::new(self.reserve.clone(), self.options.max_bytes, self.options.max_samples),
             stop: request.stop.clone(),
             pool: self.pool.as_ref(),

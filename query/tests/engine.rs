@@ -57,7 +57,7 @@ fn range(steps: i64) -> Steps {
 
 fn run(engine: &Engine, store: &dyn Queryable, query: &str, steps: Steps) -> Result<Answer, Error> {
     let expr = parse(query).expect("the query is PromQL");
-    engine.run(store, &Request { expr: &expr, steps, lookback: None, stop: StopFlag::default() })
+    engine.run(store, &Request { expr: &expr, steps, lookback: None, count_all: false, stop: StopFlag::default() })
 }
 
 /// All labels and the bits of all values.
@@ -203,12 +203,16 @@ fn a_stopped_query_says_why() {
     let expr = parse("sum(rate(m_total[5m]))").unwrap();
     let stop = StopFlag::default();
     stop.time_out();
-    let error = engine.run(&store, &Request { expr: &expr, steps: INSTANT, lookback: None, stop }).unwrap_err();
+    let error = engine
+        .run(&store, &Request { expr: &expr, steps: INSTANT, lookback: None, count_all: false, stop })
+        .unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(error.to_string().starts_with("query timed out in "), "{error}");
     let stop = StopFlag::default();
     stop.cancel();
-    let error = engine.run(&store, &Request { expr: &expr, steps: INSTANT, lookback: None, stop }).unwrap_err();
+    let error = engine
+        .run(&store, &Request { expr: &expr, steps: INSTANT, lookback: None, count_all: false, stop })
+        .unwrap_err();
     assert!(error.to_string().starts_with("query was canceled in "), "{error}");
 }
 
@@ -295,7 +299,7 @@ fn a_running_query_stops_soon() {
         let store = Stopping { inner: counters(40_000, 3), reads: reads.clone(), at: 100, stop: stop.clone() };
         let expr = parse(query).unwrap();
         let steps = Steps::Instant(Timestamp::from_millis(30_000));
-        let request = Request { expr: &expr, steps, lookback: None, stop };
+        let request = Request { expr: &expr, steps, lookback: None, count_all: false, stop };
         let error = engine(Options { threads: 1, ..Options::default() }).run(&store, &request).unwrap_err();
         assert!(matches!(error, Error::Canceled { .. }), "{query}: {error}");
         assert!(reads.load(Ordering::Relaxed) < 5_000, "{query} went on for {reads:?} series");
@@ -332,7 +336,7 @@ fn deep_and_long_expressions_need_little_stack() {
             match parse(&query) {
                 Ok(expr) => {
                     let stop = StopFlag::default();
-                    let request = Request { expr: &expr, steps: INSTANT, lookback: None, stop };
+                    let request = Request { expr: &expr, steps: INSTANT, lookback: None, count_all: false, stop };
                     assert!(engine.run(&store, &request).is_ok(), "{}", &query[..30]);
                     assert_eq!(parse(&expr.to_string()).unwrap(), expr);
                     assert!(!expr.pretty().is_empty());
@@ -362,6 +366,23 @@ fn statistics_count_what_was_read() {
 }
 
 #[test]
+fn where_the_newest_sample_is_enough_others_count_only_when_asked_for() {
+    let store = counters(10, 60);
+    let engine = engine(Options { threads: 1, ..Options::default() });
+    let ask = |query: &str, count_all| {
+        let expr = parse(query).unwrap();
+        let request = Request { expr: &expr, steps: INSTANT, lookback: None, count_all, stop: StopFlag::default() };
+        engine.run(&store, &request).unwrap()
+    };
+    for query in ["last_over_time(m_total[5m])", "last_over_time(m_total[5m] offset 1m)", "m_total offset 30s"] {
+        let (some, all) = (ask(query, false), ask(query, true));
+        assert_eq!(bits(&some.value), bits(&all.value), "{query}");
+        assert!(some.stats.samples <= all.stats.samples, "{query}");
+    }
+    assert_eq!(ask("last_over_time(m_total[1m])", true).stats.samples, 40);
+}
+
+#[test]
 fn every_node_counts_what_it_took() {
     let store = counters(10, 60);
     let text = "sum by (job) (rate(m_total[1m])) + on (job) max by (job) (-m_total) > 1";
@@ -369,7 +390,7 @@ fn every_node_counts_what_it_took() {
     static TICKS: AtomicU64 = AtomicU64::new(0);
     let clock = || Duration::from_micros(TICKS.fetch_add(1, Ordering::Relaxed));
     let engine = Engine::new(Options { threads: 1, ..Options::default() }, clock);
-    let request = Request { expr: &expr, steps: range(3), lookback: None, stop: StopFlag::default() };
+    let request = Request { expr: &expr, steps: range(3), lookback: None, count_all: false, stop: StopFlag::default() };
     let stats = engine.run(&store, &request).unwrap().stats;
     let nodes: Vec<_> =
         stats.nodes.iter().map(|n| (&text[n.span.clone()], n.depth, n.series, n.values, n.bytes)).collect();

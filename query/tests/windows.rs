@@ -77,7 +77,7 @@ impl Case {
             step: Duration::from_millis(self.step_ms as u64),
         };
         let expr = parse(query).expect("the query is PromQL");
-        let request = Request { expr: &expr, steps, lookback: None, stop: StopFlag::default() };
+        let request = Request { expr: &expr, steps, lookback: None, count_all: false, stop: StopFlag::default() };
         let Value::Matrix(series) = engine.run(store, &request).expect("the query has an answer").value else {
             panic!("no matrix")
         };

@@ -30,7 +30,7 @@ pub(crate) fn run(query: &Query) -> Result<u8, Failure> {
         _ => Steps::Instant(at),
     };
     let engine = Engine::new(Options { lookback: query.lookback, ..Options::default() }, crate::wire::monotonic);
-    let request = Request { expr: &query.expr, steps, lookback: None, stop: StopFlag::default() };
+    let request = Request { expr: &query.expr, steps, lookback: None, count_all: false, stop: StopFlag::default() };
     let answer = engine.run(&*store, &request)?;
     for (level, name) in [(Level::Warning, "warning"), (Level::Info, "note")] {
         answer.annotations.of(level).for_each(|text| eprintln!("{name}: {text}"));

@@ -89,6 +89,7 @@ fn values(ours: &Value, theirs: &Value) -> Option<String> {
     }
 }
 
-fn close(a: f64, b: f64) -> bool {
+/// Whether two values are taken as equal.
+pub fn close(a: f64, b: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
 }

@@ -65,9 +65,14 @@ fn generated_queries_are_answered_as_prometheus_answers_them() {
             for endpoint in ["format_query", "parse_query"] {
                 let read = |url: &str| read(&agent, url, endpoint, &query.text);
                 let (ours, theirs) = (read(&server.url), read(&peer));
-                // 3.5 prints names of labels that are no words without quotes.
-                let bare = |answer: &serde_json::Value| answer.to_string().replace("\\\"c d\\\"", "c d");
-                if ours != theirs && bare(&ours).split_whitespace().ne(bare(&theirs).split_whitespace()) {
+                // 3.5 prints names of labels that are no words without quotes, which also moves where lines break, and
+                // does not indent subqueries.
+                let bare = |answer: &serde_json::Value| -> String {
+                    let text = answer.to_string().replace("\\\"c d\\\"", "c d").replace("\\n", " ");
+                    text.chars().filter(|c| !c.is_whitespace()).collect()
+                };
+                let known = ["\"c d\"", ":"].iter().any(|text| query.text.contains(text));
+                if ours != theirs && !(known && bare(&ours) == bare(&theirs)) {
                     misread.push(format!("{endpoint} {}\n    {ours}\n    {theirs}", query.text));
                 }
             }
@@ -77,6 +82,10 @@ fn generated_queries_are_answered_as_prometheus_answers_them() {
             // The pools of the peer hand out histograms that are still in use.
             let agrees = |_| difference(&query, &ours, &ask(&agent, &peer, &query)).is_none();
             (0..5).any(agrees).then_some("3.5 agrees when it is asked again")
+        });
+        let reason = reason.or_else(|| {
+            let info = query.text.contains("info(") && agrees_step_by_step(&agent, &peer, &query, &ours.json());
+            info.then_some("info() of 3.5 gives series the labels of others in a range, and ours in each of its steps")
         });
         match reason {
             Some(reason) => known.push(format!("{reason}: {}", query.text)),
@@ -103,6 +112,30 @@ fn difference(query: &Query, ours: &Answer, theirs: &Answer) -> Option<String> {
         return Some(format!("status {} here, {} there", ours.status, theirs.status));
     }
     compare::difference(order(query), &ours.json(), &theirs.json())
+}
+
+/// Whether our answer over a range is what the peer answers at each step by itself.
+fn agrees_step_by_step(agent: &ureq::Agent, peer: &str, query: &Query, ours: &serde_json::Value) -> bool {
+    let Times::Range { start, end, step } = query.times else { return false };
+    let Some(rows) = ours["data"]["result"].as_array() else { return false };
+    (start..=end).step_by(step as usize).all(|at| {
+        let seconds = at as f64 / 1000.0;
+        let own: Vec<serde_json::Value> = rows
+            .iter()
+            .filter_map(|row| {
+                let there = |key: &str| row[key].as_array()?.iter().find(|p| p[0].as_f64() == Some(seconds)).cloned();
+                let metric = row["metric"].clone();
+                let value = there("values").map(|value| serde_json::json!({"metric": metric, "value": value}));
+                value.or_else(|| there("histograms").map(|h| serde_json::json!({"metric": metric, "histogram": h})))
+            })
+            .collect();
+        let own = serde_json::json!({"status": "success", "data": {"resultType": "vector", "result": own}});
+        let mut its = ask(agent, peer, &Query { text: query.text.clone(), times: Times::Instant(at) }).json();
+        if let Some(fields) = its.as_object_mut() {
+            fields.retain(|key, _| key == "status" || key == "data");
+        }
+        compare::difference(Order::Any, &own, &its).is_none()
+    })
 }
 
 /// Why a query is refused as bad data, if it is.

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::histogram::CounterResetHint;
 use crate::labels::Labels;
 use crate::querier::{Columns, SeriesSet};
-use crate::sample::{HistogramSample, TimeRange};
+use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Series of several sets, those with equal labels joined. Of two samples at one time the one of the earlier set counts.
 /// Memory: 4 bytes per series and 8 per series of each part.
@@ -29,13 +29,22 @@ impl MergedSet {
     /// Joins `parts`, the ones that take precedence first. A single one is given back as it is.
     pub(crate) fn join(mut parts: Vec<Arc<dyn SeriesSet>>) -> Arc<dyn SeriesSet> {
         parts.retain(|part| !part.is_empty());
+        Self::join_known(parts, |_, _| false)
+    }
+
+    /// The same where `is_same` knows of some series, by part and index in it, that they have the same labels. No part is
+    /// empty.
+    pub(crate) fn join_known(
+        mut parts: Vec<Arc<dyn SeriesSet>>,
+        is_same: impl Fn((usize, usize), (usize, usize)) -> bool,
+    ) -> Arc<dyn SeriesSet> {
         match parts.len() {
             1 => parts.remove(0),
-            _ => Arc::new(Self::new(parts)),
+            _ => Arc::new(Self::new(parts, is_same)),
         }
     }
 
-    fn new(parts: Vec<Arc<dyn SeriesSet>>) -> Self {
+    fn new(parts: Vec<Arc<dyn SeriesSet>>, is_same: impl Fn((usize, usize), (usize, usize)) -> bool) -> Self {
         let total = parts.iter().map(|part| part.len()).sum();
         let (mut ends, mut places) = (Vec::new(), Vec::with_capacity(total));
         let mut next = vec![0u32; parts.len()];
@@ -45,7 +54,11 @@ impl MergedSet {
             least.clear();
             for (part, set) in parts.iter().enumerate().filter(|(part, set)| (next[*part] as usize) < set.len()) {
                 let order = least.first().map_or(Ordering::Less, |&other| {
-                    compare(&**set, next[part] as usize, &*parts[other as usize], next[other as usize] as usize)
+                    let (other, index, its) = (other as usize, next[part] as usize, next[other as usize] as usize);
+                    match is_same((part, index), (other, its)) {
+                        true => Ordering::Equal,
+                        false => compare(&**set, index, &*parts[other], its),
+                    }
                 });
                 match order {
                     Ordering::Less => {
@@ -122,6 +135,26 @@ impl SeriesSet for MergedSet {
             merge_histograms(&mut columns.histograms, histograms, more_histograms);
         }
         Ok(())
+    }
+
+    fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        let from = columns.lengths();
+        let places = self.places(index);
+        for (n, place) in places.iter().enumerate().rev() {
+            self.parts[place.part as usize].read_newest(place.index as usize, range, columns)?;
+            let Some(first) = columns.first_after(from) else { continue };
+            // What comes before in precedence is earlier in time as well, unless parts overlap.
+            if places[..n].iter().all(|other| self.parts[other.part as usize].latest().millis() < first) {
+                return Ok(());
+            }
+            columns.truncate(from);
+            return self.read(index, range, columns);
+        }
+        Ok(())
+    }
+
+    fn latest(&self) -> Timestamp {
+        self.parts.iter().map(|part| part.latest()).max().unwrap_or(Timestamp::MAX)
     }
 }
 

@@ -68,6 +68,20 @@ pub trait SeriesSet: Send + Sync {
     /// # Errors
     /// If a chunk is damaged or cannot be read.
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error>;
+
+    /// Appends the end of what [`read`](Self::read) appends: all samples from some moment on, at least the newest one if
+    /// there is any. Cost: most often that of one chunk, however long `range` is.
+    ///
+    /// # Errors
+    /// If a chunk is damaged or cannot be read.
+    fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        self.read(index, range, columns)
+    }
+
+    /// A moment behind which no series has a sample; the end of time if that is not known.
+    fn latest(&self) -> Timestamp {
+        Timestamp::MAX
+    }
 }
 
 /// Samples of one series, column by column. Made to be cleared and filled again.
@@ -81,6 +95,10 @@ pub struct Columns {
     pub starts_ms: Vec<i64>,
     /// Native histogram samples, ascending in time.
     pub histograms: Vec<HistogramSample>,
+    /// Chunks that were decoded. Counts on when the columns are cleared.
+    pub chunks_read: u64,
+    /// Bytes of those chunks.
+    pub bytes_read: u64,
     /// Working memory of the decoders.
     pub(crate) times: Vec<i64>,
     pub(crate) scratch: Vec<i64>,
@@ -96,6 +114,27 @@ impl Columns {
         self.values.clear();
         self.starts_ms.clear();
         self.histograms.clear();
+    }
+
+    /// Counts a chunk that is decoded.
+    pub(crate) fn count_chunk(&mut self, bytes: usize) {
+        self.chunks_read += 1;
+        self.bytes_read += bytes as u64;
+    }
+
+    /// The first moment of a sample that came after `from`.
+    pub(crate) fn first_after(&self, from: Lengths) -> Option<i64> {
+        let float = self.timestamps_ms.get(from.floats).copied();
+        let histogram = self.histograms.get(from.histograms).map(|sample| sample.timestamp.millis());
+        float.into_iter().chain(histogram).min()
+    }
+
+    /// Takes out what came after `from`.
+    pub(crate) fn truncate(&mut self, from: Lengths) {
+        self.timestamps_ms.truncate(from.floats);
+        self.values.truncate(from.floats);
+        self.starts_ms.truncate(from.floats);
+        self.histograms.truncate(from.histograms);
     }
 
     /// How much there is, to tell later what came after.

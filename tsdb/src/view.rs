@@ -1,9 +1,8 @@
 //! One view over the head and the blocks.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::block::Block;
+use crate::block::{self, Block};
 use crate::blocks::Blocks;
 use crate::error::Error;
 use crate::head::HeadQuerier;
@@ -32,42 +31,49 @@ impl StoreQuerier {
         self.blocks.list().iter().filter(move |block| block.meta().range.touches(range))
     }
 
-    /// What the head and the blocks say, together, at most `limit`.
+    /// What the head and the blocks say, each sorted, together, at most `limit`.
     fn union(
         &self,
         range: TimeRange,
         limit: usize,
         head: impl FnOnce(&HeadQuerier) -> Result<Vec<String>, Error>,
-        block: impl Fn(&Block) -> Result<Vec<String>, Error>,
+        block: impl Fn(&Block, &mut dyn FnMut(&str)) -> Result<(), Error>,
     ) -> Result<Vec<String>, Error> {
-        let found = head(&self.head)?;
-        let mut blocks = self.blocks_in(range).peekable();
-        if blocks.peek().is_none() {
-            return Ok(found);
+        let mut found = head(&self.head)?;
+        for each in self.blocks_in(range) {
+            // Most often it says what is known already.
+            let (known, mut next) = (found.len(), 0);
+            block(each, &mut |text| {
+                while next < known && found[next].as_str() < text {
+                    next += 1;
+                }
+                if next == known || found[next] != text {
+                    found.push(text.to_owned());
+                }
+            })?;
+            if found.len() > known {
+                found.sort();
+            }
+            found.truncate(limit);
         }
-        let mut all: BTreeSet<String> = found.into_iter().collect();
-        for each in blocks {
-            all.extend(block(each)?);
-        }
-        Ok(all.into_iter().take(limit).collect())
+        Ok(found)
     }
 }
 
 impl Querier for StoreQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
         // In order of time; where they overlap, blocks hold what came first.
-        let mut sets = Vec::new();
-        for block in self.blocks_in(range) {
-            let set = block.select(matchers, range)?;
-            if !set.is_empty() {
-                sets.push(set);
-            }
-        }
+        let sets = block::select_in(self.blocks_in(range), matchers, range)?;
+        let mut parts: Vec<Arc<dyn SeriesSet>> = Vec::with_capacity(sets.len() + 1);
+        parts.extend(sets.iter().map(|set| set.clone() as Arc<dyn SeriesSet>));
         let head = self.head.select(matchers, range)?;
-        if !head.is_empty() || sets.is_empty() {
-            sets.push(head);
+        if !head.is_empty() || parts.is_empty() {
+            parts.push(head);
         }
-        Ok(MergedSet::join(sets))
+        Ok(MergedSet::join_known(parts, |(part, index), (other, its)| match (sets.get(part), sets.get(other)) {
+            (Some(set), Some(other)) => set.is_same(index, other, its),
+            _ => false,
+        }))
     }
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {
@@ -75,7 +81,7 @@ impl Querier for StoreQuerier {
             range,
             limit,
             |head| head.label_names(matchers, range, limit),
-            |block| block.label_names(matchers, range, limit),
+            |block, each| block.label_names(matchers, range, each),
         )
     }
 
@@ -90,7 +96,7 @@ impl Querier for StoreQuerier {
             range,
             limit,
             |head| head.label_values(name, matchers, range, limit),
-            |block| block.label_values(name, matchers, range, limit),
+            |block, each| block.label_values(name, matchers, range, limit, each),
         )
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tsdb::testing::FaultFs;
+use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
     Columns, Committed, CounterResetHint, Db, Fs, Histogram, HistogramValue, Labels, MatchOp, Matcher, Metadata,
     MetricKind, Options, Queryable, Recovery, STALE_NAN, Span, SyncPolicy, TimeRange, Timestamp,
@@ -49,6 +49,7 @@ fn read_all(db: &Db, matchers: &[Matcher], range: TimeRange) -> BTreeMap<Labels,
         .map(|i| {
             columns.clear();
             set.read(i, range, &mut columns).unwrap();
+            check_newest(&*set, i, range, &columns);
             let start = |i: usize| columns.starts_ms.get(i).copied().unwrap_or(0);
             let samples = columns.timestamps_ms.iter().zip(&columns.values).enumerate();
             (set.labels(i), samples.map(|(i, (t, v))| (*t, v.to_bits(), start(i))).collect())

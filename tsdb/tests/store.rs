@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tsdb::testing::FaultFs;
+use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
     Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Options, Queryable, STALE_NAN,
     SharedColumn, SyncPolicy, TimeRange, Timestamp,
@@ -51,6 +51,7 @@ fn held(db: &Db, range: TimeRange) -> Model {
     for index in 0..set.len() {
         columns.clear();
         set.read(index, range, &mut columns).unwrap();
+        check_newest(&*set, index, range, &columns);
         assert!(columns.timestamps_ms.is_sorted_by(|a, b| a < b), "{:?}", columns.timestamps_ms);
         let series = set.label(index, "s").unwrap().parse().unwrap();
         all.extend(columns.timestamps_ms.iter().zip(&columns.values).map(|(&at, v)| ((series, at), v.to_bits())));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hashbrown::HashMap;
-use tsdb::Labels;
+use tsdb::{Columns, Labels};
 
 use super::grid::Rows;
 use super::source::{Scratch, SharedSource, Source};
@@ -26,6 +26,8 @@ pub(crate) struct Nodes {
 pub(crate) struct Counter {
     series: AtomicU64,
     samples: AtomicU64,
+    chunks: AtomicU64,
+    chunk_bytes: AtomicU64,
     values: AtomicU64,
     nanos: AtomicU64,
 }
@@ -35,8 +37,11 @@ impl Counter {
         self.series.fetch_add(series as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn add_samples(&self, samples: u64) {
+    /// Counts samples that were decoded, and the chunks that `columns` has counted since this was last asked.
+    pub(crate) fn add_read(&self, samples: u64, columns: &mut Columns) {
         self.samples.fetch_add(samples, Ordering::Relaxed);
+        self.chunks.fetch_add(std::mem::take(&mut columns.chunks_read), Ordering::Relaxed);
+        self.chunk_bytes.fetch_add(std::mem::take(&mut columns.bytes_read), Ordering::Relaxed);
     }
 
     pub(crate) fn add_values(&self, values: u64) {
@@ -83,6 +88,8 @@ impl Nodes {
                     depth,
                     series: counter.series.load(Ordering::Relaxed),
                     samples: counter.samples.load(Ordering::Relaxed),
+                    chunks: counter.chunks.load(Ordering::Relaxed),
+                    chunk_bytes: counter.chunk_bytes.load(Ordering::Relaxed),
                     values,
                     bytes: values.saturating_mul(size_of::<f64>() as u64),
                     time: Duration::from_nanos(counter.nanos.load(Ordering::Relaxed)),
@@ -122,6 +129,10 @@ impl Source for Counted<'_> {
 
     fn one_name(&self) -> bool {
         self.inner.one_name()
+    }
+
+    fn weight(&self) -> usize {
+        self.inner.weight()
     }
 
     fn eval(&self, range: Range<usize>, rows: &mut Rows, scratch: &mut Scratch) -> Result<(), Error> {

@@ -1,5 +1,9 @@
 //! The engine's worker threads.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
 use rayon::prelude::*;
 
 use super::grid::Rows;
@@ -27,7 +31,7 @@ impl Pool {
         pool.ok().map(Self)
     }
 
-    /// Runs `0..count` in parallel and hands the results to `fold` in order.
+    /// Runs `0..count` in parallel and hands the results to `fold` in order, on this thread, while the next are computed.
     pub(crate) fn ordered<T: Send, E>(
         &self,
         count: usize,
@@ -35,21 +39,36 @@ impl Pool {
         mut fold: impl FnMut(T) -> Result<(), E>,
     ) -> Result<(), E> {
         let wave = self.0.current_num_threads() * BATCHES_PER_THREAD;
-        let mut first = 0;
-        while first < count {
-            let last = (first + wave).min(count);
-            let results: Vec<T> = self.0.install(|| {
-                (first..last)
-                    .into_par_iter()
-                    .with_max_len(1)
-                    .map_init(|| (Rows::default(), Scratch::default()), |space, batch| run(batch, space))
-                    .collect()
-            });
-            for result in results {
-                fold(result)?;
+        // Working memory goes from batch to batch: what has grown need not grow again.
+        let spaces: Mutex<Vec<(Rows, Scratch)>> = Mutex::default();
+        let spare = || spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        // Once folding has failed, nobody needs the batches that follow.
+        let failed = AtomicBool::new(false);
+        let one = |batch| {
+            if failed.load(Ordering::Relaxed) {
+                return None;
             }
-            first = last;
+            let mut space = spare().pop().unwrap_or_default();
+            let result = run(batch, &mut space);
+            spare().push(space);
+            Some(result)
+        };
+        let results =
+            |batches: Range<usize>| -> Vec<Option<T>> { batches.into_par_iter().with_max_len(1).map(one).collect() };
+        let mut last = wave.min(count);
+        let mut ready = self.0.install(|| results(0..last));
+        while last < count {
+            let batches = last..(last + wave).min(count);
+            last = batches.end;
+            let mut next = Vec::new();
+            self.0.in_place_scope(|scope| {
+                scope.spawn(|_| next = results(batches));
+                let folded = ready.drain(..).flatten().try_for_each(&mut fold);
+                failed.store(folded.is_err(), Ordering::Relaxed);
+                folded
+            })?;
+            ready = next;
         }
-        Ok(())
+        ready.into_iter().flatten().try_for_each(fold)
     }
 }

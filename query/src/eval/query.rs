@@ -27,6 +27,8 @@ pub(crate) struct Query<'q> {
     /// 0 for an instant query.
     pub(crate) step_ms: i64,
     pub(crate) is_range: bool,
+    /// Whether samples that need not be looked at are to be counted as well.
+    pub(crate) counts_all: bool,
     pub(crate) budget: Budget,
     pub(crate) stop: StopFlag,
     pub(crate) pool: Option<&'q Pool>,

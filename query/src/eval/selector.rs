@@ -131,7 +131,17 @@ impl Source for SelectorSource<'_> {
             self.query.stop.check("expression evaluation")?;
             let columns = &mut scratch.columns;
             columns.clear();
-            self.set.read(index, TimeRange::from_millis(first, last), columns)?;
+            let range = TimeRange::from_millis(first, last);
+            if self.grid.count == 1 && !self.smoothed {
+                self.set.read_newest(index, range, columns)?;
+                // What the hints are made of lies before the newest.
+                if self.stats_only && !columns.histograms.is_empty() {
+                    columns.clear();
+                    self.set.read(index, range, columns)?;
+                }
+            } else {
+                self.set.read(index, range, columns)?;
+            }
             decoded += (columns.values.len() + columns.histograms.len()) as u64;
             if self.stats_only {
                 detect_resets(columns);
@@ -155,7 +165,7 @@ impl Source for SelectorSource<'_> {
         }
         self.query.counters.add_samples(samples);
         self.query.counters.decoded.fetch_add(decoded, Ordering::Relaxed);
-        self.counter.add_samples(decoded);
+        self.counter.add_read(decoded, &mut scratch.columns);
         if self.count_steps {
             self.query.counters.add_steps(&mut scratch.step_samples);
         }

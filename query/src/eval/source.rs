@@ -37,6 +37,11 @@ pub(crate) trait Source: Send + Sync {
     /// Whether no two series have the same labels once the metric name is dropped.
     fn one_name(&self) -> bool;
 
+    /// How many samples are read for a series, about.
+    fn weight(&self) -> usize {
+        1
+    }
+
     /// Evaluates the series of `range` into `rows`, which has been reset for them.
     ///
     /// # Errors
@@ -63,10 +68,18 @@ pub(crate) struct Scratch {
 /// Values per batch: 256 KiB of floats, which stay in the cache.
 const BATCH_VALUES: usize = 32_768;
 
-/// How many series make a batch. Depends on nothing but the number of steps, so that results have the same bits however
-/// many threads there are.
-fn batch_size(steps: usize) -> usize {
-    (BATCH_VALUES / steps.max(1)).clamp(4, 2_048)
+/// Series per batch, at the most.
+const BATCH_SERIES: usize = 1_024;
+
+/// Samples per batch, about, where they are many more than the steps.
+const BATCH_SAMPLES: usize = 65_536;
+
+/// How many series make a batch. Depends on nothing but the query, so that results have the same bits however many
+/// threads there are.
+fn batch_size(steps: usize, weight: usize) -> usize {
+    let by_steps = (BATCH_VALUES / steps.max(1)).clamp(4, BATCH_SERIES);
+    // Where windows are long and steps few, samples count.
+    if weight / 8 > steps { by_steps.min((BATCH_SAMPLES / weight).max(1)) } else { by_steps }
 }
 
 /// Whether series of `source` have more than the name to lose.
@@ -87,7 +100,7 @@ pub(crate) fn for_each_batch<T: Send>(
     mut fold: impl FnMut(T) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let total = source.len();
-    let size = batch_size(steps);
+    let size = batch_size(steps, source.weight());
     // What a batch takes is held until its result is folded: results may be the rows themselves.
     let run = |batch: usize, space: &mut (Rows, Scratch)| -> Result<(T, Held<'_>), Error> {
         let range = batch * size..((batch + 1) * size).min(total);
@@ -148,6 +161,10 @@ impl Source for WithoutName<'_> {
         self.inner.one_name()
     }
 
+    fn weight(&self) -> usize {
+        self.inner.weight()
+    }
+
     fn eval(&self, range: Range<usize>, rows: &mut Rows, scratch: &mut Scratch) -> Result<(), Error> {
         self.inner.eval(range, rows, scratch)
     }
@@ -183,6 +200,10 @@ where
         self.inner.one_name()
     }
 
+    fn weight(&self) -> usize {
+        self.inner.weight()
+    }
+
     fn eval(&self, range: Range<usize>, rows: &mut Rows, scratch: &mut Scratch) -> Result<(), Error> {
         self.inner.eval(range, rows, scratch)?;
         (self.map)(rows)
@@ -214,6 +235,10 @@ impl Source for Broadcast<'_> {
 
     fn one_name(&self) -> bool {
         self.inner.one_name()
+    }
+
+    fn weight(&self) -> usize {
+        self.inner.weight()
     }
 
     fn eval(&self, range: Range<usize>, rows: &mut Rows, scratch: &mut Scratch) -> Result<(), Error> {

@@ -51,15 +51,22 @@ impl Plan {
         let (mut low, mut high) = (0, 0);
         for step in 0..windows.grid.count {
             let (start, end) = windows.bounds(step);
-            while high < times.len() && times[high] <= end {
-                high += 1;
-            }
-            while low < high && times[low] <= start {
-                low += 1;
-            }
+            high = behind(times, high, end);
+            low = behind(&times[..high], low, start);
             self.bounds.push((low as u32, high as u32));
             self.samples += (high - low) as u64;
         }
+    }
+}
+
+/// The place of the first of `times` behind `moment`, from place `at` on. A few steps, then by halves.
+#[inline]
+fn behind(times: &[i64], at: usize, moment: i64) -> usize {
+    const STEPS: usize = 8;
+    let near = times.len().min(at + STEPS);
+    match times.get(at..near).unwrap_or_default().iter().position(|t| *t > moment) {
+        Some(steps) => at + steps,
+        None => near.max(at) + times.get(near..).unwrap_or_default().partition_point(|t| *t <= moment),
     }
 }
 
@@ -247,12 +254,8 @@ impl RowContext<'_, '_> {
         let (times, histograms) = (&columns.timestamps_ms[..], &columns.histograms[..]);
         for step in 0..windows.grid.count {
             let (start, end) = windows.bounds(step);
-            while high < times.len() && times[high] <= end {
-                high += 1;
-            }
-            while low < high && times[low] <= start {
-                low += 1;
-            }
+            high = behind(times, high, end);
+            low = behind(&times[..high], low, start);
             while h_high < histograms.len() && histograms[h_high].timestamp.millis() <= end {
                 h_high += 1;
             }
@@ -317,6 +320,7 @@ pub(crate) struct RangeVector<'q> {
     name: Option<&'q str>,
     one_name: bool,
     stats_only: bool,
+    newest_only: bool,
     count_steps: bool,
     counter: Arc<Counter>,
 }
@@ -344,6 +348,7 @@ impl<'q> RangeVector<'q> {
                     windows,
                     span,
                     stats_only: false,
+                    newest_only: false,
                     count_steps: eval.counts_steps(),
                     counter,
                 })
@@ -375,9 +380,16 @@ impl<'q> RangeVector<'q> {
             name: only_name(&selector.matchers),
             one_name: names_one_metric(&selector.matchers),
             stats_only: eval.stats_only,
+            newest_only: false,
             count_steps: eval.counts_steps(),
             counter,
         })
+    }
+
+    /// The same where only the newest sample of each window is looked at.
+    pub(crate) fn newest_only(mut self) -> Self {
+        self.newest_only = self.windows.grid.count == 1 && !self.stats_only && !self.query.counts_all;
+        self
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -421,14 +433,21 @@ impl<'q> RangeVector<'q> {
         columns.clear();
         match &self.samples {
             Samples::Stored(set) => {
-                set.read(index, self.windows.read_range(), columns)?;
-                remove_stale(columns);
+                let range = self.windows.read_range();
+                if self.newest_only {
+                    set.read_newest(index, range, columns)?;
+                    remove_stale(columns);
+                }
+                if columns.is_empty() {
+                    set.read(index, range, columns)?;
+                    remove_stale(columns);
+                }
                 if self.stats_only {
                     detect_resets(columns);
                 }
                 let decoded = (columns.values.len() + columns.histograms.len()) as u64;
                 self.query.counters.decoded.fetch_add(decoded, Ordering::Relaxed);
-                self.counter.add_samples(decoded);
+                self.counter.add_read(decoded, columns);
                 self.counter.add_values(decoded);
                 if decoded > self.query.options.max_samples {
                     self.query.budget.take_samples(decoded)?;
@@ -464,7 +483,10 @@ fn read_evaluated(table: &Table<'_>, grid: Grid, index: usize, columns: &mut Col
 
 /// Takes stale markers out. Cost: one pass, nothing is moved if there are none.
 fn remove_stale(columns: &mut Columns) {
-    if let Some(first) = columns.values.iter().position(|v| is_absent(*v)) {
+    // In pieces that are looked at without a branch.
+    let any = |values: &[f64]| values.iter().fold(false, |any, v| any | is_absent(*v));
+    if let Some(piece) = columns.values.chunks(64).position(any) {
+        let first = piece * 64;
         let mut kept = first;
         for i in first..columns.values.len() {
             if !is_absent(columns.values[i]) {
@@ -485,6 +507,9 @@ fn remove_stale(columns: &mut Columns) {
     }
     columns.histograms.retain(|h| !h.histogram.is_stale());
 }
+
+/// How far samples lie apart most often.
+const USUAL_INTERVAL_MS: i64 = 15_000;
 
 /// A range function over a range vector.
 pub(crate) struct WindowSource<'q, F> {
@@ -513,6 +538,17 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
 
     fn one_name(&self) -> bool {
         self.vector.one_name
+    }
+
+    fn weight(&self) -> usize {
+        let span = self.vector.windows.read_range();
+        match self.vector.samples {
+            Samples::Stored(_) if !self.vector.newest_only => {
+                let ms = span.end.millis().saturating_sub(span.start.millis());
+                usize::try_from(ms / USUAL_INTERVAL_MS).unwrap_or(usize::MAX)
+            }
+            _ => 1,
+        }
     }
 
     fn eval(&self, range: Range<usize>, rows: &mut Rows, scratch: &mut Scratch) -> Result<(), Error> {

@@ -40,7 +40,17 @@ pub(super) fn windowed<'q>(
     keep_name: bool,
     function: impl RangeFunction + 'q,
 ) -> Result<Output<'q>, Error> {
-    let source = WindowSource::shared(open(eval, call, arg)?, function);
+    over(eval, open(eval, call, arg)?, keep_name, function)
+}
+
+/// Evaluates `function` over a range vector.
+fn over<'q>(
+    eval: Eval<'q>,
+    vector: RangeVector<'q>,
+    keep_name: bool,
+    function: impl RangeFunction + 'q,
+) -> Result<Output<'q>, Error> {
+    let source = WindowSource::shared(vector, function);
     Ok(Output::Series(if keep_name { source } else { eval.without_name(source)? }))
 }
 
@@ -118,10 +128,10 @@ pub(super) fn time_of_extreme<'q>(eval: Eval<'q>, call: &'q Call, max: bool) -> 
 /// `first_over_time`, `last_over_time`: whichever sample it is, as it is.
 fn one_sample<'q>(
     eval: Eval<'q>,
-    call: &'q Call,
+    vector: RangeVector<'q>,
     pick: fn(&Window<'_>) -> Result<f64, Arc<FloatHistogram>>,
 ) -> Result<Output<'q>, Error> {
-    windowed(eval, call, 0, true, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
+    over(eval, vector, true, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
         row.each_window(columns, windows, |row, window| match pick(&window) {
             Ok(value) => row.set(window.step, value),
             Err(histogram) => row.rows.set_histogram(row.row, window.step, histogram),
@@ -131,7 +141,7 @@ fn one_sample<'q>(
 }
 
 pub(super) fn first<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    one_sample(eval, call, |w| match (w.times.first(), w.histograms.first()) {
+    one_sample(eval, open(eval, call, 0)?, |w| match (w.times.first(), w.histograms.first()) {
         (Some(time), Some(h)) if *time >= h.timestamp.millis() => Err(h.histogram.clone()),
         (None, Some(h)) => Err(h.histogram.clone()),
         _ => Ok(w.values[0]),
@@ -139,7 +149,7 @@ pub(super) fn first<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Er
 }
 
 pub(super) fn last<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    one_sample(eval, call, |w| match (w.times.last(), w.histograms.last()) {
+    one_sample(eval, open(eval, call, 0)?.newest_only(), |w| match (w.times.last(), w.histograms.last()) {
         (Some(time), Some(h)) if *time <= h.timestamp.millis() => Err(h.histogram.clone()),
         (None, Some(h)) => Err(h.histogram.clone()),
         _ => Ok(w.values[w.values.len() - 1]),

@@ -26,16 +26,15 @@ impl Total {
     /// The compensated sum or mean, one value after the other.
     pub(super) fn of(self, values: &[f64]) -> f64 {
         match self {
-            Self::Sum => {
-                let mut sum = Kahan::default();
-                values.iter().for_each(|v| sum.add(*v));
-                sum.total()
-            }
-            Self::Mean => {
-                let mut mean = Mean::default();
-                values.iter().for_each(|v| mean.add(*v));
-                mean.value()
-            }
+            Self::Sum => Kahan::default().all(values).map_or_else(
+                || {
+                    let mut sum = Kahan::default();
+                    values.iter().for_each(|v| sum.add(*v));
+                    sum.total()
+                },
+                Kahan::total,
+            ),
+            Self::Mean => Mean::of(values),
         }
     }
 }

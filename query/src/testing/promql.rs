@@ -57,7 +57,7 @@ fn evaluate(expr: &Expr, engine: &Engine, store: &Synthetic) {
     let at = Timestamp::from_millis(600_000);
     let range = Steps::Range { start: Timestamp::from_millis(0), end: at, step: Duration::from_secs(60) };
     for steps in [Steps::Instant(at), range] {
-        let request = Request { expr, steps, lookback: None, stop: StopFlag::default() };
+        let request = Request { expr, steps, lookback: None, count_all: false, stop: StopFlag::default() };
         if let Ok(answer) = engine.run(store, &request)
             && let Value::Matrix(series) = &answer.value
         {

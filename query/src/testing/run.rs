@@ -73,7 +73,7 @@ pub fn play(engine: &Engine, store: &mut dyn ScriptStore, text: &str) -> Result<
 }
 
 fn run(engine: &Engine, store: &dyn ScriptStore, expr: &Expr, steps: Steps) -> Result<(Value, Annotations), Error> {
-    let request = Request { expr, steps, lookback: None, stop: StopFlag::default() };
+    let request = Request { expr, steps, lookback: None, count_all: false, stop: StopFlag::default() };
     engine.run(store.queryable(), &request).map(|answer| (answer.value, answer.annotations))
 }
 

@@ -1,5 +1,6 @@
 //! Chunks of a block: up to about a thousand samples of one series, without their times. Bytes: `docs/format/block.md`.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::chunk::{HistogramValue, Layout, Row, decimal, floats, histogram};
@@ -7,7 +8,7 @@ use crate::codec::{Decoder, Encoder, Malformed};
 use crate::error::Error;
 use crate::histogram::{CounterResetHint, FloatHistogram};
 use crate::querier::Columns;
-use crate::sample::{HistogramSample, Timestamp};
+use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Samples that a column of times may claim to hold; bounds what a damaged one can make a reader allocate.
 pub(crate) const MAX_CLAIMED: usize = 1 << 16;
@@ -129,11 +130,67 @@ pub(crate) fn encode_histograms(rows: &Rows, scratch: &mut Scratch, out: &mut Ve
         .expect("rows that never left memory are as they were written");
 }
 
-/// Takes a chunk with samples at `times` off `input` and appends those at positions `from..to`.
+/// When the samples of a chunk were taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ChunkTimes<'a> {
+    /// Each so long after the one before.
+    Even {
+        first: i64,
+        step: i64,
+        count: usize,
+    },
+    Listed(&'a [i64]),
+}
+
+impl ChunkTimes<'_> {
+    pub(crate) fn len(self) -> usize {
+        match self {
+            Self::Even { count, .. } => count,
+            Self::Listed(times) => times.len(),
+        }
+    }
+
+    fn at(self, place: usize) -> i64 {
+        match self {
+            Self::Even { first, step, .. } => first.wrapping_add(step.wrapping_mul(place as i64)),
+            Self::Listed(times) => times[place],
+        }
+    }
+
+    fn append(self, places: Range<usize>, out: &mut Vec<i64>) {
+        match self {
+            Self::Even { .. } => out.extend(places.map(|place| self.at(place))),
+            Self::Listed(times) => out.extend_from_slice(&times[places]),
+        }
+    }
+
+    /// The places of the times within `range`.
+    pub(crate) fn within(self, range: TimeRange) -> Range<usize> {
+        let (start, end) = (range.start.millis(), range.end.millis());
+        let (from, to) = match self {
+            Self::Even { first, step, count } => {
+                // How many are below a moment.
+                let below = |moment: i128| {
+                    let ahead = moment - i128::from(first);
+                    match step {
+                        _ if ahead <= 0 => 0,
+                        0 => count,
+                        _ => (ahead as u128).div_ceil(step.unsigned_abs().into()).min(count as u128) as usize,
+                    }
+                };
+                (below(start.into()), below(i128::from(end) + 1))
+            }
+            Self::Listed(times) => (times.partition_point(|&t| t < start), times.partition_point(|&t| t <= end)),
+        };
+        from..to.max(from)
+    }
+}
+
+/// Takes a chunk with samples at `times` off `input` and appends those at the places `wanted`.
 pub(crate) fn decode(
     input: &mut Decoder<'_>,
-    times: &[i64],
-    (from, to): (usize, usize),
+    times: ChunkTimes<'_>,
+    wanted: Range<usize>,
     columns: &mut Columns,
 ) -> Result<(), Malformed> {
     let at = *input;
@@ -146,16 +203,14 @@ pub(crate) fn decode(
         FLOATS if kind & HINTS == 0 => {
             let old = columns.values.len();
             let mut scratch = std::mem::take(&mut columns.scratch);
-            let decoded = floats::decode(input, times.len(), &mut scratch, &mut columns.values);
+            let decoded = floats::decode(input, times.len(), wanted.clone(), &mut scratch, &mut columns.values);
             columns.scratch = scratch;
             decoded.inspect_err(|_| columns.values.truncate(old))?;
-            columns.values.truncate(old + to);
-            columns.values.drain(old..old + from);
-            columns.timestamps_ms.extend_from_slice(&times[from..to]);
+            times.append(wanted.clone(), &mut columns.timestamps_ms);
             if !starts.is_empty() || !columns.starts_ms.is_empty() {
                 columns.starts_ms.resize(old, 0);
-                columns.starts_ms.extend_from_slice(starts.get(from..to).unwrap_or_default());
-                columns.starts_ms.resize(old + to - from, 0);
+                columns.starts_ms.extend_from_slice(starts.get(wanted).unwrap_or_default());
+                columns.starts_ms.resize(columns.values.len(), 0);
             }
         }
         HISTOGRAMS => {
@@ -164,14 +219,14 @@ pub(crate) fn decode(
                 take_runs(input, times.len(), &mut hints)?;
             }
             let histograms = histogram::open(input, times.len())?;
-            for (i, mut histogram) in histograms.into_iter().enumerate().take(to).skip(from) {
+            for (i, mut histogram) in histograms.into_iter().enumerate().take(wanted.end).skip(wanted.start) {
                 if let Some(&hint) = hints.get(i)
                     && !histogram.is_stale()
                 {
                     set_hint(&mut histogram, hint).ok_or(at.malformed("unknown hint of a histogram"))?;
                 }
                 columns.histograms.push(HistogramSample {
-                    timestamp: Timestamp::from_millis(times[i]),
+                    timestamp: Timestamp::from_millis(times.at(i)),
                     start: starts.get(i).filter(|&&start| start != 0).map(|&start| Timestamp::from_millis(start)),
                     histogram,
                 });

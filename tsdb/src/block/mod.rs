@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 pub use meta::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 pub(crate) use reader::Block;
+pub(crate) use set::select_in;
 pub(crate) use writer::{BlockSpec, BlockWriter};
 
 use crate::error::Error;

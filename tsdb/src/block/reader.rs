@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
+use smallvec::SmallVec;
 
-use super::chunk::{self, MAX_CLAIMED};
+use super::chunk::{self, ChunkTimes, MAX_CLAIMED};
 use super::meta::{BlockId, BlockMeta};
-use super::set::BlockSeriesSet;
+use super::set::select_in;
 use super::tombstones::{self, Tombstones};
 use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir, temporary_dir};
 use crate::chunk::ints;
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::fs::{AtPath, Fs};
 use crate::index::{ColumnMeta, IndexReader};
 use crate::matcher::Matcher;
+use crate::merge::MergedSet;
 use crate::pages::{Cursor, Pages};
 use crate::querier::{Columns, SeriesSet};
 use crate::sample::TimeRange;
@@ -129,11 +131,12 @@ impl Block {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Arc<dyn SeriesSet>, Error> {
-        Ok(Arc::new(BlockSeriesSet::new(self.clone(), &self.selected(matchers, range)?)?))
+        let mut sets = select_in(std::iter::once(self), matchers, range)?;
+        Ok(sets.pop().map_or_else(|| MergedSet::join(Vec::new()), |set| set as Arc<dyn SeriesSet>))
     }
 
     /// The numbers of those series.
-    fn selected(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, Error> {
+    pub(super) fn selected(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, Error> {
         if !self.meta.range.touches(range) {
             return Ok(Vec::new());
         }
@@ -166,7 +169,7 @@ impl Block {
         Ok(found)
     }
 
-    /// The label names of those series, sorted, at most `limit`.
+    /// Hands the label names of those series to `each`, sorted.
     ///
     /// # Errors
     /// If what is read of the index is damaged.
@@ -174,21 +177,22 @@ impl Block {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        limit: usize,
-    ) -> Result<Vec<String>, Error> {
+        each: impl FnMut(&str),
+    ) -> Result<(), Error> {
         if matchers.is_empty() {
-            let names = self.index.names().filter(|_| self.meta.range.touches(range));
-            return Ok(names.take(limit).map(str::to_owned).collect());
+            self.index.names().filter(|_| self.meta.range.touches(range)).for_each(each);
+            return Ok(());
         }
         let mut shapes = vec![false; self.index.shape_count()];
         self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
             shapes[entry.shape() as usize] = true;
             Ok(())
         })?;
-        Ok(self.index.names_of(&shapes).take(limit).map(str::to_owned).collect())
+        self.index.names_of(&shapes).for_each(each);
+        Ok(())
     }
 
-    /// The values that label `name` has in those series, sorted, at most `limit`.
+    /// Hands the values that label `name` has in those series to `each`, sorted, at most `limit`.
     ///
     /// # Errors
     /// If what is read of the index is damaged.
@@ -198,12 +202,13 @@ impl Block {
         matchers: &[Matcher],
         range: TimeRange,
         limit: usize,
-    ) -> Result<Vec<String>, Error> {
+        each: impl FnMut(&str),
+    ) -> Result<(), Error> {
         let Some(name) = self.index.name(name).filter(|_| self.meta.range.touches(range)) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
         if matchers.is_empty() {
-            return self.index.all_values(name, limit);
+            return self.index.all_values(name, limit, each);
         }
         let mut ranks = Vec::new();
         self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
@@ -213,9 +218,7 @@ impl Block {
         ranks.sort_unstable();
         ranks.dedup();
         ranks.truncate(limit);
-        let mut values = Vec::with_capacity(ranks.len());
-        self.index.texts(name, &ranks, |text| values.push(text.to_owned()))?;
-        Ok(values)
+        self.index.texts(name, &ranks, each)
     }
 
     /// Appends the samples of a series within `range` to `columns`, in ascending time, without those that are deleted.
@@ -227,26 +230,94 @@ impl Block {
         columns: &mut Columns,
     ) -> Result<(), Error> {
         let (floats, histograms) = (columns.timestamps_ms.len(), columns.histograms.len());
-        let mut times = std::mem::take(&mut columns.times);
+        self.chunks_in(id, range, |offset, len, column| self.read_chunk(offset, len, &column, range, columns))?;
+        tombstones::apply(tombstones.of(id), floats, histograms, columns);
+        Ok(())
+    }
+
+    /// Appends the end of what [`read`](Self::read) appends, at least its newest sample.
+    pub(super) fn read_newest(
+        &self,
+        id: u32,
+        range: TimeRange,
+        tombstones: &Tombstones,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
+        if !tombstones.of(id).is_empty() {
+            return self.read(id, range, tombstones, columns);
+        }
+        let from = columns.lengths();
+        let mut chunks: SmallVec<[(u64, usize, ColumnMeta); 8]> = SmallVec::new();
+        self.chunks_in(id, range, |offset, len, column| {
+            chunks.push((offset, len, column));
+            Ok(())
+        })?;
+        while let Some((offset, len, column)) = chunks.pop() {
+            self.read_chunk(offset, len, &column, range, columns)?;
+            let Some(first) = columns.first_after(from) else { continue };
+            // Floats and histograms of one series lie one after the other, whatever their times.
+            if chunks.iter().any(|(_, _, column)| column.max_ms >= first) {
+                columns.truncate(from);
+                return self.read(id, range, tombstones, columns);
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    /// Hands the chunks of a series that may have samples within `range` to `each`: where they begin, their bytes, their
+    /// times.
+    fn chunks_in(
+        &self,
+        id: u32,
+        range: TimeRange,
+        mut each: impl FnMut(u64, usize, ColumnMeta) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut entry = self.index.entry(id)?;
         entry.skip_values()?;
         for chunk in entry.chunks()? {
             let (offset, meta) = chunk?;
             let column = self.index.column(meta.column)?;
-            if !TimeRange::from_millis(column.min_ms, column.max_ms).overlaps(&range) {
-                continue;
-            }
-            self.times(&column, &mut times)?;
-            let from = times.partition_point(|&t| t < range.start.millis());
-            let to = times.partition_point(|&t| t <= range.end.millis()).max(from);
-            if from < to {
-                let mut cursor = Cursor::exactly(&self.chunks, offset, meta.len as usize)?;
-                cursor.take(|input| chunk::decode(input, &times, (from, to), columns))?;
+            if TimeRange::from_millis(column.min_ms, column.max_ms).overlaps(&range) {
+                each(offset, meta.len as usize, column)?;
             }
         }
-        columns.times = times;
-        tombstones::apply(tombstones.of(id), floats, histograms, columns);
         Ok(())
+    }
+
+    /// Appends the samples of a chunk within `range`.
+    fn read_chunk(
+        &self,
+        offset: u64,
+        len: usize,
+        column: &ColumnMeta,
+        range: TimeRange,
+        columns: &mut Columns,
+    ) -> Result<(), Error> {
+        let mut listed = std::mem::take(&mut columns.times);
+        let times = match self.even(column) {
+            Some(step) => ChunkTimes::Even { first: column.min_ms, step, count: column.count as usize },
+            None => {
+                self.times(column, &mut listed)?;
+                ChunkTimes::Listed(&listed)
+            }
+        };
+        let wanted = times.within(range);
+        if !wanted.is_empty() {
+            columns.count_chunk(len);
+            let mut cursor = Cursor::exactly(&self.chunks, offset, len)?;
+            cursor.take(|input| chunk::decode(input, times, wanted, columns))?;
+        }
+        columns.times = listed;
+        Ok(())
+    }
+
+    /// How far the times of a column lie apart, if they are not listed, and are as the index says.
+    fn even(&self, column: &ColumnMeta) -> Option<i64> {
+        let ColumnMeta { min_ms, max_ms, count, len, .. } = *column;
+        let intervals = i64::from(count.checked_sub(1).filter(|_| len == 0 && count as usize <= MAX_CLAIMED)?);
+        let step = max_ms.checked_sub(min_ms)?.checked_div(intervals).unwrap_or(0);
+        (step >= 0 && min_ms.checked_add(step.checked_mul(intervals)?)? == max_ms).then_some(step)
     }
 
     /// Replaces `out` by the times of a column.

@@ -1,7 +1,7 @@
 //! Proves that a block is whole.
 
 use super::META_FILE;
-use super::chunk;
+use super::chunk::{self, ChunkTimes};
 use super::reader::Block;
 use crate::error::Error;
 use crate::index::ColumnMeta;
@@ -66,7 +66,7 @@ impl Block {
                 self.times(&column, &mut times)?;
                 let floats = read.values.len();
                 let mut cursor = Cursor::exactly(&self.chunks, offset, meta.len as usize)?;
-                cursor.take(|input| chunk::decode(input, &times, (0, times.len()), &mut read))?;
+                cursor.take(|input| chunk::decode(input, ChunkTimes::Listed(&times), 0..times.len(), &mut read))?;
                 let last = if read.values.len() > floats { &mut last.0 } else { &mut last.1 };
                 if *last != i64::MIN && *last >= column.min_ms {
                     return Err(self.chunks.corrupt(offset, "chunks of a series out of order"));

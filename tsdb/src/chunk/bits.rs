@@ -4,6 +4,8 @@
 //! repeat cost nothing. On full-precision gauges this is smaller than XOR (6.6 against 7.6 bytes) and is decoded in a
 //! tenth of the time.
 
+use std::ops::Range;
+
 use super::ints;
 use crate::codec::{Decoder, Malformed};
 
@@ -13,16 +15,17 @@ pub(crate) fn encode(values: &[f64], scratch: &mut ints::Scratch, out: &mut Vec<
     ints::encode(&ordered, scratch, out);
 }
 
-/// Takes `count` values off `input` and appends them to `out`. About 1 ns per value.
+/// Takes `count` values off `input` and appends those at `wanted` places to `out`. About 1 ns per value.
 pub(crate) fn decode(
     input: &mut Decoder<'_>,
     count: usize,
+    wanted: Range<usize>,
     scratch: &mut Vec<i64>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     scratch.clear();
     ints::decode(input, count, scratch)?;
-    out.extend(scratch.iter().map(|&n| f64::from_bits(from_ordered(n))));
+    out.extend(scratch.get(wanted).unwrap_or_default().iter().map(|&n| f64::from_bits(from_ordered(n))));
     Ok(())
 }
 
@@ -55,7 +58,7 @@ mod tests {
             let mut out = Vec::new();
             encode(&values, &mut ints::Scratch::default(), &mut out);
             let mut back = Vec::new();
-            decode(&mut Decoder::new(&out), values.len(), &mut Vec::new(), &mut back).unwrap();
+            decode(&mut Decoder::new(&out), values.len(), 0..values.len(), &mut Vec::new(), &mut back).unwrap();
             prop_assert!(back.iter().map(|v| v.to_bits()).eq(values.iter().map(|v| v.to_bits())));
         }
     }

@@ -183,22 +183,31 @@ fn depths(counts: &[(u32, usize)]) -> Vec<u8> {
 
 /// The code of each class, first bit lowest.
 fn codes(lengths: &[u8]) -> Vec<u16> {
+    let mut next = first_codes(lengths);
+    lengths.iter().map(|&length| code(length, &mut next)).collect()
+}
+
+/// The first code of each length, first bit highest.
+fn first_codes(lengths: &[u8]) -> [u16; MAX_CODE as usize + 2] {
     let mut next = [0u16; MAX_CODE as usize + 2];
     lengths.iter().for_each(|&length| next[usize::from(length) + 1] += 1);
-    // The first code of each length; a length of 0 is no code.
+    // A length of 0 is no code.
     next[1] = 0;
     for length in 1..next.len() {
         next[length] = (next[length] + next[length - 1]) << 1;
     }
-    let code = |&length: &u8| {
-        if length == 0 {
-            return 0;
-        }
-        let code = &mut next[usize::from(length)];
-        *code += 1;
-        (*code - 1).reverse_bits() >> (16 - length)
-    };
-    lengths.iter().map(code).collect()
+    next
+}
+
+/// The next code of a length, first bit lowest.
+#[inline]
+fn code(length: u8, next: &mut [u16; MAX_CODE as usize + 2]) -> u16 {
+    if length == 0 {
+        return 0;
+    }
+    let code = &mut next[usize::from(length)];
+    *code += 1;
+    (*code - 1).reverse_bits() >> (16 - length)
 }
 
 /// Where the streams of `count` numbers begin and end.
@@ -277,9 +286,11 @@ pub(super) fn decode(input: &mut Decoder<'_>, out: &mut [i64]) -> Result<(), Mal
         return Err(at.malformed("unknown classes of integers"));
     }
     let nibbles = input.take(count.div_ceil(2))?;
-    let lengths: Vec<u8> = (0..count).map(|i| nibbles[i / 2] >> (i % 2 * 4) & 15).collect();
+    let mut lengths = [0; MAX_CLASSES];
+    let lengths = lengths.get_mut(..count).ok_or(at.malformed("unknown classes of integers"))?;
+    lengths.iter_mut().enumerate().for_each(|(i, length)| *length = nibbles[i / 2] >> (i % 2 * 4) & 15);
     let mut table = [Slot::default(); 1 << MAX_CODE];
-    fill(&mut table, &lengths, first, detail).ok_or(at.malformed("not a prefix code"))?;
+    let longest = fill(&mut table, lengths, first, detail).ok_or(at.malformed("not a prefix code"))?;
     let mut ends = [0; STREAMS];
     let mut end = 0usize;
     for stream in &mut ends[..STREAMS - 1] {
@@ -295,7 +306,7 @@ pub(super) fn decode(input: &mut Decoder<'_>, out: &mut [i64]) -> Result<(), Mal
     let each = n.div_ceil(STREAMS);
     let mut places = [0, ends[0] * 8, ends[1] * 8, ends[2] * 8];
     let shortest = n - n.min(each * (STREAMS - 1));
-    let bits = Bits { bytes };
+    let bits = Bits { bytes, code_mask: (1 << longest) - 1 };
     {
         let (a, rest) = out.split_at_mut(each.min(n));
         let (b, rest) = rest.split_at_mut(each.min(rest.len()));
@@ -320,8 +331,9 @@ pub(super) fn decode(input: &mut Decoder<'_>, out: &mut [i64]) -> Result<(), Mal
     Ok(())
 }
 
-/// Sets in `table` the class that each sequence of [`MAX_CODE`] bits begins with; `None` if that is not one class for each.
-fn fill(table: &mut [Slot; 1 << MAX_CODE], lengths: &[u8], first: usize, detail: u32) -> Option<()> {
+/// Sets in `table` the class that each sequence of bits as long as the longest code begins with, and gives that length;
+/// `None` if that is not one class for each.
+fn fill(table: &mut [Slot; 1 << MAX_CODE], lengths: &[u8], first: usize, detail: u32) -> Option<u32> {
     let covered: u32 = lengths
         .iter()
         .filter(|l| **l > 0)
@@ -329,22 +341,25 @@ fn fill(table: &mut [Slot; 1 << MAX_CODE], lengths: &[u8], first: usize, detail:
     if covered != 1 << MAX_CODE {
         return None;
     }
-    let codes = codes(lengths);
-    // What begins with a shorter code is repeated for each bit more.
-    for length in 1..=MAX_CODE as u8 {
-        let half = 1 << (length - 1);
-        table.copy_within(..half, half);
-        for (at, &code) in codes.iter().enumerate().filter(|(at, _)| lengths[*at] == length) {
-            let (lead, low) = of_class(first + at, detail);
-            table[usize::from(code)] = Slot::new(length, low, lead);
+    let longest = lengths.iter().copied().max().map_or(0, u32::from);
+    let table = &mut table[..1 << longest];
+    let mut next = first_codes(lengths);
+    for (at, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+        let (lead, low) = of_class(first + at, detail);
+        let slot = Slot::new(length, low, lead);
+        // What begins with a shorter code is there for each sequence of further bits.
+        for place in (usize::from(code(length, &mut next))..table.len()).step_by(1 << length) {
+            table[place] = slot;
         }
     }
-    Some(())
+    Some(longest)
 }
 
 /// Bytes as bits, lowest first, with zeros behind them.
 struct Bits<'a> {
     bytes: &'a [u8],
+    /// As many ones as the longest code has bits.
+    code_mask: u64,
 }
 
 impl Bits<'_> {
@@ -357,7 +372,7 @@ impl Bits<'_> {
             None => self.wide(byte) as u64,
         };
         let word = word >> shift;
-        let slot = table[(word & ((1 << MAX_CODE) - 1)) as usize];
+        let slot = table[(word & self.code_mask) as usize % (1 << MAX_CODE)];
         let (length, low) = (slot.length(), slot.low());
         *place += (length + low) as usize;
         // Of 64 bits up to 7 are before the number.

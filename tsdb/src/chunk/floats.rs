@@ -1,5 +1,7 @@
 //! Columns of floats, packed in the way that takes the fewest bytes. Bytes: `docs/format/chunks.md`.
 
+use std::ops::Range;
+
 use super::{bits, decimal};
 use crate::codec::{Decoder, Encoder, Malformed};
 
@@ -45,16 +47,18 @@ pub(crate) fn encode(values: &[f64], scratch: &mut decimal::Scratch, out: &mut V
     out[at] = pack(values, scratch, out) as u8;
 }
 
-/// Takes `count` values off `input` that [`encode`] wrote and appends them to `out`. 1 to 3 ns per value.
+/// Takes `count` values off `input` that [`encode`] wrote and appends those at `wanted` places to `out`. 1 to 3 ns per
+/// value.
 pub(crate) fn decode(
     input: &mut Decoder<'_>,
     count: usize,
+    wanted: Range<usize>,
     scratch: &mut Vec<i64>,
     out: &mut Vec<f64>,
 ) -> Result<(), Malformed> {
     match input.u8()? {
-        0 => decimal::decode(input, count, scratch, out),
-        1 => bits::decode(input, count, scratch, out),
+        0 => decimal::decode(input, count, wanted, scratch, out),
+        1 => bits::decode(input, count, wanted, scratch, out),
         _ => Err(input.malformed("unknown way of packing floats")),
     }
 }

@@ -337,7 +337,7 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
     let cells = layout.cells().filter(|&n| n <= input.remaining()).ok_or(input.malformed("too many buckets"))?;
     let mut scratch = Vec::new();
     let mut sums = Vec::new();
-    floats::decode(input, count, &mut scratch, &mut sums)?;
+    floats::decode(input, count, 0..count, &mut scratch, &mut sums)?;
     let mut columns = Vec::with_capacity(cells);
     for _ in 0..cells {
         let mut column = Vec::new();
@@ -345,7 +345,7 @@ pub(crate) fn open_values(input: &mut Decoder<'_>, count: usize) -> Result<Vec<H
             ints::decode(input, count, &mut column)?;
         } else {
             let mut floats = Vec::new();
-            floats::decode(input, count, &mut scratch, &mut floats)?;
+            floats::decode(input, count, 0..count, &mut scratch, &mut floats)?;
             column.extend(floats.iter().map(|x| x.to_bits() as i64));
         }
         columns.push(column);

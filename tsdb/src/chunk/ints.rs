@@ -4,6 +4,7 @@
 //! Frames of reference with patches: Lemire & Boytsov, "Decoding billions of integers per second", 2015.
 
 use super::classes::{self, Code, Histogram};
+use super::unpack;
 use crate::codec::{Decoder, Encoder, Malformed, unzigzag, zigzag};
 
 /// Differences to the first, to the one before, and differences of those.
@@ -128,41 +129,62 @@ pub(crate) fn decode(input: &mut Decoder<'_>, count: usize, out: &mut Vec<i64>) 
         }
     }
     let numbers = &mut out[start + 1..];
-    // Without classes the reference of zigzag-coded numbers is 0.
-    if header & ZIGZAG != 0 {
-        numbers.iter_mut().for_each(|n| *n = unzigzag(*n as u64));
-    }
-    let restore = |n: i64| n.wrapping_add(reference);
-    match order {
-        0 => numbers.iter_mut().for_each(|n| *n = first.wrapping_add(restore(*n).wrapping_mul(divisor))),
-        1 => {
-            let mut value = first;
-            for n in numbers {
-                value = value.wrapping_add(restore(*n).wrapping_mul(divisor));
-                *n = value;
-            }
-        }
-        LINE => {
-            let mut line = 0i64;
-            for n in numbers {
-                line = line.wrapping_add(slope);
-                let offset = restore(*n).wrapping_add(line >> SLOPE_BITS);
-                *n = first.wrapping_add(offset.wrapping_mul(divisor));
-            }
-        }
-        _ => {
-            let (mut value, mut delta) = (first, slope);
-            for (i, n) in numbers.iter_mut().enumerate() {
-                if i > 0 {
-                    delta = delta.wrapping_add(restore(*n));
-                }
-                value = value.wrapping_add(delta.wrapping_mul(divisor));
-                *n = value;
-            }
+    let base = Base { order, first, slope, divisor };
+    // One loop each: without classes the reference of zigzag-coded numbers is 0, and few columns have a divisor.
+    match (header & ZIGZAG != 0, divisor == 1) {
+        (false, true) => base.restore(numbers, |n| n.wrapping_add(reference), |n| n),
+        (false, false) => base.restore(numbers, |n| n.wrapping_add(reference), |n| n.wrapping_mul(divisor)),
+        (true, true) => base.restore(numbers, |n| unzigzag(n as u64).wrapping_add(reference), |n| n),
+        (true, false) => {
+            base.restore(numbers, |n| unzigzag(n as u64).wrapping_add(reference), |n| n.wrapping_mul(divisor));
         }
     }
     out[start] = first;
     Ok(())
+}
+
+/// What the numbers of a column are differences to.
+#[derive(Clone, Copy)]
+struct Base {
+    order: usize,
+    first: i64,
+    slope: i64,
+    divisor: i64,
+}
+
+impl Base {
+    /// Makes values of `numbers`: `offset` takes the reference out of one, `scaled` multiplies by the divisor.
+    #[inline(always)]
+    fn restore(self, numbers: &mut [i64], offset: impl Fn(i64) -> i64, scaled: impl Fn(i64) -> i64) {
+        let Self { order, first, slope, divisor } = self;
+        match order {
+            0 => numbers.iter_mut().for_each(|n| *n = first.wrapping_add(scaled(offset(*n)))),
+            1 => {
+                let mut value = first;
+                for n in numbers {
+                    value = value.wrapping_add(scaled(offset(*n)));
+                    *n = value;
+                }
+            }
+            LINE => {
+                let mut line = 0i64;
+                for n in numbers {
+                    line = line.wrapping_add(slope);
+                    *n = first.wrapping_add(scaled(offset(*n).wrapping_add(line >> SLOPE_BITS)));
+                }
+            }
+            _ => {
+                let Some((second, rest)) = numbers.split_first_mut() else { return };
+                let (mut value, mut delta) = (first.wrapping_add(slope.wrapping_mul(divisor)), slope);
+                *second = value;
+                for n in rest {
+                    delta = delta.wrapping_add(offset(*n));
+                    value = value.wrapping_add(scaled(delta));
+                    *n = value;
+                }
+            }
+        }
+    }
 }
 
 /// Reads past the patches and gives them back unread, with their number.
@@ -427,9 +449,8 @@ fn pack(numbers: impl Iterator<Item = u64>, width: u8, out: &mut Vec<u8>) {
 
 /// Appends `count` numbers of `width` bits, read off `bytes`, which hold exactly that many.
 fn unpack(bytes: &[u8], width: u8, count: usize, out: &mut Vec<i64>) {
-    if width == 0 {
-        out.resize(out.len() + count, 0);
-        return;
+    if let Some(unpack) = unpack::BY_WIDTH.get(usize::from(width)) {
+        return unpack::all(bytes, usize::from(width), count, *unpack, out);
     }
     let mask = mask(width);
     let width = usize::from(width);

@@ -10,6 +10,7 @@ pub(crate) mod ints;
 mod open;
 mod sealed;
 mod timestamps;
+mod unpack;
 mod words;
 
 pub(crate) use gorilla::MAX_STEP;

@@ -144,6 +144,7 @@ impl OpenChunk {
             Times::Shared(_) => (usize::from(self.extent.count), visible as u64),
             Times::Own(_) => (visible, u64::MAX),
         };
+        columns.count_chunk(size_of::<Self>() + self.heap_bytes());
         match &self.body {
             Body::Floats(words) => {
                 let (start, end) = (range.start.millis(), range.end.millis());

@@ -259,6 +259,7 @@ pub(crate) fn decode(
     if count > MAX_CLAIMED {
         return Err(input.malformed("chunk of too many samples"));
     }
+    columns.count_chunk(bytes.len());
     let mut times = std::mem::take(&mut columns.times);
     times.clear();
     // All samples are decoded, then cut: a chunk is short, and unpacking it whole is what is fast.
@@ -303,13 +304,13 @@ pub(crate) fn decode(
     let old = columns.values.len();
     let mut scratch = std::mem::take(&mut columns.scratch);
     match kind {
-        k if k == Kind::Decimals as u8 => decimal::decode(&mut input, count, &mut scratch, &mut columns.values)?,
-        k if k == Kind::Bits as u8 => bits::decode(&mut input, count, &mut scratch, &mut columns.values)?,
+        k if k == Kind::Decimals as u8 => {
+            decimal::decode(&mut input, count, from..to, &mut scratch, &mut columns.values)?;
+        }
+        k if k == Kind::Bits as u8 => bits::decode(&mut input, count, from..to, &mut scratch, &mut columns.values)?,
         _ => return Err(input.malformed("unknown kind of chunk")),
     }
     columns.scratch = scratch;
-    columns.values.truncate(old + to);
-    columns.values.drain(old..old + from);
     columns.timestamps_ms.extend_from_slice(&times[from..to]);
     if !starts.is_empty() || !columns.starts_ms.is_empty() {
         columns.starts_ms.resize(old, 0);

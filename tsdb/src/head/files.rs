@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -81,13 +82,14 @@ pub(crate) struct ChunkFile {
 
 /// A chunk as it lies in its file.
 #[derive(Debug)]
-pub(crate) struct StoredChunk<'f> {
+pub(crate) struct StoredChunk {
     /// The chunk of the same series before this one.
     pub(crate) before: Option<Stored>,
     pub(crate) range: TimeRange,
     /// Where the column of its times is in the same file; 0 if it has its own.
     column: u32,
-    bytes: &'f [u8],
+    /// Where its bytes are in the file.
+    bytes: Range<usize>,
 }
 
 /// Numbers of the files in `dir`, ascending.
@@ -228,7 +230,7 @@ impl ChunkFile {
     }
 
     /// The chunk at `offset`, of `series`.
-    pub(crate) fn chunk(&self, offset: u32, series: SeriesId) -> Result<StoredChunk<'_>, Error> {
+    pub(crate) fn chunk(&self, offset: u32, series: SeriesId) -> Result<StoredChunk, Error> {
         let (found, chunk) = self.any_chunk(offset)?;
         if found != series {
             return Err(self.corrupt(offset, "chunk of another series"));
@@ -237,9 +239,10 @@ impl ChunkFile {
     }
 
     /// The chunk at `offset`, and whose it is.
-    pub(super) fn any_chunk(&self, offset: u32) -> Result<(SeriesId, StoredChunk<'_>), Error> {
+    pub(super) fn any_chunk(&self, offset: u32) -> Result<(SeriesId, StoredChunk), Error> {
         let record = self.record(offset)?;
-        let read = || -> Result<(u64, StoredChunk<'_>), Malformed> {
+        let end = offset as usize + RECORD_HEADER_BYTES + record.len();
+        let read = || -> Result<(u64, StoredChunk), Malformed> {
             let mut input = Decoder::new(record);
             if input.u8()? != CHUNK {
                 return Err(input.malformed("not a record of a chunk"));
@@ -249,8 +252,7 @@ impl ChunkFile {
             let before = NonZeroU32::new(file).map(|file| Stored { place: Place { file, offset: at }, max_ms });
             let range = TimeRange::from_millis(input.u64()? as i64, input.u64()? as i64);
             let column = input.u32()?;
-            let bytes = input.take(input.remaining())?;
-            Ok((series, StoredChunk { before, range, column, bytes }))
+            Ok((series, StoredChunk { before, range, column, bytes: end - input.remaining()..end }))
         };
         read().map(|(series, chunk)| (SeriesId(series), chunk)).map_err(|e| self.corrupt(offset, e.what))
     }
@@ -259,13 +261,14 @@ impl ChunkFile {
     pub(crate) fn read(
         &self,
         place: Place,
-        chunk: &StoredChunk<'_>,
+        chunk: &StoredChunk,
         range: TimeRange,
         columns: &mut Columns,
     ) -> Result<(), Error> {
         let failed = |e: Malformed| self.corrupt(place.offset, e.what);
+        let bytes = &self.map[chunk.bytes.clone()];
         if chunk.column == 0 {
-            return decode_chunk(chunk.bytes, TimesOfColumn::None, usize::MAX, range, columns).map_err(failed);
+            return decode_chunk(bytes, TimesOfColumn::None, usize::MAX, range, columns).map_err(failed);
         }
         let key = (place.file.get(), chunk.column);
         let mut column = std::mem::take(&mut columns.column);
@@ -281,7 +284,7 @@ impl ChunkFile {
             }
             columns.column_key = key;
         }
-        let read = decode_chunk(chunk.bytes, TimesOfColumn::Stored(&column), usize::MAX, range, columns);
+        let read = decode_chunk(bytes, TimesOfColumn::Stored(&column), usize::MAX, range, columns);
         columns.column = column;
         read.map_err(failed)
     }

@@ -1,7 +1,9 @@
 //! Reading the head.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use hashbrown::HashSet;
+use rustc_hash::FxBuildHasher;
 
 use super::Head;
 use super::index::place;
@@ -37,7 +39,7 @@ impl HeadQuerier {
             let index = shard.read();
             // After the lock: the symbols of every series in this shard are in the view.
             let symbols = self.head.index.symbols_view();
-            let slots = index.select(matchers, &symbols);
+            let slots = index.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
             found.reserve(slots.len());
             found.extend(
                 slots
@@ -77,22 +79,20 @@ impl HeadQuerier {
 
     /// The texts of the symbols that `collect` finds in each shard, sorted, at most `limit`. What the head knows counts
     /// as within any time range.
-    fn distinct(
-        &self,
-        collect: impl Fn(&ShardIndex, &SymbolsView, &mut BTreeSet<Symbol>),
-        limit: usize,
-    ) -> Vec<String> {
-        let mut found = BTreeSet::new();
+    fn distinct(&self, collect: impl Fn(&ShardIndex, &SymbolsView, &mut Vec<Symbol>), limit: usize) -> Vec<String> {
+        let mut found = Vec::new();
         for shard in self.head.index.shards() {
             let shard = shard.read();
             collect(&shard, &self.head.index.symbols_view(), &mut found);
         }
-        sorted_texts(&found, &self.head.index.symbols_view(), limit)
+        sorted_texts(found, &self.head.index.symbols_view(), limit)
     }
 }
 
-/// The texts of `symbols`, sorted, at most `limit`.
-fn sorted_texts(symbols: &BTreeSet<Symbol>, view: &SymbolsView, limit: usize) -> Vec<String> {
+/// The texts of `symbols`, each once, sorted, at most `limit`.
+fn sorted_texts(mut symbols: Vec<Symbol>, view: &SymbolsView, limit: usize) -> Vec<String> {
+    symbols.sort_unstable();
+    symbols.dedup();
     let mut texts: Vec<&str> = symbols.iter().map(|&symbol| view.text(symbol)).collect();
     texts.sort_unstable();
     texts.into_iter().take(limit).map(str::to_owned).collect()
@@ -112,8 +112,9 @@ impl Querier for HeadQuerier {
             return Ok(self.distinct(|shard, _, found| found.extend(shard.names()), limit));
         }
         let (series, symbols) = self.selected(matchers, range);
-        let names = series.iter().flat_map(|s| &s.labels).map(|&(name, _)| name).collect();
-        Ok(sorted_texts(&names, &symbols, limit))
+        let mut names: HashSet<Symbol, FxBuildHasher> = HashSet::default();
+        names.extend(series.iter().flat_map(|s| &s.labels).map(|&(name, _)| name));
+        Ok(sorted_texts(names.into_iter().collect(), &symbols, limit))
     }
 
     fn label_values(
@@ -127,7 +128,7 @@ impl Querier for HeadQuerier {
             return Ok(Vec::new());
         }
         if matchers.is_empty() {
-            let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut BTreeSet<Symbol>| {
+            let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut Vec<Symbol>| {
                 found.extend(shard.values(name, symbols));
             };
             return Ok(self.distinct(values, limit));
@@ -135,7 +136,7 @@ impl Querier for HeadQuerier {
         let (series, symbols) = self.selected(matchers, range);
         let Some(name) = self.head.index.symbols().find(name) else { return Ok(Vec::new()) };
         let values = series.iter().filter_map(|s| s.label(name)).collect();
-        Ok(sorted_texts(&values, &symbols, limit))
+        Ok(sorted_texts(values, &symbols, limit))
     }
 }
 
@@ -171,6 +172,11 @@ impl SeriesSet for HeadSeriesSet {
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         let view = self.head.view(self.ticket.watermark(), self.flushed_until_ms);
         self.series[index].read(view, range, columns)
+    }
+
+    fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        let view = self.head.view(self.ticket.watermark(), self.flushed_until_ms);
+        self.series[index].read_newest(view, range, columns)
     }
 }
 

@@ -238,6 +238,43 @@ impl MemSeries {
         Ok(())
     }
 
+    /// Appends the end of what [`read`](Self::read) appends, at least its newest sample.
+    pub(crate) fn read_newest(&self, view: View<'_>, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
+        let recent = TimeRange::from_millis(range.start.millis().max(view.flushed_until_ms), range.end.millis());
+        let from = columns.lengths();
+        let data = self.data.read();
+        if data.aside.is_some() {
+            drop(data);
+            return self.read(view, range, columns);
+        }
+        let (chunks, stored) = (data.chunks.clone(), data.stored);
+        drop(data);
+        let may_hold = |chunk: &&Chunk| match chunk {
+            Chunk::Sealed(sealed) => sealed.range().overlaps(&recent),
+            Chunk::Open(_) => true,
+        };
+        for chunk in chunks.iter().rev().filter(may_hold) {
+            self.read_chunk(chunk, view, recent, columns)?;
+            if columns.first_after(from).is_some() {
+                return Ok(());
+            }
+        }
+        let id = self.id();
+        let mut next = stored;
+        while let Some(stored) = next.filter(|stored| stored.max_ms >= recent.start.millis()) {
+            let file = view.files.get(stored.place.file)?;
+            let chunk = file.chunk(stored.place.offset, id)?;
+            next = chunk.before;
+            if chunk.range.overlaps(&recent) {
+                file.read(stored.place, &chunk, recent, columns)?;
+            }
+            if columns.first_after(from).is_some() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
     /// Hands the visible samples of each chunk in memory to `each`, late ones aside, in ascending time; the newest stored
     /// chunk is the answer.
     pub(super) fn each_in_memory(
@@ -303,11 +340,11 @@ impl MemSeries {
             let chunk = file.chunk(stored.place.offset, id)?;
             next = chunk.before;
             if chunk.range.overlaps(&range) {
-                wanted.push((file, stored.place));
+                wanted.push((file, stored.place, chunk));
             }
         }
-        for (file, place) in wanted.into_iter().rev() {
-            file.read(place, &file.chunk(place.offset, id)?, range, columns)?;
+        for (file, place, chunk) in wanted.into_iter().rev() {
+            file.read(place, &chunk, range, columns)?;
         }
         Ok(())
     }

@@ -115,10 +115,15 @@ impl ShardIndex {
         by_name.values_mut().for_each(|values| values.shrink_to(values.len() * 2));
     }
 
-    /// The slots of the series that pass all `matchers`, ascending.
-    pub(crate) fn select(&self, matchers: &[Matcher], symbols: &SymbolsView) -> Vec<u32> {
+    /// The slots of the series that pass all `matchers`, ascending. `find` gives the symbol of a text.
+    pub(crate) fn select(
+        &self,
+        matchers: &[Matcher],
+        symbols: &SymbolsView,
+        find: impl Fn(&str) -> Option<Symbol>,
+    ) -> Vec<u32> {
         let (absent_passes, absent_fails): (Vec<_>, Vec<_>) = matchers.iter().partition(|m| m.matches_empty());
-        let mut lists: Vec<Vec<&[u32]>> = absent_fails.iter().map(|m| self.lists(m, symbols, true)).collect();
+        let mut lists: Vec<Vec<&[u32]>> = absent_fails.iter().map(|m| self.lists(m, symbols, &find, true)).collect();
         // The cheapest first: what it leaves bounds the work of the others.
         lists.sort_by_key(|lists| lists.iter().map(|list| list.len()).sum::<usize>());
         let mut slots = None;
@@ -136,7 +141,7 @@ impl ShardIndex {
             if slots.is_empty() {
                 break;
             }
-            for list in self.lists(matcher, symbols, false) {
+            for list in self.lists(matcher, symbols, &find, false) {
                 without(&mut slots, list);
             }
         }
@@ -144,8 +149,21 @@ impl ShardIndex {
     }
 
     /// The postings of the values that pass `matcher` (or that fail it).
-    fn lists(&self, matcher: &Matcher, symbols: &SymbolsView, passing: bool) -> Vec<&[u32]> {
-        let Some(values) = self.values_of(matcher.name(), symbols) else { return Vec::new() };
+    fn lists(
+        &self,
+        matcher: &Matcher,
+        symbols: &SymbolsView,
+        find: &impl Fn(&str) -> Option<Symbol>,
+        passing: bool,
+    ) -> Vec<&[u32]> {
+        let Some(values) = find(matcher.name()).and_then(|name| self.by_name.get(&name)) else { return Vec::new() };
+        // What the literals speak of is what passes, or for a negative matcher what fails.
+        if passing != matcher.op().is_negative()
+            && let Some(literals) = matcher.literals()
+        {
+            let list = |text: &str| values.get(&find(text)?).map(Postings::as_slice);
+            return literals.into_iter().filter_map(list).collect();
+        }
         values
             .iter()
             .filter(|(value, _)| matcher.matches(symbols.text(**value)) == passing)

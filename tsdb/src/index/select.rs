@@ -179,15 +179,16 @@ impl IndexReader {
         Ok(())
     }
 
-    /// All values of a name, sorted, at most `limit`.
-    pub(crate) fn all_values(&self, name: usize, limit: usize) -> Result<Vec<String>, Error> {
-        let mut found = Vec::new();
-        if limit > 0 {
-            self.values(name, 0, |_, text, _| {
-                found.push(text.to_owned());
-                if found.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+    /// Hands all values of a name to `each`, sorted, at most `limit`.
+    pub(crate) fn all_values(&self, name: usize, limit: usize, mut each: impl FnMut(&str)) -> Result<(), Error> {
+        let mut left = limit;
+        if left == 0 {
+            return Ok(());
         }
-        Ok(found)
+        self.values(name, 0, |_, text, _| {
+            each(text);
+            left -= 1;
+            if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
     }
 }

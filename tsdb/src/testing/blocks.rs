@@ -88,8 +88,8 @@ pub fn check_block(changes: &[u8]) {
     ];
     for matchers in &matchers {
         let part = TimeRange::from_millis(20_000, 50_000);
-        let _ = block.0.label_names(matchers, part, 10);
-        let _ = block.0.label_values("a", matchers, part, 10);
+        let _ = block.0.label_names(matchers, part, |_| ());
+        let _ = block.0.label_values("a", matchers, part, 10, |_| ());
         let _ = block.0.delete(matchers, part, true);
         let Ok(set) = block.select(matchers, part) else { continue };
         for i in 0..set.len() {

@@ -8,7 +8,7 @@ use super::FaultFs;
 use crate::chunk::{Column, TimesOfColumn, decode_chunk, decode_column};
 use crate::db::{Db, Options};
 use crate::fs::Fs;
-use crate::querier::{Columns, Queryable};
+use crate::querier::{Columns, Queryable, SeriesSet};
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{SyncPolicy, begin_frame, finish_frame, segment_header};
 
@@ -104,4 +104,26 @@ fn open_and_read(files: &[(&str, Vec<u8>)]) {
     read(&db);
     db.maintain();
     read(&db);
+}
+
+/// Reads the newest samples of a series: they must be the end of `all`, which are those within `range`.
+pub fn check_newest(set: &dyn SeriesSet, index: usize, range: TimeRange, all: &Columns) {
+    let mut newest = Columns::default();
+    newest.push(i64::MIN, 7.0, 0);
+    set.read_newest(index, range, &mut newest).expect("what can be read whole can be read in part");
+    let floats = newest.values.len() - 1;
+    let from = all.values.len().checked_sub(floats).expect("no more floats than there are");
+    assert_eq!(newest.timestamps_ms[1..], all.timestamps_ms[from..]);
+    let bits = |values: &[f64]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&newest.values[1..]), bits(&all.values[from..]));
+    assert!((0..floats).all(|i| newest.start(i + 1) == all.start(from + i)), "other starts");
+    let skipped = all.histograms.len().checked_sub(newest.histograms.len()).expect("no more histograms than there are");
+    assert_eq!(format!("{:?}", newest.histograms), format!("{:?}", &all.histograms[skipped..]));
+    assert_eq!(newest.values.len() == 1 && newest.histograms.is_empty(), all.is_empty());
+    // All from some moment on: what is left out is earlier than what is there.
+    let first = newest.timestamps_ms.get(1).copied().into_iter();
+    let first = first.chain(newest.histograms.first().map(|h| h.timestamp.millis())).min().unwrap_or(i64::MAX);
+    let left_out = all.timestamps_ms[..from].iter().copied();
+    let left_out = left_out.chain(all.histograms[..skipped].iter().map(|h| h.timestamp.millis()));
+    assert!(left_out.max().is_none_or(|last| last < first), "a sample before {first} is left out");
 }

@@ -15,11 +15,13 @@ const MAX_NOTES: usize = 10;
 /// Bytes of a piece of a streamed answer.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// A successful answer with `data`, which is JSON.
-pub(crate) fn success_raw(data: &[u8], notes: &Notes) -> Response {
-    let mut body = Vec::with_capacity(data.len() + 40);
-    body.extend_from_slice(b"{\"status\":\"success\",\"data\":");
-    body.extend_from_slice(data);
+/// What a successful answer begins with; its data, which is JSON, comes next.
+pub(crate) fn begin() -> Vec<u8> {
+    b"{\"status\":\"success\",\"data\":".to_vec()
+}
+
+/// A successful answer: what [`begin`] gave, with the data behind it.
+pub(crate) fn finish(mut body: Vec<u8>, notes: &Notes) -> Response {
     notes.put(&mut body);
     body.push(b'}');
     json(Body::from(body))
@@ -27,8 +29,9 @@ pub(crate) fn success_raw(data: &[u8], notes: &Notes) -> Response {
 
 /// A successful answer with `data`.
 pub(crate) fn success(data: &impl Serialize) -> Response {
-    let data = serde_json::to_vec(data).expect("what the API answers can be written as JSON");
-    success_raw(&data, &Notes::default())
+    let mut body = begin();
+    serde_json::to_writer(&mut body, data).expect("what the API answers can be written as JSON");
+    finish(body, &Notes::default())
 }
 
 /// A successful answer without data.

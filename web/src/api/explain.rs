@@ -50,6 +50,10 @@ fn branch(node: PlanNode, rest: &mut std::iter::Peekable<std::vec::IntoIter<Plan
     if let Some(stats) = node.stats {
         tree["series"] = stats.series.into();
         tree["samples"] = stats.samples.into();
+        if stats.chunks > 0 {
+            tree["chunks"] = stats.chunks.into();
+            tree["chunkBytes"] = stats.chunk_bytes.into();
+        }
         tree["values"] = stats.values.into();
         tree["bytes"] = stats.bytes.into();
         tree["ms"] = (stats.time.as_secs_f64() * 1000.0).into();

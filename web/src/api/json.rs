@@ -1,7 +1,7 @@
 //! The JSON of the API, written by hand: results have millions of numbers, all of one shape.
 
 use query::{Point, Series, Value, VectorSample, is_absent};
-use tsdb::{FloatHistogram, Labels, Timestamp};
+use tsdb::{FloatHistogram, Timestamp};
 
 use super::number::put_float;
 
@@ -9,7 +9,7 @@ use super::number::put_float;
 pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|&b| b < 0x20 || b == b'"' || b == b'\\') {
+    while let Some(at) = special(rest) {
         out.extend_from_slice(&rest[..at]);
         match rest[at] {
             b'"' => out.extend_from_slice(b"\\\""),
@@ -23,6 +23,25 @@ pub(crate) fn put_str(out: &mut Vec<u8>, text: &str) {
     }
     out.extend_from_slice(rest);
     out.push(b'"');
+}
+
+/// Where the first byte is that a JSON string must escape.
+#[inline]
+fn special(bytes: &[u8]) -> Option<usize> {
+    // Eight bytes at a time, without a branch for each: the usual text has none.
+    const ONES: u64 = u64::MAX / 255;
+    let zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let any = |piece: &[u8]| {
+        let word = u64::from_le_bytes(piece.try_into().expect("pieces of eight bytes"));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let marks = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        (control | marks) & (ONES * 0x80) != 0
+    };
+    let is_special = |b: &u8| *b < 0x20 || *b == b'"' || *b == b'\\';
+    let pieces = bytes.chunks_exact(8);
+    let tail = bytes.len() - pieces.remainder().len();
+    let from = pieces.enumerate().find(|(_, piece)| any(piece)).map_or(tail, |(piece, _)| piece * 8);
+    bytes[from..].iter().position(is_special).map(|at| from + at)
 }
 
 /// Appends a list of strings.
@@ -62,9 +81,9 @@ pub(crate) fn put_value(out: &mut Vec<u8>, value: f64) {
 }
 
 /// Appends labels as an object.
-pub(crate) fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
+pub(crate) fn put_labels<'a>(out: &mut Vec<u8>, labels: impl IntoIterator<Item = (&'a str, &'a str)>) {
     out.push(b'{');
-    for (i, (name, value)) in labels.iter().enumerate() {
+    for (i, (name, value)) in labels.into_iter().enumerate() {
         if i > 0 {
             out.push(b',');
         }
@@ -240,6 +259,8 @@ fn put_series(out: &mut Vec<u8>, series: &Series) {
 
 #[cfg(test)]
 mod tests {
+    use tsdb::Labels;
+
     use super::*;
 
     fn text(put: impl FnOnce(&mut Vec<u8>)) -> String {

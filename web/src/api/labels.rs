@@ -4,12 +4,17 @@ use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
+use query::{Budget, StopFlag};
 use tsdb::{Matcher, Querier, Queryable};
 
 use super::json::put_strings;
 use super::params::Params;
-use super::{ApiError, Notes, success_raw};
+use super::query::{guarded, stopped, timeout};
+use super::{ApiError, Notes, begin, finish};
 use crate::state::AppState;
+
+/// Bytes that a text takes beside its letters, about.
+const TEXT_BYTES: u64 = 40;
 
 /// `/labels`.
 pub(crate) async fn names(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
@@ -37,18 +42,32 @@ async fn list(
     params: &Params,
     look_up: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, tsdb::Error> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let (selectors, limit) = (params.selectors()?, params.limit()?);
-    blocking(move || {
+    let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, timeout(&state, params)?);
+    let of_work = state.clone();
+    let work = move |stop: StopFlag| {
+        let state = of_work;
         let querier = state.db.querier()?;
-        // One more than asked for, to tell whether there are more.
-        let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1));
+        let budget = budget(&state);
+        // One more than asked for, to tell whether there are more; and no more than may be held.
+        let within = usize::try_from(state.engine.options().max_bytes / TEXT_BYTES).unwrap_or(usize::MAX);
+        let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1)).min(within.saturating_add(1));
+        let look_up = |matchers: &[Matcher]| -> Result<Vec<String>, ApiError> {
+            let limited = |why| stopped(&state, why);
+            stop.check("query preparation").map_err(limited)?;
+            let found = look_up(&*querier, matchers, most)?;
+            // Each as it is held, as text of the list, and as the body that is made of it.
+            let bytes = found.iter().map(|text| 3 * text.len() as u64 + TEXT_BYTES).sum();
+            budget.take_bytes(bytes).map_err(limited)?;
+            stop.check("expression evaluation").map_err(limited)?;
+            Ok(found)
+        };
         let mut found = match &selectors[..] {
-            [] => look_up(&*querier, &[], most)?,
-            [matchers] => look_up(&*querier, matchers, most)?,
+            [] => look_up(&[])?,
+            [matchers] => look_up(matchers)?,
             _ => {
                 let mut all = BTreeSet::new();
                 for matchers in &selectors {
-                    all.extend(look_up(&*querier, matchers, most)?);
+                    all.extend(look_up(matchers)?);
                 }
                 all.into_iter().collect()
             }
@@ -58,11 +77,16 @@ async fn list(
             found.truncate(limit.unwrap_or_default());
             notes.warn("results truncated due to limit");
         }
-        let mut out = Vec::new();
-        put_strings(&mut out, &found);
-        Ok(success_raw(&out, &notes))
-    })
-    .await
+        let mut body = begin();
+        put_strings(&mut body, &found);
+        Ok(finish(body, &notes))
+    };
+    guarded(&state, timeout, work).await.map(|(response, _)| response)
+}
+
+/// What a look-up may hold: as much as a query.
+pub(super) fn budget(state: &AppState) -> Budget {
+    Budget::new(state.engine.reserve().clone(), state.engine.options().max_bytes, u64::MAX)
 }
 
 /// Runs work that takes the store's locks off the threads that serve connections.

@@ -51,16 +51,24 @@ pub(crate) struct Query {
     pub(crate) expr: Expr,
     pub(crate) steps: Steps,
     pub(crate) lookback: Option<Duration>,
+    /// Whether statistics are asked for, as Prometheus counts them.
+    pub(crate) count_all: bool,
     pub(crate) timeout: Duration,
+}
+
+/// How long a request may take.
+pub(crate) fn timeout(state: &AppState, params: &Params) -> Result<Duration, ApiError> {
+    let most = state.options.query_timeout;
+    Ok(params.duration("timeout")?.map_or(most, |asked| asked.min(most)))
 }
 
 impl Query {
     fn from_params(state: &AppState, params: &Params, steps: Steps) -> Result<Self, ApiError> {
-        let timeout =
-            params.duration("timeout")?.map_or(state.options.query_timeout, |t| t.min(state.options.query_timeout));
+        let timeout = timeout(state, params)?;
         let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
         let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-        Ok(Self { expr, steps, lookback, timeout })
+        let count_all = !params.get("stats").is_empty();
+        Ok(Self { expr, steps, lookback, count_all, timeout })
     }
 }
 
@@ -80,16 +88,48 @@ impl Drop for StopOnDrop<'_> {
     }
 }
 
-/// Runs a query on the blocking pool, once there is a place for it. It stops when its time is over, and when the caller
-/// goes away; its place is free once it has stopped.
+/// Runs a query, as [`guarded`] work.
 pub(crate) async fn run(state: &AppState, query: Query) -> Result<Answer, ApiError> {
+    run_timed(state, query).await.map(|(answer, _)| answer)
+}
+
+/// The same, and how long the query waited for its place.
+async fn run_timed(state: &AppState, query: Query) -> Result<(Answer, Duration), ApiError> {
+    let of_work = state.clone();
+    let outcome = guarded(state, query.timeout, move |stop| {
+        let Query { expr, steps, lookback, count_all, .. } = query;
+        let request = Request { expr: &expr, steps, lookback, count_all, stop };
+        of_work.engine.run(&*of_work.db, &request).map_err(|why| stopped(&of_work, why))
+    })
+    .await;
+    state.metrics.query(outcome.is_ok());
+    outcome
+}
+
+/// Counts what a limit has stopped.
+pub(crate) fn stopped(state: &AppState, why: query::Error) -> ApiError {
+    if let query::Error::Limit(limit, _) = &why {
+        state.metrics.query_ended(limit.as_str());
+    }
+    why.into()
+}
+
+/// Runs work on the blocking pool, once there is a place among the queries for it. It is told to stop when its time is
+/// over, and when the caller goes away; its place is free once it has stopped. Gives how long it waited, too.
+pub(crate) async fn guarded<T: Send + 'static>(
+    state: &AppState,
+    timeout: Duration,
+    work: impl FnOnce(StopFlag) -> Result<T, ApiError> + Send + 'static,
+) -> Result<(T, Duration), ApiError> {
     let begun = tokio::time::Instant::now();
-    let deadline = begun + query.timeout;
+    let deadline = begun + timeout;
     let outcome = match place(state, deadline.min(begun + state.options.query_wait)).await {
-        Ok(place) => evaluate(state, query, place, deadline).await,
+        Ok(place) => {
+            let waited = begun.elapsed();
+            evaluate(state, work, place, deadline).await.map(|done| (done, waited))
+        }
         Err(why) => Err(why),
     };
-    state.metrics.query(outcome.is_ok());
     if let Err(why) = &outcome
         && why.kind == ErrorType::Timeout
     {
@@ -107,20 +147,19 @@ async fn place(state: &AppState, until: tokio::time::Instant) -> Result<OwnedSem
     place.map_err(|_| timed_out())?.map_err(|_| ApiError::unavailable("the server is stopping"))
 }
 
-async fn evaluate(
+async fn evaluate<T: Send + 'static>(
     state: &AppState,
-    query: Query,
+    work: impl FnOnce(StopFlag) -> Result<T, ApiError> + Send + 'static,
     place: OwnedSemaphorePermit,
     deadline: tokio::time::Instant,
-) -> Result<Answer, ApiError> {
+) -> Result<T, ApiError> {
     let stop = StopFlag::default();
     let mut guard = StopOnDrop { stop: stop.clone(), state, is_done: false };
     let job = {
-        let (state, stop) = (state.clone(), stop.clone());
+        let stop = stop.clone();
         move || {
             let _place = place;
-            let Query { expr, steps, lookback, .. } = query;
-            state.engine.run(&*state.db, &Request { expr: &expr, steps, lookback, stop })
+            work(stop)
         }
     };
     let mut job = tokio::task::spawn_blocking(job);
@@ -132,14 +171,10 @@ async fn evaluate(
         }
     };
     guard.is_done = true;
-    let outcome = outcome.map_err(|panic| {
+    outcome.map_err(|panic| {
         tracing::error!(%panic, "a query ended in a panic");
         ApiError::internal("the query failed for a defect of the server; the log says more")
-    })?;
-    if let Err(query::Error::Limit(limit, _)) = &outcome {
-        state.metrics.query_ended(limit.as_str());
-    }
-    Ok(outcome?)
+    })?
 }
 
 /// Answers a query, or explains it. `at` is the time of what has no time of its own.
@@ -150,7 +185,7 @@ async fn answer(state: &AppState, params: &Params, steps: Steps, at: Timestamp) 
         return Ok(success(&json!({ "explain": explain::tree(&query.expr, &[]) })));
     }
     let expr = explain.map(|_| query.expr.clone());
-    let answer = run(state, query).await?;
+    let (answer, waited) = run_timed(state, query).await?;
     let mut beside = Vec::new();
     match (explain, expr) {
         (Some(Explain::Analyze), Some(expr)) => {
@@ -163,7 +198,7 @@ async fn answer(state: &AppState, params: &Params, steps: Steps, at: Timestamp) 
         }
         _ => {}
     }
-    respond(answer, at, params, beside)
+    respond(answer, waited, at, params, beside)
 }
 
 /// Whether there is no series in it.
@@ -178,6 +213,7 @@ pub(crate) fn is_empty(value: &Value) -> bool {
 /// The answer as JSON, cut to the `limit` asked for.
 fn respond(
     answer: Answer,
+    waited: Duration,
     at: Timestamp,
     params: &Params,
     mut beside: Vec<(&str, Vec<u8>)>,
@@ -196,13 +232,14 @@ fn respond(
     }
     match params.get("stats") {
         "" => {}
-        level => beside.insert(0, ("stats", stats_json(&stats, level == "all"))),
+        level => beside.insert(0, ("stats", stats_json(&stats, waited, level == "all"))),
     }
     Ok(envelope::result(ResultWriter::new(value, at), &notes, &beside, lease))
 }
 
 /// `stats`, as Prometheus has it, with what it does not count beside it.
-fn stats_json(stats: &Stats, all: bool) -> Vec<u8> {
+fn stats_json(stats: &Stats, waited: Duration, all: bool) -> Vec<u8> {
+    let waited = waited.as_secs_f64();
     let (prepare, exec) = (stats.prepare.as_secs_f64(), stats.exec.as_secs_f64());
     let mut samples = json!({ "totalQueryableSamples": stats.samples, "peakSamples": stats.peak_samples });
     if all && !stats.samples_per_step.is_empty() {
@@ -216,8 +253,8 @@ fn stats_json(stats: &Stats, all: bool) -> Vec<u8> {
             "resultSortTime": 0,
             "queryPreparationTime": prepare,
             "innerEvalTime": exec,
-            "execQueueTime": 0,
-            "execTotalTime": prepare + exec,
+            "execQueueTime": waited,
+            "execTotalTime": waited + prepare + exec,
         },
         "samples": samples,
         "series": stats.series,

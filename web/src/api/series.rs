@@ -1,16 +1,25 @@
 //! `/series`: the label sets that selectors find.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use query::Budget;
-use tsdb::{Labels, Queryable};
+use query::{Budget, StopFlag};
+use tsdb::{Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange};
 
 use super::json::put_labels;
+use super::labels::budget;
 use super::params::Params;
-use super::{ApiError, Notes, success_raw};
+use super::query::{guarded, stopped, timeout};
+use super::{ApiError, Notes, begin, finish};
 use crate::state::AppState;
+
+/// Series that are written between two looks at the clock and the budget.
+const PART: usize = 256;
+
+/// Bytes that a set holds for each of its series, about.
+const BYTES_PER_REFERENCE: usize = 24;
 
 /// `/series`.
 pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
@@ -18,47 +27,89 @@ pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Res
     if selectors.is_empty() {
         return Err(ApiError::bad("no match[] parameter provided"));
     }
-    let (range, limit) = (params.range()?, params.limit()?);
-    super::labels::blocking(move || {
-        let querier = state.db.querier()?;
-        let limits = state.engine.options();
-        // As a query: within what one may hold, and all together.
-        let budget = Budget::new(state.engine.reserve().clone(), limits.max_bytes, u64::MAX);
+    let (range, limit, timeout) = (params.range()?, params.limit()?, timeout(&state, &params)?);
+    let of_work = state.clone();
+    let work = move |stop| {
+        let budget = budget(&of_work);
+        let listing = Listing { state: &of_work, range, most: limit.unwrap_or(usize::MAX), budget, stop };
+        let mut body = begin();
+        body.push(b'[');
+        let found = match &selectors[..] {
+            [matchers] => listing.of_one(matchers, &mut body)?,
+            _ => listing.of_many(&selectors, &mut body)?,
+        };
+        body.push(b']');
         let mut notes = Notes::default();
-        let mut out = vec![b'['];
-        let mut put = |labels: &Labels, i: usize| -> Result<(), ApiError> {
-            let before = out.len();
-            if i > 0 {
-                out.push(b',');
-            }
-            put_labels(&mut out, labels);
-            // The list, and the body that is made of it.
-            Ok(budget.take_bytes(2 * (out.len() - before) as u64)?)
-        };
-        let most = limit.unwrap_or(usize::MAX);
-        let found = if let [matchers] = &selectors[..] {
-            let set = querier.select(matchers, range)?;
-            (0..set.len().min(most)).try_for_each(|i| put(&set.labels(i), i))?;
-            set.len()
-        } else {
-            let mut all = BTreeSet::new();
-            for matchers in &selectors {
-                let set = querier.select(matchers, range)?;
-                // What comes first of all is among the first of each.
-                for index in 0..set.len().min(most.saturating_add(1)) {
-                    let labels = set.labels(index);
-                    budget.take_bytes((labels.size_bytes() + size_of::<Labels>()) as u64)?;
-                    all.insert(labels);
-                }
-            }
-            all.iter().take(most).enumerate().try_for_each(|(i, labels)| put(labels, i))?;
-            all.len()
-        };
-        if found > most {
+        if found > listing.most {
             notes.warn("results truncated due to limit");
         }
-        out.push(b']');
-        Ok(success_raw(&out, &notes))
-    })
-    .await
+        Ok(finish(body, &notes))
+    };
+    guarded(&state, timeout, work).await.map(|(response, _)| response)
+}
+
+/// What is listed, and within what.
+struct Listing<'a> {
+    state: &'a AppState,
+    range: TimeRange,
+    most: usize,
+    budget: Budget,
+    stop: StopFlag,
+}
+
+impl Listing<'_> {
+    /// Accounts for bytes, and sees whether to go on.
+    fn take(&self, bytes: usize) -> Result<(), ApiError> {
+        let go_on = self.stop.check("expression evaluation").and_then(|()| self.budget.take_bytes(bytes as u64));
+        go_on.map_err(|why| stopped(self.state, why))
+    }
+
+    fn select(&self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, ApiError> {
+        self.take(0)?;
+        let set = querier.select(matchers, self.range)?;
+        self.take(set.len() * BYTES_PER_REFERENCE)?;
+        Ok(set)
+    }
+
+    /// Writes the series that one selector finds; gives how many there are.
+    fn of_one(&self, matchers: &[Matcher], body: &mut Vec<u8>) -> Result<usize, ApiError> {
+        let set = self.select(&*self.state.db.querier()?, matchers)?;
+        let count = set.len().min(self.most);
+        for part in (0..count).step_by(PART) {
+            let before = body.len();
+            for index in part..(part + PART).min(count) {
+                separate(body, index);
+                put_labels(body, (0..).map_while(|n| set.pair(index, n)));
+            }
+            self.take(body.len() - before)?;
+        }
+        Ok(set.len())
+    }
+
+    /// Writes the series that any of several selectors finds; gives how many there are, or one more than are asked for.
+    fn of_many(&self, selectors: &[Vec<Matcher>], body: &mut Vec<u8>) -> Result<usize, ApiError> {
+        let (querier, mut all) = (self.state.db.querier()?, BTreeSet::new());
+        for matchers in selectors {
+            let set = self.select(&*querier, matchers)?;
+            // What comes first of all is among the first of each.
+            for index in 0..set.len().min(self.most.saturating_add(1)) {
+                let labels = set.labels(index);
+                self.take(labels.size_bytes() + size_of::<Labels>())?;
+                all.insert(labels);
+            }
+        }
+        for (index, labels) in all.iter().take(self.most).enumerate() {
+            let before = body.len();
+            separate(body, index);
+            put_labels(body, labels);
+            self.take(body.len() - before)?;
+        }
+        Ok(all.len())
+    }
+}
+
+fn separate(body: &mut Vec<u8>, index: usize) {
+    if index > 0 {
+        body.push(b',');
+    }
 }

@@ -145,7 +145,7 @@ fn chart(panel: &Panel, exprs: &[String], slice: Slice) -> View {
 /// Evaluates an expression.
 pub(crate) async fn evaluate(state: &AppState, expr: &str, steps: Steps) -> Result<Answer, ApiError> {
     let expr = query::parse(expr).map_err(|why| ApiError::parameter("query", why))?;
-    run(state, Query { expr, steps, lookback: None, timeout: state.options.query_timeout }).await
+    run(state, Query { expr, steps, lookback: None, count_all: false, timeout: state.options.query_timeout }).await
 }
 
 /// The series of several expressions over a slice of time, named by their templates.

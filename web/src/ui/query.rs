@@ -53,6 +53,8 @@ struct Node {
     notes: String,
     series: String,
     samples: String,
+    /// How many were read, and their bytes.
+    chunks: String,
     bytes: String,
     time: String,
 }
@@ -67,6 +69,10 @@ impl Node {
             notes: node.notes.join("; "),
             series: text(number(|stats| stats.series)),
             samples: text(number(|stats| stats.samples)),
+            chunks: number(|stats| stats.chunks).map_or_else(String::new, |n| {
+                let bytes = node.stats.as_ref().map_or(0, |stats| stats.chunk_bytes);
+                format!("{n}, {}", explain::readable_bytes(bytes))
+            }),
             bytes: number(|stats| stats.bytes).map_or_else(String::new, explain::readable_bytes),
             time: node.stats.as_ref().map_or_else(String::new, |s| format!("{:.2}", s.time.as_secs_f64() * 1000.0)),
             text: node.text,

@@ -109,6 +109,10 @@ impl Cells {
 
     /// Adds group `from` of a later batch.
     pub(super) fn merge_row(&mut self, group: usize, other: &Self, from: usize) {
+        let plain = self.incremental.is_empty() && other.incremental.is_empty();
+        if matches!(self.op, AggregateOp::Sum | AggregateOp::Avg) && plain && self.merge_sums(group, other, from) {
+            return;
+        }
         for step in 0..self.steps {
             let (to, from) = (group * self.steps + step, from * self.steps + step);
             let (n, m) = (self.count[to], other.count[from]);
@@ -139,6 +143,30 @@ impl Cells {
             }
             self.count[to] += m;
         }
+    }
+
+    /// Adds the sums of group `from` of a later batch; refuses where a mean's may leave the range of floats.
+    fn merge_sums(&mut self, group: usize, other: &Self, from: usize) -> bool {
+        let (to, from) = (group * self.steps..(group + 1) * self.steps, from * self.steps..(from + 1) * self.steps);
+        if self.op == AggregateOp::Avg {
+            // Whoever comes near computes it one value at a time.
+            let near = |x: &f64| x.abs() > f64::MAX / 4.0 && x.is_finite();
+            if self.a[to.clone()].iter().any(near) || other.a[from.clone()].iter().any(near) {
+                return false;
+            }
+        }
+        let own = self.a[to.clone()].iter_mut().zip(&mut self.b[to.clone()]).zip(&mut self.count[to]);
+        let its = other.a[from.clone()].iter().zip(&other.b[from.clone()]).zip(&other.count[from]);
+        for (((sum, lost), count), ((its_sum, its_lost), its_count)) in own.zip(its) {
+            let mut merged = Kahan { sum: *sum, lost: *lost };
+            merged.add(*its_sum);
+            merged.add(*its_lost);
+            let none = *its_count == 0.0;
+            *sum = if none { *sum } else { merged.sum };
+            *lost = if none { *lost } else { merged.lost };
+            *count += its_count;
+        }
+        true
     }
 
     fn is_incremental(&self, cell: usize) -> bool {

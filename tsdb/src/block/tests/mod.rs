@@ -16,7 +16,7 @@ use crate::labels::Labels;
 use crate::matcher::{MatchOp, Matcher};
 use crate::querier::{Columns, SeriesSet};
 use crate::sample::{HistogramSample, STALE_NAN, TimeRange, Timestamp};
-use crate::testing::FaultFs;
+use crate::testing::{FaultFs, check_newest};
 
 const DIR: &str = "/data/blocks";
 
@@ -71,6 +71,7 @@ fn read_all(set: &dyn SeriesSet, range: TimeRange) -> Vec<(Labels, Floats, Histo
         .map(|i| {
             let mut columns = Columns::default();
             set.read(i, range, &mut columns).unwrap();
+            check_newest(set, i, range, &columns);
             let (floats, histograms) = flat(&columns);
             (set.labels(i), floats, histograms)
         })
@@ -194,13 +195,18 @@ proptest! {
             let mut names: Vec<String> = all.iter().flat_map(|(l, ..)| l.iter().map(|(n, _)| n.to_owned())).collect();
             names.sort_unstable();
             names.dedup();
-            prop_assert_eq!(&block.label_names(&matchers, TimeRange::ALL, 99).unwrap(), &names);
+            let mut found = Vec::new();
+            block.label_names(&matchers, TimeRange::ALL, |name| found.push(name.to_owned())).unwrap();
+            prop_assert_eq!(&found, &names);
             let mut values: Vec<String> = all.iter().filter_map(|(l, ..)| l.get("a")).map(str::to_owned).collect();
             values.sort_unstable();
             values.dedup();
-            prop_assert_eq!(&block.label_values("a", &matchers, TimeRange::ALL, 99).unwrap(), &values);
-            names.truncate(1);
-            prop_assert_eq!(&block.label_names(&matchers, TimeRange::ALL, 1).unwrap(), &names);
+            for limit in [99, 1] {
+                let mut found = Vec::new();
+                block.label_values("a", &matchers, TimeRange::ALL, limit, |value| found.push(value.to_owned())).unwrap();
+                values.truncate(limit);
+                prop_assert_eq!(&found, &values);
+            }
         }
     }
 
