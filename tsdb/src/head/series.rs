@@ -243,15 +243,22 @@ impl MemSeries {
         let recent = TimeRange::from_millis(range.start.millis().max(view.flushed_until_ms), range.end.millis());
         let from = columns.lengths();
         let data = self.data.read();
-        if data.aside.is_some() {
+        if data.aside().is_some() {
             drop(data);
             return self.read(view, range, columns);
         }
-        let (chunks, stored) = (data.chunks.clone(), data.stored);
+        let chunks: SmallVec<[Chunk; 1]> = data.chunks().into();
+        let (open, stored) = (data.open(self.published()), data.stored);
         drop(data);
+        if let Some(open) = open {
+            self.read_open(&open, view, recent, columns);
+            if columns.first_after(from).is_some() {
+                return Ok(());
+            }
+        }
         let may_hold = |chunk: &&Chunk| match chunk {
             Chunk::Sealed(sealed) => sealed.range().overlaps(&recent),
-            Chunk::Open(_) => true,
+            Chunk::Closed(_) => true,
         };
         for chunk in chunks.iter().rev().filter(may_hold) {
             self.read_chunk(chunk, view, recent, columns)?;
