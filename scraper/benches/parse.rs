@@ -159,7 +159,7 @@ fn scrape_protobuf(group: &mut BenchmarkGroup<'_, PerSample>, page: &str) {
             buffer.extend_from_slice(&body);
             at += 1000;
             let now = Timestamp::from_millis(at);
-            let (_, result) = cache.ingest(&mut buffer, Exposition::Protobuf, &rules, now, &mut scratch, &mut sum);
+            let (_, result) = cache.ingest(&buffer, Exposition::Protobuf, &rules, now, &mut scratch, &mut sum);
             result.expect("the body is well-formed");
         });
     });
@@ -206,7 +206,7 @@ impl Scrapes {
         self.buffer.clear();
         self.buffer.extend_from_slice(&self.bodies[self.turn % 2]);
         let now = Timestamp::from_millis(self.turn as i64 * 1000);
-        let (_, result) = self.cache.ingest(&mut self.buffer, Format::Text, &self.rules, now, &mut self.scratch, sum);
+        let (_, result) = self.cache.ingest(&self.buffer, Format::Text, &self.rules, now, &mut self.scratch, sum);
         result.expect("the page is well-formed");
     }
 }

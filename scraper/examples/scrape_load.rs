@@ -14,6 +14,9 @@ use scraper::store::{Batch, Exemplar, Store};
 use scraper::{Action, Clock, Discovery, Pattern, Relabel, ScrapeConfig, ScrapeManager, TargetGroup};
 use tsdb::{AppendError, Committed, Db, DiskFs, Fs, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Counts samples.
 #[derive(Clone, Default)]
 struct Counter(Arc<Counts>);

@@ -4,8 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::cache::Scratch;
 
-/// Buffers kept for later; what comes back beyond that is freed.
-const MAX_KEPT: usize = 64;
+/// Buffers kept for later; what comes back beyond that is freed. A scrape needs one from the moment its answer begins
+/// to the moment it is stored, so that few are in use at a time, however many targets there are.
+const MAX_KEPT: usize = 8;
 /// Larger buffers are freed.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 

@@ -1,39 +1,29 @@
 //! HTTP requests: one connection, kept alive, that belongs to whoever asks.
 
-use std::fmt;
-use std::future::poll_fn;
-use std::io::{self, ErrorKind, Read};
-use std::pin::{Pin, pin};
-use std::sync::Arc;
+mod connection;
+
+use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
-use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap,
-    HeaderName, HeaderValue, LOCATION, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST,
+    HeaderMap, HeaderName, HeaderValue, LOCATION, USER_AGENT,
 };
-use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use hyper::{Method, Request, Response, StatusCode, Uri, Version};
 
+use self::connection::{Connection, Exchange};
 use crate::cache::MAX_BODY_BYTES;
 use crate::options::{Auth, Escaping, HttpOptions, Protocol};
-use crate::tls;
 
 /// How we name ourselves.
 const AGENT: &str = concat!("Silverback/", env!("CARGO_PKG_VERSION"));
 
 /// Redirects followed before giving up.
 const MAX_REDIRECTS: usize = 10;
-
-/// Most bytes read at once. Every connection keeps a buffer of up to that size; twice as much is not faster.
-const READ_BUFFER_BYTES: usize = 64 << 10;
 
 /// Bytes reserved for a body before any of it has come, whatever the server announces.
 const MAX_RESERVED_BYTES: usize = 16 << 20;
@@ -66,13 +56,15 @@ pub enum FetchError {
     Gzip(String),
 }
 
-/// What came with a body.
+/// A body and what came with it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
     /// The `Content-Type` header.
     pub content_type: Option<String>,
     /// Whether the body is compressed.
     pub gzip: bool,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// Makes requests, one at a time.
@@ -80,44 +72,6 @@ pub struct Fetched {
 pub struct Client {
     options: HttpOptions,
     connection: Option<Connection>,
-}
-
-/// An open connection.
-struct Connection {
-    /// Scheme, host and port.
-    origin: String,
-    sender: SendRequest<Empty<Bytes>>,
-    /// Moves the bytes, while somebody waits for them: no task of its own, so no switch between two. `None` once the
-    /// connection has ended.
-    driver: Option<Driver>,
-}
-
-type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
-
-impl Connection {
-    /// Waits for `what`, which this connection brings.
-    async fn wait<T>(&mut self, what: impl Future<Output = T>) -> T {
-        let mut what = pin!(what);
-        poll_fn(|cx| {
-            // What went wrong shows in what is waited for.
-            if self.driver.as_mut().is_some_and(|driver| driver.as_mut().poll(cx).is_ready()) {
-                self.driver = None;
-            }
-            what.as_mut().poll(cx)
-        })
-        .await
-    }
-
-    async fn send(&mut self, request: Request<Empty<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        let response = self.sender.send_request(request);
-        self.wait(response).await
-    }
-}
-
-impl fmt::Debug for Connection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("origin", &self.origin).finish_non_exhaustive()
-    }
 }
 
 /// The headers of a scrape.
@@ -155,7 +109,8 @@ impl Client {
         Self { options, connection: None }
     }
 
-    /// Gets `url` into `body`, which is cleared first. At most `limit` bytes are taken (0: as many as can be).
+    /// Gets `url`. At most `limit` bytes are taken (0: as many as can be). `lend` gives the memory for the body, once
+    /// there is an answer; it is told how many bytes that announces.
     ///
     /// # Errors
     /// If there is no whole answer of status 200 within `timeout`, or too large a one.
@@ -165,15 +120,10 @@ impl Client {
         headers: &HeaderMap,
         timeout: Duration,
         limit: u64,
-        body: &mut Vec<u8>,
+        lend: impl Fn(Option<usize>) -> Vec<u8>,
     ) -> Result<Fetched, FetchError> {
-        body.clear();
-        let result = tokio::time::timeout(timeout, self.get_now(url, headers, limit, body)).await;
-        let result = result.unwrap_or_else(|_| Err(FetchError::Timeout { url: url.to_owned() }));
-        if result.is_err() {
-            self.connection = None;
-        }
-        result
+        let result = tokio::time::timeout(timeout, self.get_now(url, headers, limit, lend)).await;
+        result.unwrap_or_else(|_| Err(FetchError::Timeout { url: url.to_owned() }))
     }
 
     async fn get_now(
@@ -181,7 +131,7 @@ impl Client {
         url: &str,
         headers: &HeaderMap,
         limit: u64,
-        body: &mut Vec<u8>,
+        lend: impl Fn(Option<usize>) -> Vec<u8>,
     ) -> Result<Fetched, FetchError> {
         let failed = |what: String| FetchError::Get { url: url.to_owned(), what };
         let mut uri: Uri = url.parse().map_err(|e| failed(format!("invalid URL: {e}")))?;
@@ -189,10 +139,9 @@ impl Client {
         for _ in 0..=MAX_REDIRECTS {
             let same_host = uri.host().map(str::to_owned) == first_host;
             let request = request(&self.options, &uri, headers, same_host).await.map_err(failed)?;
-            let response = self.send(&uri, request).await.map_err(failed)?;
+            let (mut exchange, response) = self.send(&uri, request).await.map_err(failed)?;
             if let Some(next) = redirect(&self.options, &uri, &response).map_err(failed)? {
                 // Nobody reads the body of a redirect, so the connection cannot go on.
-                self.connection = None;
                 uri = next;
                 continue;
             }
@@ -200,54 +149,46 @@ impl Client {
                 return Err(FetchError::Status(response.status()));
             }
             let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-            let fetched = Fetched {
+            let announced = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+            let mut fetched = Fetched {
                 content_type: header(CONTENT_TYPE).map(str::to_owned),
                 gzip: header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip")),
+                body: lend(announced.map(|bytes: usize| bytes.min(MAX_RESERVED_BYTES))),
             };
-            self.read_body(response, effective_limit(limit), body, failed).await?;
+            let keeps_alive = keeps_alive(&response);
+            exchange.read_body(response, effective_limit(limit), &mut fetched.body, failed).await?;
+            self.connection = exchange.end().filter(|_| keeps_alive);
             return Ok(fetched);
         }
         Err(failed(format!("stopped after {MAX_REDIRECTS} redirects")))
     }
 
     /// Sends over the connection that is open, or over a new one if there is none or it turns out to be dead.
-    async fn send(&mut self, uri: &Uri, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>, String> {
-        let origin = origin(uri)?;
-        if let Some(mut connection) = self.connection.take().filter(|connection| connection.origin == origin)
-            // The other side may have closed it since the last answer.
-            && let Ok(response) = connection.send(request.clone()).await
-        {
-            self.connection = Some(connection);
-            return Ok(response);
-        }
-        let mut connection = connect(&self.options, uri, origin).await?;
-        let response = connection.send(request).await.map_err(|e| deep(&e))?;
-        self.connection = Some(connection);
-        Ok(response)
-    }
-
-    /// Reads the whole body, giving up above `limit` bytes.
-    async fn read_body(
+    async fn send(
         &mut self,
-        mut response: Response<Incoming>,
-        limit: usize,
-        body: &mut Vec<u8>,
-        failed: impl Fn(String) -> FetchError,
-    ) -> Result<(), FetchError> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let announced = response.headers().get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-        body.reserve(announced.unwrap_or(0).min(MAX_RESERVED_BYTES));
-        while let Some(frame) = connection.wait(response.body_mut().frame()).await {
-            let frame = frame.map_err(|e| failed(deep(&e)))?;
-            if let Some(data) = frame.data_ref() {
-                if body.len() + data.len() >= limit {
-                    return Err(FetchError::BodySize);
-                }
-                body.extend_from_slice(data);
-            }
+        uri: &Uri,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<(Exchange, Response<Incoming>), String> {
+        let origin = origin(uri)?;
+        if let Some(connection) = self.connection.take().filter(|connection| connection.origin() == origin)
+            && let Ok(mut exchange) = Exchange::begin(connection).await
+            // The other side may have closed it since the last answer.
+            && let Ok(response) = exchange.send(request.clone()).await
+        {
+            return Ok((exchange, response));
         }
-        Ok(())
+        let connection = Connection::open(&self.options, uri, origin).await?;
+        let mut exchange = Exchange::begin(connection).await.map_err(|e| deep(&e))?;
+        let response = exchange.send(request).await.map_err(|e| deep(&e))?;
+        Ok((exchange, response))
     }
+}
+
+/// Whether another request may follow this answer.
+fn keeps_alive(response: &Response<Incoming>) -> bool {
+    let says_close =
+        |value: &HeaderValue| value.as_bytes().to_ascii_lowercase().windows(5).any(|word| word == b"close");
+    response.version() == Version::HTTP_11 && !response.headers().get_all(CONNECTION).iter().any(says_close)
 }
 
 /// Credentials stay with the host that they are meant for.
@@ -275,51 +216,6 @@ async fn request(
         }
     }
     request.body(Empty::new()).map_err(|e| e.to_string())
-}
-
-async fn connect(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Connection, String> {
-    let https = uri.scheme_str() == Some("https");
-    let host = uri.host().ok_or("no Host in request URL")?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-    let stream = TcpStream::connect((host, port)).await.map_err(|e| dial_error(host, port, &e))?;
-    stream.set_nodelay(true).map_err(|e| e.to_string())?;
-    let (sender, driver): (_, Driver) = if https {
-        let config = tls::client_config(&options.tls).await?;
-        let name = options.tls.server_name.as_deref().unwrap_or(host).to_owned();
-        let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
-        let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
-        let stream = stream.map_err(|e| format!("tls: {e}"))?;
-        let (sender, connection) = Builder::new()
-            .max_buf_size(READ_BUFFER_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| deep(&e))?;
-        (sender, Box::pin(connection))
-    } else {
-        let (sender, connection) = Builder::new()
-            .max_buf_size(READ_BUFFER_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|e| deep(&e))?;
-        (sender, Box::pin(connection))
-    };
-    Ok(Connection { origin, sender, driver: Some(driver) })
-}
-
-/// Why there is no connection, in the words that readers of Prometheus' target page know.
-fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
-    let why = match error.kind() {
-        ErrorKind::ConnectionRefused => "connection refused",
-        ErrorKind::ConnectionReset => "connection reset by peer",
-        ErrorKind::TimedOut => "connection timed out",
-        ErrorKind::HostUnreachable => "no route to host",
-        ErrorKind::NetworkUnreachable => "network is unreachable",
-        // What the resolver says has no number of the system.
-        _ if error.raw_os_error().is_none() => return format!("dial tcp: lookup {host}: no such host ({error})"),
-        _ => return format!("dial tcp {host}:{port}: {error}"),
-    };
-    format!("dial tcp {host}:{port}: connect: {why}")
 }
 
 /// Where `response` sends us, if it does and we go.

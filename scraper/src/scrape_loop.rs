@@ -36,6 +36,9 @@ const TOLERANCE_PART: u32 = 100;
 /// From this size on, the other targets of the thread move to another one while a body is stored.
 const LARGE_BODY_BYTES: usize = 1 << 20;
 
+/// How often a scrape's series that the store has let go of are found anew: it may let go while that happens.
+const MAX_AGAIN: usize = 3;
+
 /// What all loops share.
 #[derive(Debug)]
 pub(crate) struct Shared<S> {
@@ -191,9 +194,13 @@ impl<S: Store> ScrapeLoop<S> {
             self.shared.metrics.observe_interval(self.options.spec.interval, started - last);
         }
         self.last = Some((slot, started));
-        let size = self.work.cache.body_bytes();
-        let mut body = self.shared.buffers.body(size + size / 16);
-        let fetched = self.fetch(&mut body).await?;
+        let (fetched, mut body) = match self.fetch().await? {
+            Ok(mut fetched) => {
+                let body = std::mem::take(&mut fetched.body);
+                (Ok(fetched), body)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
         let (shared, options, work) = (&self.shared, &self.options, &mut self.work);
         let outcome = if body.len() < LARGE_BODY_BYTES {
             work.store(shared, options, at, started, fetched, &mut body)
@@ -206,26 +213,27 @@ impl<S: Store> ScrapeLoop<S> {
     }
 
     /// Gets the body. `None` if told to stop meanwhile.
-    async fn fetch(&mut self, body: &mut Vec<u8>) -> Option<Result<Fetched, ScrapeError>> {
-        let options = &self.options;
+    async fn fetch(&mut self) -> Option<Result<Fetched, ScrapeError>> {
+        let (options, buffers) = (&self.options, &self.shared.buffers);
+        // What the last body was, and a little more; compressed ones are announced with their own size.
+        let usual = self.work.cache.body_bytes() * 17 / 16;
+        let lend = |announced: Option<usize>| buffers.body(announced.unwrap_or(usual));
         if let Some(error) = &options.forced_error {
             return Some(Err(ScrapeError::Forced(error.clone())));
         }
         if options.spec.url.starts_with(host::SCHEME) {
-            body.clear();
-            let (mut own, mut collector) = (std::mem::take(body), self.host.take().unwrap_or_default());
+            let (mut body, mut collector) = (lend(None), self.host.take().unwrap_or_default());
             let (seconds, patience) = (self.shared.clock.now().millis() as f64 / 1000.0, options.spec.timeout / 2);
             let collected = tokio::task::spawn_blocking(move || {
-                collector.collect(seconds, patience, &mut own);
-                (collector, own)
+                collector.collect(seconds, patience, &mut body);
+                (collector, body)
             });
-            let (collector, own) = collected.await.ok()?;
+            let (collector, body) = collected.await.ok()?;
             self.host = Some(collector);
-            *body = own;
-            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false }));
+            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false, body }));
         }
         let spec = &options.spec;
-        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, body);
+        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, lend);
         tokio::select! {
             biased;
             fetched = fetch => Some(fetched.map_err(ScrapeError::Fetch)),
@@ -240,6 +248,7 @@ impl<S: Store> ScrapeLoop<S> {
         let Counts { duplicates, out_of_bounds, .. } = outcome.counts;
         let Committed { duplicate, out_of_order, too_old, .. } = outcome.committed;
         for (dropped, what) in [
+            (outcome.committed.unknown.len(), "samples whose series the store keeps letting go of left out"),
             (out_of_order, "out-of-order samples left out"),
             (too_old, "samples that are too old left out"),
             (duplicates + duplicate, "samples with another value at the same timestamp left out"),
@@ -383,22 +392,25 @@ impl<S: Store> Work<S> {
                 Some(_) => 0,
             },
         };
-        let mut commit = |mut batch: S::Batch<'_>| -> Result<Committed, StoreError> {
+        let mut committed = Committed::default();
+        let mut commit = |mut batch: S::Batch<'_>| -> Result<(), StoreError> {
             reports.append(&report, &mut batch)?;
-            let committed = batch.commit()?;
-            if !committed.unknown.is_empty() {
+            committed = batch.commit()?;
+            for _ in 0..MAX_AGAIN {
                 // The store has let go of these series since the last scrape.
+                let unknown = std::mem::take(&mut committed.unknown);
+                if unknown.is_empty() {
+                    break;
+                }
                 let mut batch = shared.store.batch(column, at);
-                cache.append_again(&committed.unknown, &options.rules, &mut batch)?;
-                reports.append_again(&report, &committed.unknown, &mut batch)?;
-                batch.commit()?;
+                // If there are places for some only, the few that say how the scrape went come first.
+                reports.append_again(&report, &unknown, &mut batch)?;
+                counts.refused += cache.append_again(body, &unknown, &options.rules, &mut batch)?;
+                add_again(&mut committed, batch.commit()?);
             }
-            Ok(committed)
+            Ok(())
         };
-        let (stored, committed) = match commit(batch) {
-            Ok(committed) => (Ok(()), committed),
-            Err(why) => (Err(why), Committed::default()),
-        };
+        let stored = commit(batch);
         let refused = if error.is_none() { counts.refused } else { 0 };
         let over_budget = cache.culprit().filter(|_| refused > 0).map(|culprit| OverBudget {
             budget: options.rules.limits.series,
@@ -423,6 +435,15 @@ impl<S: Store> Work<S> {
         batch.commit()?;
         Ok(())
     }
+}
+
+/// Adds what a later commit of a scrape has taken and refused to what the first one has.
+fn add_again(all: &mut Committed, second: Committed) {
+    all.unknown = second.unknown;
+    all.appended += second.appended;
+    all.out_of_order += second.out_of_order;
+    all.too_old += second.too_old;
+    all.duplicate += second.duplicate;
 }
 
 /// Decompresses the body and finds its grammar; `None` if it is empty.

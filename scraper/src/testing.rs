@@ -34,6 +34,8 @@ pub struct Recorded {
     pub commits: u64,
     /// The most series that are taken; 0 is no limit.
     pub max_series: usize,
+    /// Whether it lets go of all series after each commit.
+    pub forgetful: bool,
 }
 
 /// A write in progress.
@@ -65,9 +67,14 @@ impl Recorder {
 
     /// Lets go of all series, as a store does with those that nobody has written to for a while.
     pub fn evict(&self) {
-        let mut recorded = self.recorded();
-        recorded.refs.clear();
-        recorded.labels.clear();
+        self.recorded().evict();
+    }
+}
+
+impl Recorded {
+    fn evict(&mut self) {
+        self.refs.clear();
+        self.labels.clear();
     }
 }
 
@@ -181,6 +188,9 @@ impl Batch for RecorderBatch<'_> {
         }
         recorded.families.extend(self.families);
         recorded.commits += 1;
+        if recorded.forgetful {
+            recorded.evict();
+        }
         Ok(committed)
     }
 }
@@ -194,8 +204,8 @@ pub fn check_points(bytes: &[u8]) {
         let (store, mut cache) = (Recorder::default(), TargetCache::default());
         let at = Timestamp::from_millis(1_000_000);
         let mut batch = store.batch(&(), at);
-        let mut body = bytes.to_vec();
-        let (_, outcome) = cache.ingest(&mut body, exposition, &rules, at, &mut Scratch::default(), &mut batch);
+        let body = bytes.to_vec();
+        let (_, outcome) = cache.ingest(&body, exposition, &rules, at, &mut Scratch::default(), &mut batch);
         if outcome.is_ok() {
             assert!(batch.samples.iter().all(|(_, _, value)| !is_stale(*value)), "a target wrote a stale marker");
             assert!(batch.histograms.iter().all(|(_, _, value)| !value.is_stale()), "a target wrote a stale marker");

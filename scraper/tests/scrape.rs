@@ -81,6 +81,32 @@ async fn scrapes_lie_on_a_grid_and_share_a_connection() {
 }
 
 #[tokio::test]
+async fn what_the_store_refuses_when_series_are_found_anew_is_counted() {
+    let server = Server::start(Reply::text("a 1 5000\nb 1\n")).await;
+    let (manager, store) = manager();
+    store.recorded().forgetful = true;
+    let mut config = job("a", &[&server.address]);
+    config.honor_timestamps = true;
+    manager.apply(vec![config]).await.unwrap();
+    wait_samples(&store, &series("b", &server), 2).await;
+    let duplicates = || {
+        let mut page = String::new();
+        manager.render_metrics(&mut page);
+        let line = page.lines().find(|line| line.starts_with("prometheus_target_scrapes_sample_duplicate_timestamp"));
+        line.unwrap().rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()
+    };
+    assert_eq!(duplicates(), 0.0);
+    server.set(Reply::text("a 2 5000\nb 1\n"));
+    wait_for("another value at the same moment", || (duplicates() > 0.0).then_some(())).await;
+    // Five series say how the scrape went; one more place is left.
+    store.recorded().max_series = 6;
+    let over = wait_for("a refused series", || manager.targets().active.remove(0).last.over_budget).await;
+    assert_eq!((over.budget, over.refused, over.culprit.metric.as_str()), (0, 1, "b"));
+    wait_health(&manager, TargetHealth::Up).await;
+    manager.stop().await;
+}
+
+#[tokio::test]
 async fn a_failed_scrape_says_why_and_ends_the_series() {
     let server = Server::start(Reply::text("a 1\n")).await;
     let (manager, store) = manager();

@@ -87,6 +87,10 @@ fn generated_queries_are_answered_as_prometheus_answers_them() {
             let info = query.text.contains("info(") && agrees_step_by_step(&agent, &peer, &query, &ours.json());
             info.then_some("info() of 3.5 gives series the labels of others in a range, and ours in each of its steps")
         });
+        let reason = reason.or_else(|| {
+            let call = Query { text: known::mad_call(&query.text)?.to_owned(), times: query.times.clone() };
+            known::mad_reason(&ask(&agent, &server.url, &call).json(), &ask(&agent, &peer, &call).json())
+        });
         match reason {
             Some(reason) => known.push(format!("{reason}: {}", query.text)),
             None => differences.push(format!(

@@ -95,7 +95,7 @@ impl<B: Batch> Ingest<'_, '_, B> {
             budget => budget.saturating_sub(self.placed),
         };
         let mut suspects = Suspects::default();
-        for at in std::mem::take(&mut self.waiting) {
+        for (at, text) in std::mem::take(&mut self.waiting) {
             if left == 0 {
                 self.counts.refused += 1;
                 if !self.has_fresh_refusals || suspects.suffice() {
@@ -103,7 +103,7 @@ impl<B: Batch> Ingest<'_, '_, B> {
                 }
             }
             let line = self.scratch.lines[at as usize];
-            self.parser.seek(line.text as usize, line.kind);
+            self.parser.seek(text as usize, line.kind);
             let Some(Entry::Sample(sample)) = self.parser.entry()? else { continue };
             let Some(labels) = self.rules.resolve(self.parser.labels())? else { continue };
             if left == 0 {
@@ -120,14 +120,13 @@ impl<B: Batch> Ingest<'_, '_, B> {
                 series => series?,
             };
             left -= 1;
-            let (text, value, end) = (line.text as usize, line.value as usize, line.end as usize);
-            let reading = Reading { text, value, end, number: sample.value, timestamp: sample.timestamp };
-            let fate = self.append(series, reading);
+            let fate = self.append(series, sample.value, sample.timestamp);
             self.counts.added += 1;
             let line = &mut self.scratch.lines[at as usize];
             (line.series, line.fate) = (series, fate);
-            self.hand_exemplar_on(at as usize);
+            self.hand_exemplar_on(at as usize, None);
         }
+        self.scratch.exemplars.sort_unstable_by_key(|(line, _)| *line);
         if let Some(culprit) = suspects.worst() {
             self.culprit = Some(culprit);
         }
@@ -135,8 +134,8 @@ impl<B: Batch> Ingest<'_, '_, B> {
     }
 
     /// A line whose series has no place yet.
-    pub(super) fn wait(&mut self) -> (Fate, SeriesRef) {
-        self.waiting.push(self.scratch.lines.len() as u32);
+    pub(super) fn wait(&mut self, reading: Reading) -> (Fate, SeriesRef) {
+        self.waiting.push((self.scratch.lines.len() as u32, reading.text as u32));
         (Fate::Refused, SeriesRef(0))
     }
 }

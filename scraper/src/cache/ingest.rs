@@ -1,11 +1,10 @@
 //! One run over a body: same layout, else same text, else from scratch.
 
-use std::hash::BuildHasher;
-
 use hashbrown::HashSet;
 use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Culprit;
+use super::text::{Gap, Key, gaps_from};
 use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
 use crate::parse::{Entry, Format, MetricKind, Parser, whole_number};
 use crate::sample_rules::SampleRules;
@@ -25,6 +24,10 @@ pub(super) struct Ingest<'c, 'b, B> {
     pub(super) scratch: &'c mut Scratch,
     pub(super) parser: Parser<'b>,
     body: &'b [u8],
+    /// Where the last line ends.
+    pub(super) end: usize,
+    /// What follows it, once the body has been read.
+    pub(super) tail: Option<Key>,
     pub(super) batch: &'c mut B,
     pub(super) counts: Counts,
     /// Samples that count against the limit.
@@ -33,8 +36,8 @@ pub(super) struct Ingest<'c, 'b, B> {
     pub(super) comments_changed: bool,
     /// Lines whose series have a place in the budget.
     pub(super) placed: usize,
-    /// Lines that wait for one, by position.
-    pub(super) waiting: Vec<u32>,
+    /// Lines that wait for one, and where they begin.
+    pub(super) waiting: Vec<(u32, u32)>,
     /// Whether one of those was not refused in the last body.
     pub(super) has_fresh_refusals: bool,
     /// What most of those have in common that found none.
@@ -44,26 +47,14 @@ pub(super) struct Ingest<'c, 'b, B> {
 /// A sample as the line says it.
 #[derive(Clone, Copy)]
 pub(super) struct Reading {
-    /// Where the name begins, the value begins, the next line begins.
+    /// Of the series as it is written.
+    pub(super) key: Key,
+    /// Where its text begins and ends, and where the next line begins.
     pub(super) text: usize,
-    pub(super) value: usize,
+    pub(super) text_end: usize,
     pub(super) end: usize,
     pub(super) number: f64,
     pub(super) timestamp: Option<i64>,
-}
-
-/// How many bytes `a` and `b` have in common at their beginning.
-#[inline]
-fn common_prefix(a: &[u8], b: &[u8]) -> usize {
-    const STEP: usize = 32;
-    let (a_steps, b_steps) = (a.as_chunks::<STEP>().0, b.as_chunks::<STEP>().0);
-    let equal = a_steps.iter().zip(b_steps).take_while(|(a, b)| a == b).count() * STEP;
-    equal + a[equal..].iter().zip(&b[equal..]).take_while(|(a, b)| a == b).count()
-}
-
-/// What follows the last sample of a body.
-fn after_last<'b>(lines: &[Line], body: &'b [u8]) -> &'b [u8] {
-    &body[lines.last().map_or(0, |line| line.end as usize)..]
 }
 
 /// Which label's numbers are rewritten under a `TYPE`: the labels of a text depend on nothing else that is not in it.
@@ -96,6 +87,8 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             scratch,
             parser: Parser::new(body, format),
             body,
+            end: 0,
+            tail: None,
             batch,
             counts: Counts::default(),
             appended: 0,
@@ -115,14 +108,15 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             if !self.parser.skip_comments()? {
                 break;
             }
-            next = self.by_text()?.unwrap_or(next);
-            self.hand_exemplar_on(self.scratch.lines.len() - 1);
+            let after = self.by_text()?;
+            self.hand_exemplar_on(self.scratch.lines.len() - 1, after.map(|after| after - 1));
+            next = after.unwrap_or(next);
         }
         if !self.waiting.is_empty() {
             self.give_places()?;
         }
-        self.comments_changed |=
-            after_last(&self.cache.lines, &self.cache.body) != after_last(&self.scratch.lines, self.body);
+        self.tail = self.key_of_gap(self.body.len());
+        self.comments_changed |= self.tail != self.cache.tail;
         if self.rules.limits.samples > 0 && self.appended > self.rules.limits.samples {
             return Err(IngestError::SampleLimit);
         }
@@ -133,37 +127,35 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     /// Reads lines while they are those of the last body from `next` on, and returns the one that was not there. The
     /// parser stands where they end.
     fn same_layout(&mut self, mut next: usize) -> usize {
-        let (old, old_body, body) = (self.old, self.cache.body.as_slice(), self.body);
+        let (old, body, keys) = (self.old, self.body, &self.cache.keys);
+        let mut gaps = gaps_from(&self.cache.gaps, next);
         let (mut at, mut kind) = (self.parser.at(), self.parser.kind());
-        let mut start = if next == 0 { 0 } else { self.cache.lines[next - 1].end as usize };
-        // Up to here the bodies are known to agree, in bytes of the last one, if `start` there is `at` here.
-        let mut agreed = start;
+        let mut old_kind = if next == 0 { MetricKind::Unknown } else { self.cache.lines[next - 1].kind };
         while let Some(&line) = old.get(next) {
-            if line.kind_before != kind || line.fate.is_repeated() || self.scratch.matched[next] != Matched::No {
+            if old_kind != kind || line.fate.is_repeated() || self.scratch.matched[next] != Matched::No {
                 break;
             }
-            let end = line.end as usize;
-            if agreed < end {
-                agreed += common_prefix(&old_body[agreed..], &body[at + (agreed - start)..]);
-            }
-            let moved = |old: u32| at + (old as usize - start);
-            let value = moved(line.value);
-            let reading = if end <= agreed && !line.timestamped && old_body[end - 1] == b'\n' {
-                Reading { text: moved(line.text), value, end: moved(line.end), number: line.number, timestamp: None }
-            } else if line.value as usize <= agreed
-                && let Some((number, timestamp, end)) = self.parser.tail(value)
-            {
-                Reading { text: moved(line.text), value, end, number, timestamp }
-            } else {
-                break;
+            let gap = gaps.first().copied().filter(|gap| gap.line as usize == next);
+            let text = match gap {
+                None => at,
+                Some(Gap { bytes, key, .. }) => match body.get(at..at + bytes as usize) {
+                    Some(comments) if keys.of(comments) == key => at + bytes as usize,
+                    _ => break,
+                },
             };
-            self.known(next, line, kind, line.kind, reading);
-            self.hand_exemplar_on(self.scratch.lines.len() - 1);
-            // A value of another length puts the bodies out of step: compare from the next line on.
-            if reading.end != moved(line.end) || agreed < end {
-                agreed = end;
+            let text_end = text + line.bytes as usize;
+            // With other white space before the value, the line is read with care.
+            if body.get(text_end) != Some(&b' ') || keys.of(&body[text..text_end]) != line.key {
+                break;
             }
-            (at, kind, start) = (reading.end, line.kind, end);
+            let Some((number, timestamp, end)) = self.parser.tail(text_end + 1) else { break };
+            if let Some(gap) = gap {
+                self.push_gap(at, gap.bytes, gap.key);
+                gaps = &gaps[1..];
+            }
+            self.known(next, line, line.kind, Reading { key: line.key, text, text_end, end, number, timestamp });
+            self.hand_exemplar_on(self.scratch.lines.len() - 1, Some(next));
+            (at, kind, old_kind) = (end, line.kind, line.kind);
             next += 1;
         }
         self.parser.seek(at, kind);
@@ -174,10 +166,13 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     /// this one was in it.
     fn by_text(&mut self) -> Result<Option<usize>, IngestError> {
         let (text, kind) = (self.parser.at(), self.parser.kind());
-        let gap = &self.body[self.scratch.lines.last().map_or(0, |line| line.end as usize)..text];
+        let gap = self.key_of_gap(text);
+        if let Some(key) = gap {
+            self.push_gap(self.end, (text - self.end) as u32, key);
+        }
         self.fill_index();
         if let Some(reading) = self.split(text)
-            && let Some(old) = self.find_old(&self.body[text..reading.value - 1])
+            && let Some(old) = self.find_old(reading.key)
             && let Some(next) = self.again(old, kind, reading)
         {
             self.parser.seek(reading.end, kind);
@@ -188,27 +183,39 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             unreachable!("the parser stands at a sample");
         };
         let reading = Reading {
+            key: self.cache.keys.of(sample.series),
             text,
-            value: self.parser.value_at(),
+            text_end: text + sample.series.len(),
             end: self.parser.at(),
             number: sample.value,
             timestamp: sample.timestamp,
         };
-        if let Some(old) = self.find_old(sample.series)
+        if let Some(old) = self.find_old(reading.key)
             && let Some(next) = self.again(old, kind, reading)
         {
             self.comments_changed |= gap != self.old_gap(old);
             return Ok(Some(next));
         }
-        self.first_time(sample.series, kind, reading)?;
-        self.comments_changed |= !gap.is_empty();
+        self.first_time(kind, reading)?;
+        self.comments_changed |= gap.is_some();
         Ok(None)
     }
 
+    /// Of what stands between the last line and `text`.
+    fn key_of_gap(&self, text: usize) -> Option<Key> {
+        (self.end < text).then(|| self.cache.keys.of(&self.body[self.end..text]))
+    }
+
+    /// The comments before the line that comes next.
+    fn push_gap(&mut self, start: usize, bytes: u32, key: Key) {
+        self.scratch.gaps.push(Gap { line: self.scratch.lines.len() as u32, bytes, key });
+        self.scratch.gap_starts.push(start as u32);
+    }
+
     /// The comments before line `at` of the last body.
-    fn old_gap(&self, at: usize) -> &[u8] {
-        let start = if at == 0 { 0 } else { self.old[at - 1].end };
-        &self.cache.body[start as usize..self.old[at].text as usize]
+    fn old_gap(&self, at: usize) -> Option<Key> {
+        let gap = gaps_from(&self.cache.gaps, at).first()?;
+        (gap.line as usize == at).then_some(gap.key)
     }
 
     /// Guesses that the line at `text` is a series, a space and a number, without looking at the series. Only a text
@@ -216,18 +223,18 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     fn split(&self, text: usize) -> Option<Reading> {
         let rest = &self.body[text..];
         let length = memchr::memchr(b'\n', rest)?;
-        let value = memchr::memrchr(b' ', &rest[..length])? + 1;
-        let number = whole_number(&rest[value..length])?;
-        Some(Reading { text, value: text + value, end: text + length + 1, number, timestamp: None })
+        let space = memchr::memrchr(b' ', &rest[..length])?;
+        let number = whole_number(&rest[space + 1..length])?;
+        let key = self.cache.keys.of(&rest[..space]);
+        Some(Reading { key, text, text_end: text + space, end: text + length + 1, number, timestamp: None })
     }
 
     fn fill_index(&mut self) {
         if std::mem::replace(&mut self.scratch.indexed, true) {
             return;
         }
-        let Scratch { index, hasher, .. } = &mut *self.scratch;
-        let (body, old) = (self.cache.body.as_slice(), self.old);
-        let hash = |at: &u32| hasher.hash_one(old[*at as usize].series_text(body));
+        let (index, old) = (&mut self.scratch.index, self.old);
+        let hash = |at: &u32| old[*at as usize].key.short();
         index.reserve(old.len(), hash);
         for at in (0..old.len() as u32).filter(|at| !old[*at as usize].fate.is_repeated()) {
             index.insert_unique(hash(&at), at, hash);
@@ -235,21 +242,15 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     }
 
     /// The line of the last body with this series text.
-    fn find_old(&self, text: &[u8]) -> Option<usize> {
-        let Scratch { index, hasher, .. } = &*self.scratch;
-        if index.is_empty() {
-            return None;
-        }
-        let body = self.cache.body.as_slice();
-        let at = index.find(hasher.hash_one(text), |at| self.old[*at as usize].series_text(body) == text)?;
+    fn find_old(&self, key: Key) -> Option<usize> {
+        let at = self.scratch.index.find(key.short(), |at| self.old[*at as usize].key == key)?;
         Some(*at as usize)
     }
 
     /// Takes line `at` of the last body out of the index.
     fn forget_old(&mut self, at: usize) {
-        let Scratch { index, hasher, .. } = &mut *self.scratch;
-        let hash = hasher.hash_one(self.old[at].series_text(&self.cache.body));
-        if let Ok(entry) = index.find_entry(hash, |other| *other as usize == at) {
+        let hash = self.old[at].key.short();
+        if let Ok(entry) = self.scratch.index.find_entry(hash, |other| *other as usize == at) {
             entry.remove();
         }
     }
@@ -270,62 +271,58 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             self.forget_old(at);
             return None;
         }
-        let kind_before = self.kind_before();
-        self.known(at, line, kind_before, kind, reading);
+        self.known(at, line, kind, reading);
         Some(at + 1)
     }
 
     /// A line whose text is that of line `at` of the last body, for the first time in this one.
     #[inline]
-    fn known(&mut self, at: usize, line: Line, kind_before: MetricKind, kind: MetricKind, reading: Reading) {
+    fn known(&mut self, at: usize, line: Line, kind: MetricKind, reading: Reading) {
         if line.fate == Fate::Dropped {
             self.counts.scraped += 1;
-            self.push(reading, kind_before, kind, Fate::Dropped, line.series);
+            self.push(reading, kind, Fate::Dropped, line.series);
             return;
         }
         if line.fate == Fate::Refused {
-            let (fate, series) = self.wait();
+            let (fate, series) = self.wait(reading);
             self.count_kept();
             self.scratch.matched[at] = Matched::Seen;
-            self.push(reading, kind_before, kind, fate, series);
+            self.push(reading, kind, fate, series);
             return;
         }
-        let fate = self.append(line.series, reading);
+        let fate = self.append(line.series, reading.number, reading.timestamp);
         self.count_kept();
         self.placed += 1;
         self.scratch.matched[at] = if fate == Fate::Tracked { Matched::Tracked } else { Matched::Seen };
-        self.push(reading, kind_before, kind, fate, line.series);
+        self.push(reading, kind, fate, line.series);
     }
 
     /// A text that this body already had.
     fn repeated(&mut self, series: SeriesRef, kind: MetricKind, reading: Reading) {
         let mut fate = Fate::Repeated;
         if reading.timestamp.is_some() && self.rules.honor_timestamps {
-            if self.append(series, reading) == Fate::Tracked {
+            if self.append(series, reading.number, reading.timestamp) == Fate::Tracked {
                 fate = Fate::RepeatedTracked;
             }
         } else {
             self.counts.duplicates += 1;
         }
         self.count_kept();
-        let kind_before = self.kind_before();
-        self.push(reading, kind_before, kind, fate, series);
+        self.push(reading, kind, fate, series);
     }
 
     /// A text that this body already had, whose series has no place.
     fn nowhere(&mut self, kind: MetricKind, reading: Reading) {
         self.counts.duplicates += 1;
         self.count_kept();
-        let kind_before = self.kind_before();
-        self.push(reading, kind_before, kind, Fate::Dropped, SeriesRef(0));
+        self.push(reading, kind, Fate::Dropped, SeriesRef(0));
     }
 
     /// A text that the last body did not have, or that means another series now. The parser has just read it.
-    fn first_time(&mut self, text: &[u8], kind: MetricKind, reading: Reading) -> Result<(), IngestError> {
-        let Scratch { fresh, hasher, lines, .. } = &*self.scratch;
-        let body = self.body;
-        let hash = hasher.hash_one(text);
-        if let Some(&at) = fresh.find(hash, |at| lines[*at as usize].series_text(body) == text) {
+    fn first_time(&mut self, kind: MetricKind, reading: Reading) -> Result<(), IngestError> {
+        let Scratch { fresh, lines, .. } = &*self.scratch;
+        let (key, hash) = (reading.key, reading.key.short());
+        if let Some(&at) = fresh.find(hash, |at| lines[*at as usize].key == key) {
             let Line { fate, series, .. } = lines[at as usize];
             match fate {
                 Fate::Dropped => {}
@@ -339,18 +336,17 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 }
             }
         }
-        let kind_before = self.kind_before();
         let at = lines.len() as u32;
         match self.rules.resolve(self.parser.labels())? {
             None => {
                 self.counts.scraped += 1;
-                self.push(reading, kind_before, kind, Fate::Dropped, SeriesRef(0));
+                self.push(reading, kind, Fate::Dropped, SeriesRef(0));
             }
             Some(_) if self.rules.limits.series > 0 => {
-                let (fate, series) = self.wait();
+                let (fate, series) = self.wait(reading);
                 self.has_fresh_refusals = true;
                 self.count_kept();
-                self.push(reading, kind_before, kind, fate, series);
+                self.push(reading, kind, fate, series);
             }
             Some(labels) => {
                 let over = self.rules.limits.samples > 0 && self.appended >= self.rules.limits.samples;
@@ -358,34 +354,34 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 let (fate, series) = match series {
                     Err(AppendError::TooManySeries) => {
                         self.has_fresh_refusals = true;
-                        self.wait()
+                        self.wait(reading)
                     }
                     series => {
                         let series = series?;
                         self.counts.added += usize::from(!over);
-                        (self.append(series, reading), series)
+                        (self.append(series, reading.number, reading.timestamp), series)
                     }
                 };
                 self.count_kept();
-                self.push(reading, kind_before, kind, fate, series);
+                self.push(reading, kind, fate, series);
             }
         }
-        let Scratch { fresh, hasher, lines, .. } = &mut *self.scratch;
-        fresh.insert_unique(hash, at, |at| hasher.hash_one(lines[*at as usize].series_text(body)));
+        let Scratch { fresh, lines, .. } = &mut *self.scratch;
+        fresh.insert_unique(hash, at, |at| lines[*at as usize].key.short());
         Ok(())
     }
 
     /// Hands a sample to the batch. Above the sample limit nothing is handed over, only counted.
     #[inline]
-    pub(super) fn append(&mut self, series: SeriesRef, reading: Reading) -> Fate {
+    pub(super) fn append(&mut self, series: SeriesRef, number: f64, timestamp: Option<i64>) -> Fate {
         let limit = self.rules.limits.samples;
         self.appended += 1;
         if limit > 0 && self.appended > limit {
             return Fate::Untracked;
         }
-        match reading.timestamp.filter(|_| self.rules.honor_timestamps) {
+        match timestamp.filter(|_| self.rules.honor_timestamps) {
             None => {
-                self.batch.append(series, reading.number);
+                self.batch.append(series, number);
                 Fate::Tracked
             }
             Some(ms) if ms > self.latest => {
@@ -393,25 +389,31 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                 Fate::Untracked
             }
             Some(ms) => {
-                self.batch.append_at(series, Timestamp::from_millis(ms), reading.number);
+                self.batch.append_at(series, Timestamp::from_millis(ms), number);
                 if self.rules.track_timestamps_staleness { Fate::Tracked } else { Fate::Untracked }
             }
         }
     }
 
-    /// Hands the exemplar that has just been read, that of line `at`, on with its series, if it was appended.
+    /// Hands the exemplar that has just been read, that of line `at`, on with its series, if it was appended; not if
+    /// line `old` of the last body, which is the same, had it already.
     #[inline]
-    pub(super) fn hand_exemplar_on(&mut self, at: usize) {
-        if let Some(written) = self.parser.take_exemplar()
-            && let line = self.scratch.lines[at]
-            && !matches!(line.fate, Fate::Dropped | Fate::Refused)
-        {
-            let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
-            let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
-            if exemplar.fits() {
-                self.batch.exemplar(line.series, &exemplar);
-                self.counts.exemplars += 1;
-            }
+    pub(super) fn hand_exemplar_on(&mut self, at: usize, old: Option<usize>) {
+        let Some(written) = self.parser.take_exemplar() else { return };
+        let line = self.scratch.lines[at];
+        if line.fate.is_nowhere() {
+            return;
+        }
+        let key = self.cache.keys.of_exemplar(&written);
+        self.scratch.exemplars.push((at as u32, key));
+        if old.is_some_and(|old| self.cache.exemplar_of(old) == Some(key)) {
+            return;
+        }
+        let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
+        let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
+        if exemplar.fits() {
+            self.batch.exemplar(line.series, &exemplar);
+            self.counts.exemplars += 1;
         }
     }
 
@@ -421,24 +423,11 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         self.counts.kept += 1;
     }
 
-    /// What the last `TYPE` said before the comments of the line that comes next.
-    fn kind_before(&self) -> MetricKind {
-        self.scratch.lines.last().map_or(MetricKind::Unknown, |line| line.kind)
-    }
-
     #[inline]
-    fn push(&mut self, reading: Reading, kind_before: MetricKind, kind: MetricKind, fate: Fate, series: SeriesRef) {
-        self.scratch.lines.push(Line {
-            text: reading.text as u32,
-            value: reading.value as u32,
-            end: reading.end as u32,
-            kind_before,
-            kind,
-            fate,
-            timestamped: reading.timestamp.is_some(),
-            number: reading.number,
-            series,
-        });
+    fn push(&mut self, reading: Reading, kind: MetricKind, fate: Fate, series: SeriesRef) {
+        let Reading { key, text, text_end, end, .. } = reading;
+        self.scratch.lines.push(Line { key, series, bytes: (text_end - text) as u32, kind, fate });
+        self.end = end;
     }
 
     /// Appends stale markers for the series that the last body had and this one has not.

@@ -14,21 +14,22 @@ use crate::parse::{Entry, Exposition, Families, Format, Parser, Point, PointScra
 use crate::sample_rules::SampleRules;
 use crate::store::Batch;
 
-/// The last good body of a target and the series it stands for.
+/// What the last good body of a target stands for. The body itself is not kept.
 #[derive(Debug, Default)]
 pub struct TargetCache {
     /// For bodies of lines.
     lines: SeriesCache,
-    /// For all others, which are in `body`.
+    /// For all others.
     points: Points,
-    body: Vec<u8>,
+    body_bytes: usize,
+    /// What the last of those was written in.
     exposition: Option<Exposition>,
     /// Which of the two the last good body went to.
     way: Way,
     /// Series that the last good body brought by other rules, or on the other way.
     orphans: Vec<SeriesRef>,
     families: FamilyTable,
-    /// Of what the last body in `body` said of its families.
+    /// Of what the last of those said of its families.
     families_hash: u64,
     scrapes: u64,
     culprit: Option<Culprit>,
@@ -60,7 +61,7 @@ impl TargetCache {
     /// If the body as a whole must be refused. `batch` is then half filled and must be dropped.
     pub fn ingest(
         &mut self,
-        body: &mut Vec<u8>,
+        body: &[u8],
         exposition: Exposition,
         rules: &SampleRules,
         now: Timestamp,
@@ -81,7 +82,7 @@ impl TargetCache {
 
     fn ingest_points(
         &mut self,
-        body: &mut Vec<u8>,
+        body: &[u8],
         exposition: Exposition,
         rules: &SampleRules,
         now: Timestamp,
@@ -103,14 +104,14 @@ impl TargetCache {
         };
         match outcome {
             Ok((counts, families_hash)) => {
-                std::mem::swap(&mut self.body, body);
+                self.body_bytes = body.len();
                 self.exposition = Some(exposition);
                 self.scrapes += 1;
                 if counts.refused == 0 || culprit.is_some() {
                     self.culprit = culprit;
                 }
                 if std::mem::replace(&mut self.families_hash, families_hash) != families_hash {
-                    self.update_families(exposition, batch);
+                    self.update_families(body, exposition, batch);
                 }
                 (counts, Ok(()))
             }
@@ -157,7 +158,7 @@ impl TargetCache {
                 Way::Lines => {
                     self.orphans.extend(self.points.take_live());
                     self.points.clear();
-                    (self.body, self.exposition) = (Vec::new(), None);
+                    self.exposition = None;
                 }
                 Way::Points => self.orphans.extend(self.lines.let_go()),
             }
@@ -182,26 +183,33 @@ impl TargetCache {
         mark_stale(live.into_iter(), batch);
     }
 
-    /// Appends once more what the store has not taken from the last body because it had let go of the series
-    /// `unknown`, which are found anew.
+    /// Appends once more what the store has not taken from `body`, the last one, because it had let go of the series
+    /// `unknown`, which are found anew. Gives how many samples are left out because the store has no place for their
+    /// series any more.
     ///
     /// # Errors
-    /// If the store refuses to make a series again.
+    /// If the store refuses to make a series again for another reason.
     pub fn append_again(
         &mut self,
+        body: &[u8],
         unknown: &[SeriesRef],
         rules: &SampleRules,
         batch: &mut impl Batch,
-    ) -> Result<(), IngestError> {
+    ) -> Result<usize, IngestError> {
         let Some(exposition) = self.exposition.filter(|_| self.way == Way::Points) else {
-            return self.lines.append_again(unknown, rules, batch);
+            return self.lines.append_again(body, unknown, rules, batch);
         };
         let keys = self.points.forget(unknown);
-        if !keys.is_empty() {
-            let mut reading = self.points.again(rules, batch, keys);
-            read(&self.body, exposition, rules, &mut |point| reading.point(point))?;
+        if keys.is_empty() {
+            return Ok(0);
         }
-        Ok(())
+        let mut reading = self.points.again(rules, batch, keys);
+        read(body, exposition, rules, &mut |point| reading.point(point))?;
+        let (refused, culprit) = (reading.counts.refused, reading.suspects.worst());
+        if culprit.is_some() {
+            self.culprit = culprit;
+        }
+        Ok(refused)
     }
 
     /// Forgets what the last body means, because the rules have changed. Which series were there is kept, so that those
@@ -217,21 +225,21 @@ impl TargetCache {
     pub fn body_bytes(&self) -> usize {
         match self.way {
             Way::Lines => self.lines.body_bytes(),
-            Way::Points => self.body.len(),
+            Way::Points => self.body_bytes,
         }
     }
 
-    /// Takes what the last body says of its families. Its samples are not looked at.
-    fn update_families(&self, exposition: Exposition, batch: &mut impl Batch) {
+    /// Takes what `body` says of its families. Its samples are not looked at.
+    fn update_families(&self, body: &[u8], exposition: Exposition, batch: &mut impl Batch) {
         let changed = |name: &str, metadata: &tsdb::Metadata| batch.metadata(name, metadata);
         match exposition {
             Exposition::Text(format) => {
-                let mut parser = Parser::new(&self.body, format);
+                let mut parser = Parser::new(body, format);
                 let entries = std::iter::from_fn(|| parser.entry().ok().flatten());
                 self.families.update(self.scrapes, entries, changed);
             }
             Exposition::Protobuf => {
-                let mut families = Families::new(&self.body);
+                let mut families = Families::new(body);
                 let entries = std::iter::from_fn(|| families.next().ok().flatten()).flat_map(|family| {
                     let name = || family.name.into();
                     [

@@ -31,12 +31,12 @@ impl Target {
         self.now += 1000;
         let now = Timestamp::from_millis(self.now);
         let mut batch = self.store.batch(&(), now);
-        let mut body = body.as_bytes().to_vec();
-        let (counts, result) = self.cache.ingest(&mut body, format, &self.rules, now, &mut self.scratch, &mut batch);
+        let body = body.as_bytes().to_vec();
+        let (counts, result) = self.cache.ingest(&body, format, &self.rules, now, &mut self.scratch, &mut batch);
         if result.is_ok() {
             let unknown = batch.commit().unwrap().unknown;
             let mut batch = self.store.batch(&(), now);
-            self.cache.append_again(&unknown, &self.rules, &mut batch).unwrap();
+            self.cache.append_again(&body, &unknown, &self.rules, &mut batch).unwrap();
             batch.commit().unwrap();
         } else {
             self.fail_at(now);
@@ -221,6 +221,50 @@ fn the_store_may_refuse_new_series() {
     assert_eq!(target.cache.culprit.as_ref().map(|culprit| culprit.label.as_str()), Some("__name__"));
     target.store.recorded().max_series = 2;
     assert_eq!(target.text("a 4\nb 1\nc 1\n").refused, 1, "and there is a place for another");
+}
+
+#[test]
+fn what_finds_no_place_again_is_counted_and_waits() {
+    let mut target = Target::new(honoring());
+    target.text("a 1\nb 1\nc 1\nb 2\n");
+    target.store.recorded().max_series = 1;
+    target.store.evict();
+    let body = b"a 2\nb 3\nc 2\nb 4\n";
+    let (at, rules) = (Timestamp::from_millis(2000), target.rules.clone());
+    let mut batch = target.store.batch(&(), at);
+    target.cache.ingest(body, Format::Text, &rules, at, &mut target.scratch, &mut batch).1.unwrap();
+    let unknown = batch.commit().unwrap().unknown;
+    let mut batch = target.store.batch(&(), at);
+    assert_eq!(target.cache.append_again(body, &unknown, &rules, &mut batch).unwrap(), 2, "a has the only place");
+    batch.commit().unwrap();
+    assert_eq!(target.cache.culprit.as_ref().map(|culprit| culprit.label.as_str()), Some("__name__"));
+    target.now = 2000;
+    assert_eq!(target.text("a 3\nb 5\nc 3\n").refused, 2);
+    target.store.recorded().max_series = 2;
+    assert_eq!(target.text("a 4\nb 6\nc 4\n").refused, 1);
+    assert_eq!(target.samples("a").len(), 4);
+    assert_eq!(target.samples("b"), [(1000, Some(1.0)), (4000, Some(6.0))]);
+}
+
+#[test]
+fn a_series_takes_less_than_fifty_bytes_whatever_its_text_is() {
+    let page = include_str!("../../benches/node_exporter.txt");
+    let mut target = Target::new(honoring());
+    let samples = target.text(page).scraped;
+    assert!(target.cache.memory_bytes() <= 48 * samples, "{} for {samples}", target.cache.memory_bytes());
+    target.text(page[page.len() / 2..].split_once('\n').unwrap().1);
+    assert!(target.cache.memory_bytes() <= 28 * samples, "a shorter page takes less");
+}
+
+#[test]
+fn other_white_space_before_a_value_is_read_all_the_same() {
+    let mut target = Target::new(honoring());
+    for (round, space) in [" ", "  ", " \t", "  ", " "].into_iter().enumerate() {
+        let counts = target.text(&format!("a{{x=\"1\"}}{space}{round}\nb {round}\n"));
+        assert_eq!((counts.scraped, counts.added), (2, if round == 0 { 2 } else { 0 }));
+    }
+    assert_eq!(target.samples(r#"a{x="1"}"#).len(), 5);
+    assert!(target.scrape(Format::Text, "a{x=\"1\"}\n1\nb 1\n").1.is_err(), "a line break is none");
 }
 
 /// What the cache must be equal to: everything parsed, resolved and compared anew, by labels.
@@ -483,7 +527,7 @@ proptest! {
             let now = Timestamp::from_millis(target.now);
             let expected = reference.scrape(target.now, format, &body, &rules);
             let mut batch = target.store.batch(&(), now);
-            let (counts, result) = target.cache.ingest(&mut body, format, &rules, now, &mut target.scratch, &mut batch);
+            let (counts, result) = target.cache.ingest(&body, format, &rules, now, &mut target.scratch, &mut batch);
             match &result {
                 Ok(()) => { batch.commit().unwrap(); }
                 Err(_) => target.fail_at(now),

@@ -38,9 +38,10 @@ async fn ask(client: &mut Client, options: &HttpDiscovery) -> Result<Vec<TargetG
     let seconds =
         HeaderValue::try_from(options.refresh_interval.as_secs_f64().to_string()).map_err(|e| e.to_string())?;
     headers.insert(HeaderName::from_static("x-prometheus-refresh-interval-seconds"), seconds);
-    let mut body = Vec::new();
-    let fetched = client.get(&options.url, &headers, options.refresh_interval, MAX_LIST_BYTES, &mut body).await;
-    let fetched = fetched.map_err(|e| e.to_string())?;
+    let lend = |announced: Option<usize>| Vec::with_capacity(announced.unwrap_or_default());
+    let fetched = client.get(&options.url, &headers, options.refresh_interval, MAX_LIST_BYTES, lend).await;
+    let mut fetched = fetched.map_err(|e| e.to_string())?;
+    let mut body = std::mem::take(&mut fetched.body);
     if fetched.gzip {
         let compressed = std::mem::take(&mut body);
         decompress(&compressed, MAX_LIST_BYTES, &mut body).map_err(|e| e.to_string())?;

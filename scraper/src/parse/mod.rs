@@ -192,8 +192,6 @@ pub struct Parser<'a> {
     kind: MetricKind,
     family: Cow<'a, str>,
     spans: Spans,
-    /// Where the value of the last sample begins.
-    value_at: usize,
     /// Of the last sample.
     exemplar: Option<Exemplar<'a>>,
     /// OpenMetrics: the end marker has been read.
@@ -211,7 +209,6 @@ impl<'a> Parser<'a> {
             kind: MetricKind::Unknown,
             family: Cow::Borrowed(""),
             spans: Spans::default(),
-            value_at: 0,
             exemplar: None,
             ended: false,
         }
@@ -245,11 +242,6 @@ impl<'a> Parser<'a> {
     /// Where the next entry begins.
     pub(crate) fn at(&self) -> usize {
         self.at
-    }
-
-    /// Where the value of the last sample begins.
-    pub(crate) fn value_at(&self) -> usize {
-        self.value_at
     }
 
     /// The family that the last `TYPE` line named.

@@ -100,7 +100,6 @@ impl<'a> Parser<'a> {
         if self.byte(at) != Some(b' ') {
             return Err(Fault::new(at, "expected value after metric"));
         }
-        self.value_at = at + 1;
         let (value, value_end) = self.value(at + 1, ENDS)?;
         let (timestamp, exemplar, end) = self.openmetrics_rest(value_end)?;
         self.at = end;

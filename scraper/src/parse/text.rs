@@ -74,7 +74,6 @@ impl<'a> Parser<'a> {
             }
         }
         let (value, value_end) = self.value(at, ENDS)?;
-        self.value_at = at;
         let (timestamp, end) = self.text_timestamp(value_end)?;
         self.at = end;
         let series = &self.body[start..series_end];

@@ -121,9 +121,9 @@ impl Target {
         self.now += 1000;
         let now = Timestamp::from_millis(self.now);
         let mut batch = self.store.batch(&(), now);
-        let mut body = body.to_vec();
+        let body = body.to_vec();
         let scratch = &mut Scratch::default();
-        let (counts, outcome) = self.cache.ingest(&mut body, exposition, &self.rules, now, scratch, &mut batch);
+        let (counts, outcome) = self.cache.ingest(&body, exposition, &self.rules, now, scratch, &mut batch);
         if let Err(error) = outcome {
             let mut batch = self.store.batch(&(), now);
             self.cache.mark_stale(&mut batch);
@@ -132,7 +132,7 @@ impl Target {
         }
         let unknown = batch.commit().unwrap().unknown;
         let mut batch = self.store.batch(&(), now);
-        self.cache.append_again(&unknown, &self.rules, &mut batch).unwrap();
+        self.cache.append_again(&body, &unknown, &self.rules, &mut batch).unwrap();
         batch.commit().unwrap();
         Ok(counts)
     }
