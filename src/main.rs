@@ -25,6 +25,7 @@ fn main() -> ExitCode {
     if let Some(command) = &flags.command {
         return cli::run(command).into();
     }
+    process::use_small_pages();
     log::start(flags.log_level, flags.log_format);
     log::left_out(&left_out);
     match wire::serve(flags) {

@@ -181,6 +181,10 @@ impl Maintenance {
         }
         self.head.retry_refused();
         self.head.keep_order();
+        self.head.sweep_symbols();
+        if waiting.passes.is_multiple_of(PASSES_PER_LOOK) {
+            self.counters.evicted.fetch_add(self.head.evict_unused(), Ordering::Relaxed);
+        }
         self.truncate_if_free(&mut waiting)?;
         self.head.spill(self.limits.sealed_bytes)?;
         if waiting.truncation.is_some() {

@@ -129,6 +129,11 @@ impl TimeRange {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesRef(pub u64);
 
+impl SeriesRef {
+    /// A reference is below two to the power of this.
+    pub const BITS: u32 = 48;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -277,12 +277,64 @@ fn series_that_end_leave_the_head_within_minutes_and_lose_nothing() {
         (0..61).for_each(|_| world.db().maintain());
         same(&held(world.db(), TimeRange::ALL), &world.model);
         assert_eq!(world.db().series_count(), 1, "{:?}", world.db().maintenance());
+        world.db().maintain();
+        let symbols = world.db().head_stats().symbols;
+        assert!(symbols <= 2 * labels(9999).iter().count() as u64, "{symbols} texts of one series");
     }
     assert_eq!(world.db().maintenance().evicted, 3600);
     // They come again, and to their old selves.
     world.push(5, world.now, 7.0);
     world.apply(Op::Reopen);
     same(&held(world.db(), TimeRange::ALL), &world.model);
+}
+
+#[test]
+fn series_that_never_get_a_sample_are_let_go_and_may_come_again() {
+    let world = World::new();
+    let appender = world.db().appender();
+    let given: Vec<_> = (0..3).map(|series| appender.series(&labels(series)).unwrap()).collect();
+    drop(appender);
+    let used = {
+        let mut appender = world.db().appender();
+        appender.append_at(given[1], Timestamp::from_millis(world.now), None, 1.0);
+        appender.commit().unwrap()
+    };
+    assert_eq!((used.appended, world.db().series_count()), (1, 3));
+    (0..31).for_each(|_| world.db().maintain());
+    assert_eq!(world.db().series_count(), 3, "they have been seen once without a sample");
+    (0..30).for_each(|_| world.db().maintain());
+    assert_eq!((world.db().series_count(), world.db().maintenance().evicted), (1, 2));
+    let mut appender = world.db().appender();
+    let again = appender.series(&labels(0)).unwrap();
+    assert_ne!(again, given[0]);
+    for series in [given[0], given[1], again] {
+        appender.append_at(series, Timestamp::from_millis(world.now + 1000), None, 2.0);
+    }
+    let committed = appender.commit().unwrap();
+    assert_eq!((committed.appended, committed.unknown), (2, vec![given[0]]));
+    let set = world.db().querier().unwrap().select(&[], TimeRange::ALL).unwrap();
+    assert_eq!((0..set.len()).map(|i| set.labels(i)).collect::<Vec<_>>(), [labels(0), labels(1)]);
+}
+
+#[test]
+fn who_reads_keeps_the_texts_of_what_is_let_go_meanwhile() {
+    let mut world = World::new();
+    let start = world.now;
+    (0..1200).for_each(|series| world.push(series, start, 1.0));
+    world.now += 60_000;
+    (0..1200).for_each(|series| world.push(series, start + 60_000, STALE_NAN));
+    let set = world.db().querier().unwrap().select(&[], TimeRange::ALL).unwrap();
+    world.now += 7 * 60_000;
+    world.push(9999, world.now, 1.0);
+    (0..70).for_each(|_| world.db().maintain());
+    let mut seen: Vec<_> = (0..set.len()).map(|i| set.labels(i)).collect();
+    let mut all: Vec<_> = (0..1200).map(labels).collect();
+    seen.sort();
+    all.sort();
+    assert_eq!(seen, all);
+    drop(set);
+    (0..3).for_each(|_| world.db().maintain());
+    assert!(world.db().head_stats().symbols < 20, "{}", world.db().head_stats().symbols);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! The chunk that a series is writing to: readable up to what has been published, without a lock that the writer holds
 //! while it encodes.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use parking_lot::RwLock;
 
-use super::gorilla::{self, FloatWriter};
+use super::gorilla::{self, FloatEncoder};
 use super::histogram::{self, HistogramValue, Layout, Row};
 use super::timestamps::Column;
-use super::words::{HasWords, Words};
+use super::words::{self, Words};
 use crate::querier::Columns;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
@@ -32,11 +32,11 @@ pub(crate) struct Extent {
 
 impl Extent {
     /// Into one word, so that a reader gets all three of the same moment. Commits take 50 bits.
-    const fn pack(self) -> u64 {
+    pub(crate) const fn pack(self) -> u64 {
         self.commit << 14 | (self.before as u64) << 7 | self.count as u64
     }
 
-    const fn unpack(word: u64) -> Self {
+    pub(crate) const fn unpack(word: u64) -> Self {
         Self { commit: word >> 14, before: (word >> 7 & 0x7f) as u8, count: (word & 0x7f) as u8 }
     }
 }
@@ -45,43 +45,67 @@ impl Extent {
 /// ascending. Before the first entry it is unknown.
 pub(crate) type Starts = Vec<(u8, i64)>;
 
-/// Samples of one series, up to [`MAX_SAMPLES`](super::MAX_SAMPLES).
+/// Samples of one series, up to [`MAX_SAMPLES`](super::MAX_SAMPLES): as their writer left them, or as a reader found them.
 #[derive(Debug)]
 pub(crate) struct OpenChunk {
     times: Times,
-    /// A packed [`Extent`].
-    extent: AtomicU64,
-    /// There once a start is known.
-    starts: OnceLock<Box<RwLock<Starts>>>,
+    extent: Extent,
+    starts: Starts,
     body: Body,
 }
 
-#[derive(Debug)]
-enum Body {
+/// Where the samples are, for readers and writer alike.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// Of a chunk with times of its own the first word is the time of the first sample.
     Floats(Words),
-    Histograms(Box<Histograms>),
+    Histograms(Arc<Histograms>),
 }
 
 /// Rows of histograms, back to back.
 #[derive(Debug)]
-struct Histograms {
+pub(crate) struct Histograms {
     layout: Layout,
+    /// The time of the first one, if the chunk has times of its own.
+    base_ms: i64,
     /// Times of the rows: ordinals or milliseconds since the base, as tsz's time is for floats.
     rows: RwLock<(Vec<u64>, Vec<u8>)>,
 }
 
-impl HasWords for Arc<OpenChunk> {
-    fn words(&self) -> &Words {
-        match &self.body {
-            Body::Floats(words) => words,
-            Body::Histograms(_) => unreachable!("only a float chunk gets a float writer"),
+impl Body {
+    /// Where the times are, given the column if they are on one.
+    pub(crate) fn times(&self, column: Option<&Arc<Column>>) -> Times {
+        column.map_or_else(|| Times::Own(self.base_ms()), |column| Times::Shared(column.clone()))
+    }
+
+    /// Of a chunk with times of its own, the time of the first sample.
+    fn base_ms(&self) -> i64 {
+        match self {
+            Self::Floats(words) => words[0].load(Ordering::Relaxed) as i64,
+            Self::Histograms(histograms) => histograms.base_ms,
+        }
+    }
+
+    /// Whether the first sample may lie at or before `at`, given the column of the times.
+    pub(crate) fn begins_before(&self, column: Option<&Column>, at: Timestamp) -> bool {
+        column.map_or_else(|| self.base_ms(), |column| column.at(0)) <= at.millis()
+    }
+
+    pub(crate) fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Floats(words) => words::bytes_of(words),
+            Self::Histograms(histograms) => {
+                let rows = histograms.rows.read();
+                size_of::<Histograms>() + rows.0.capacity() * 8 + rows.1.capacity()
+            }
         }
     }
 }
 
 impl OpenChunk {
-    fn new(times: Times, body: Body) -> Arc<Self> {
-        Arc::new(Self { times, extent: AtomicU64::new(0), starts: OnceLock::new(), body })
+    /// The first samples of `body`, as `extent` has it.
+    pub(crate) fn new(times: Times, extent: Extent, starts: Starts, body: Body) -> Self {
+        Self { times, extent, starts, body }
     }
 
     pub(crate) fn times(&self) -> &Times {
@@ -90,7 +114,13 @@ impl OpenChunk {
 
     /// What is published.
     pub(crate) fn extent(&self) -> Extent {
-        Extent::unpack(self.extent.load(Ordering::Acquire))
+        self.extent
+    }
+
+    /// The floats that are there, with their times as the stream has them.
+    fn floats(&self, words: &Words, count: usize) -> impl Iterator<Item = (u64, f64)> {
+        let from = usize::from(matches!(self.times, Times::Own(_)));
+        gorilla::read(&words[from..], count)
     }
 
     /// The moment of a sample from what the stream holds as its time.
@@ -103,43 +133,38 @@ impl OpenChunk {
 
     /// Whether the first sample may lie at or before `at`.
     pub(crate) fn begins_before(&self, at: Timestamp) -> bool {
-        self.extent().count > 0
-            && match &self.times {
-                Times::Shared(column) => column.at(0) <= at.millis(),
-                Times::Own(base) => *base <= at.millis(),
-            }
+        let column = if let Times::Shared(column) = &self.times { Some(&**column) } else { None };
+        self.extent.count > 0 && self.body.begins_before(column, at)
     }
 
     /// Appends the samples within `range` to `columns`: of a chunk with times of its own the first `visible`, of one
-    /// on a column those with an ordinal below `visible`. `extent` is what was published when `visible` was found.
-    pub(crate) fn read(&self, extent: Extent, visible: usize, range: TimeRange, columns: &mut Columns) {
+    /// on a column those with an ordinal below `visible`.
+    pub(crate) fn read(&self, visible: usize, range: TimeRange, columns: &mut Columns) {
         let (count, limit) = match &self.times {
-            Times::Shared(_) => (usize::from(extent.count), visible as u64),
+            Times::Shared(_) => (usize::from(self.extent.count), visible as u64),
             Times::Own(_) => (visible, u64::MAX),
         };
         columns.count_chunk(size_of::<Self>() + self.heap_bytes());
         match &self.body {
             Body::Floats(words) => {
                 let (start, end) = (range.start.millis(), range.end.millis());
-                let starts = self.starts();
-                let samples = gorilla::read(words, count).take_while(|&(time, _)| time < limit);
+                let samples = self.floats(words, count).take_while(|&(time, _)| time < limit);
                 for (i, (time, value)) in samples.enumerate() {
                     let at = self.moment(time);
                     if at > end {
                         break;
                     }
                     if at >= start {
-                        columns.push(at, value, start_of(&starts, i));
+                        columns.push(at, value, start_of(&self.starts, i));
                     }
                 }
             }
             Body::Histograms(_) => {
-                let starts = self.starts();
                 let samples = self.histograms(count).into_iter().take_while(|&(time, _)| time < limit);
                 for (i, (time, value)) in samples.enumerate() {
                     let timestamp = Timestamp::from_millis(self.moment(time));
                     if range.contains(timestamp) {
-                        let start = Some(start_of(&starts, i)).filter(|&s| s != 0).map(Timestamp::from_millis);
+                        let start = Some(start_of(&self.starts, i)).filter(|&s| s != 0).map(Timestamp::from_millis);
                         columns.histograms.push(HistogramSample {
                             timestamp,
                             start,
@@ -149,10 +174,6 @@ impl OpenChunk {
                 }
             }
         }
-    }
-
-    fn starts(&self) -> Starts {
-        self.starts.get().map(|starts| starts.read().clone()).unwrap_or_default()
     }
 
     /// The first `count` histograms with the times of the stream; none of a float chunk.
@@ -167,11 +188,11 @@ impl OpenChunk {
     /// What a sealed chunk is made of.
     pub(crate) fn contents(&self, out: &mut Contents) {
         out.clear();
-        out.starts = self.starts();
-        let count = usize::from(self.extent().count);
+        out.starts.extend_from_slice(&self.starts);
+        let count = usize::from(self.extent.count);
         match &self.body {
             Body::Floats(words) => {
-                for (time, value) in gorilla::read(words, count) {
+                for (time, value) in self.floats(words, count) {
                     out.times.push(time as i64);
                     out.values.push(value);
                 }
@@ -186,13 +207,7 @@ impl OpenChunk {
 
     /// Bytes that the chunk takes beyond its own size.
     pub(crate) fn heap_bytes(&self) -> usize {
-        match &self.body {
-            Body::Floats(words) => words.linked_bytes(),
-            Body::Histograms(histograms) => {
-                let rows = histograms.rows.read();
-                size_of::<Histograms>() + rows.0.capacity() * 8 + rows.1.capacity()
-            }
-        }
+        self.body.heap_bytes()
     }
 }
 
@@ -220,37 +235,84 @@ pub(crate) fn start_of(starts: &Starts, index: usize) -> i64 {
     if upto == 0 { 0 } else { starts[upto - 1].1 }
 }
 
-/// The writing end of an [`OpenChunk`].
+/// The writing end of the chunk that a series is writing to; none before the first sample. What readers need is kept with
+/// the series, who owns the writer tells it.
 #[derive(Debug)]
 pub(crate) struct ChunkWriter {
-    chunk: Arc<OpenChunk>,
     stream: Stream,
-    count: u8,
+    /// Of floats.
+    words: Option<Words>,
+    /// The number of the column, else the time of the first sample in milliseconds.
+    home: u64,
     /// As the stream has it, of the last sample.
-    last_time: u64,
+    last_time: u32,
+    /// Bits of the words that are taken.
+    taken: u16,
+    count: u8,
+    flags: u8,
 }
 
 #[derive(Debug)]
 enum Stream {
-    Floats(FloatWriter<Arc<OpenChunk>>),
-    Histograms(Box<Option<Row>>),
+    None,
+    Floats(FloatEncoder),
+    Histograms(Box<HistogramWriter>),
 }
 
+#[derive(Debug)]
+struct HistogramWriter {
+    body: Arc<Histograms>,
+    last: Option<Row>,
+}
+
+const ON_COLUMN: u8 = 1;
+/// A start of one of its counts is known.
+const STARTED: u8 = 2;
+/// The bits from here on are the owner's.
+const NOTE_SHIFT: u32 = 2;
+
 impl ChunkWriter {
+    /// Takes nothing.
+    pub(crate) fn none() -> Self {
+        Self { stream: Stream::None, words: None, home: 0, last_time: 0, taken: 0, count: 0, flags: 0 }
+    }
+
+    fn at(times: &Times) -> Self {
+        let (home, flags) = match times {
+            Times::Shared(column) => (column.number(), ON_COLUMN),
+            Times::Own(base_ms) => (*base_ms as u64, 0),
+        };
+        Self { home, flags, ..Self::none() }
+    }
+
     /// Opens a chunk for floats.
-    pub(crate) fn floats(times: Times) -> Self {
-        let chunk = OpenChunk::new(times, Body::Floats(Words::new()));
-        Self { stream: Stream::Floats(FloatWriter::new(chunk.clone())), chunk, count: 0, last_time: 0 }
+    pub(crate) fn floats(times: &Times) -> Self {
+        let words = words::new_words();
+        let mut taken = 0;
+        if let Times::Own(base_ms) = times {
+            words[0].store(*base_ms as u64, Ordering::Relaxed);
+            taken = 64;
+        }
+        Self { stream: Stream::Floats(FloatEncoder::new()), words: Some(words), taken, ..Self::at(times) }
     }
 
-    /// Opens a chunk for histograms of `layout`.
-    fn histograms(times: Times, layout: Layout) -> Self {
-        let chunk = OpenChunk::new(times, Body::Histograms(Box::new(Histograms { layout, rows: RwLock::default() })));
-        Self { stream: Stream::Histograms(Box::new(None)), chunk, count: 0, last_time: 0 }
+    /// Opens a chunk that begins with this histogram.
+    pub(crate) fn starting_with(times: &Times, time: u64, layout: &Layout, row: &Row) -> Self {
+        let base_ms = if let Times::Own(base_ms) = times { *base_ms } else { 0 };
+        let body = Arc::new(Histograms { layout: layout.clone(), base_ms, rows: RwLock::default() });
+        let stream = Stream::Histograms(Box::new(HistogramWriter { body, last: None }));
+        let mut writer = Self { stream, ..Self::at(times) };
+        let taken = writer.push_histogram(time, layout, row, false);
+        debug_assert!(taken, "an empty chunk of the same layout takes any histogram");
+        writer
     }
 
-    pub(crate) fn chunk(&self) -> &Arc<OpenChunk> {
-        &self.chunk
+    /// Where the samples are; nowhere before the first chunk.
+    pub(crate) fn body(&self) -> Option<Body> {
+        match &self.stream {
+            Stream::Histograms(writer) => Some(Body::Histograms(writer.body.clone())),
+            Stream::None | Stream::Floats(_) => self.words.clone().map(Body::Floats),
+        }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -259,29 +321,61 @@ impl ChunkWriter {
 
     /// The last sample's time as the stream has it.
     pub(crate) fn last_time(&self) -> u64 {
-        self.last_time
+        self.last_time.into()
     }
 
     pub(crate) fn takes_floats(&self) -> bool {
         matches!(self.stream, Stream::Floats(_))
     }
 
-    /// Appends a float. The caller has checked that the chunk takes floats, has room, and that `time` follows.
+    /// Whether the times are on this column.
+    pub(crate) fn is_on(&self, column: &Column) -> bool {
+        self.flags & ON_COLUMN != 0 && self.home == column.number()
+    }
+
+    /// The time of the first sample, if the chunk has times of its own.
+    pub(crate) fn base_ms(&self) -> Option<i64> {
+        (self.flags & ON_COLUMN == 0).then_some(self.home as i64)
+    }
+
+    /// Whether a start of one of its counts is known.
+    pub(crate) fn is_started(&self) -> bool {
+        self.flags & STARTED != 0
+    }
+
+    pub(crate) fn set_started(&mut self) {
+        self.flags |= STARTED;
+    }
+
+    /// What the owner has noted: six bits, for which there is room here and none beside it.
+    pub(crate) fn note(&self) -> u8 {
+        self.flags >> NOTE_SHIFT
+    }
+
+    pub(crate) fn set_note(&mut self, note: u8) {
+        self.flags = self.flags & (ON_COLUMN | STARTED) | note << NOTE_SHIFT;
+    }
+
+    /// Appends a float. The caller has checked that the chunk takes floats, has room, and that `time` follows. Answers where
+    /// the samples are now if that is another place than before.
     #[inline]
-    pub(crate) fn push(&mut self, time: u64, value: f64, start_ms: i64) {
-        let Stream::Floats(writer) = &mut self.stream else { unreachable!("checked by the caller") };
-        writer.push(time, value);
-        self.note_start(start_ms);
+    pub(crate) fn push(&mut self, time: u64, value: f64) -> Option<&Words> {
+        let (Stream::Floats(encoder), Some(words)) = (&mut self.stream, &mut self.words) else {
+            unreachable!("checked by the caller")
+        };
+        let sample = encoder.encode(time, value);
+        let grown = words::put(words, self.taken.into(), sample);
+        self.taken += sample.len as u16;
         self.count += 1;
-        self.last_time = time;
+        self.last_time = time as u32;
+        self.words.as_ref().filter(|_| grown)
     }
 
     /// Appends a histogram, unless it must begin a chunk: because it is laid out differently, or a count went down.
     /// The caller has checked that there is room and that `time` follows.
-    pub(crate) fn push_histogram(&mut self, time: u64, layout: &Layout, row: &Row, stale: bool, start_ms: i64) -> bool {
-        let (Stream::Histograms(last), Body::Histograms(body)) = (&mut self.stream, &self.chunk.body) else {
-            return false;
-        };
+    pub(crate) fn push_histogram(&mut self, time: u64, layout: &Layout, row: &Row, stale: bool) -> bool {
+        let Stream::Histograms(writer) = &mut self.stream else { return false };
+        let HistogramWriter { body, last } = &mut **writer;
         let mut bytes = Vec::new();
         let kept;
         let row = match last.as_ref() {
@@ -293,48 +387,28 @@ impl ChunkWriter {
             Some(last) if !layout.is_gauge() && layout.resets(last, row) => return false,
             _ => row,
         };
-        histogram::push_row(&body.layout, last.as_ref().as_ref(), row, &mut bytes);
+        histogram::push_row(&body.layout, last.as_ref(), row, &mut bytes);
         {
             let mut rows = body.rows.write();
             rows.0.push(time);
             rows.1.extend_from_slice(&bytes);
         }
-        **last = Some(row.clone());
-        self.note_start(start_ms);
+        *last = Some(row.clone());
         self.count += 1;
-        self.last_time = time;
+        self.last_time = time as u32;
         true
     }
 
-    /// Opens a chunk that begins with this histogram.
-    pub(crate) fn starting_with(times: Times, time: u64, layout: &Layout, row: &Row, start_ms: i64) -> Self {
-        let mut writer = Self::histograms(times, layout.clone());
-        let taken = writer.push_histogram(time, layout, row, false, start_ms);
-        debug_assert!(taken, "an empty chunk of the same layout takes any histogram");
-        writer
+    /// A copy of the chunk, of which commit 0 has written all.
+    pub(crate) fn chunk(&self, times: Times, starts: Starts) -> Option<OpenChunk> {
+        let extent = Extent { commit: 0, before: 0, count: self.count };
+        Some(OpenChunk::new(times, extent, starts, self.body()?))
     }
+}
 
-    fn note_start(&mut self, start_ms: i64) {
-        if start_ms == 0 && self.chunk.starts.get().is_none() {
-            return;
-        }
-        let mut starts = self.chunk.starts.get_or_init(Box::default).write();
-        if starts.last().map_or(0, |&(_, start)| start) != start_ms {
-            starts.push((self.count, start_ms));
-        }
-    }
-
-    /// Lets readers see what `commit` has appended, once its watermark allows it. When that replaces the extent of
-    /// another commit, `keep` gets it first: who sees the new one must find the old one kept.
-    #[inline]
-    pub(crate) fn publish(&self, commit: u64, keep: impl FnOnce(Extent)) {
-        let old = Extent::unpack(self.chunk.extent.load(Ordering::Relaxed));
-        let before = if old.commit == commit {
-            old.before
-        } else {
-            keep(old);
-            old.count
-        };
-        self.chunk.extent.store(Extent { commit, before, count: self.count }.pack(), Ordering::Release);
+/// Notes that from the sample at `index` on counts began at `start_ms`.
+pub(crate) fn note_start(starts: &mut Starts, index: usize, start_ms: i64) {
+    if starts.last().map_or(0, |&(_, start)| start) != start_ms {
+        starts.push((index as u8, start_ms));
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::floats::{self, Packing};
 use super::histogram::{HistogramValue, split};
-use super::open::{ChunkWriter, Contents, Extent, OpenChunk, Starts, Times, start_of};
+use super::open::{ChunkWriter, Contents, Extent, OpenChunk, Starts, Times, note_start, start_of};
 use super::timestamps::Column;
-use super::{MAX_SAMPLES, bits, decimal, histogram, ints};
+use super::{MAX_SAMPLES, MAX_STEP, bits, decimal, histogram, ints};
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::querier::Columns;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
@@ -96,33 +96,32 @@ impl SealedChunk {
     /// Packs histograms that have been decoded, with times of their own.
     pub(crate) fn of_histograms(samples: &[HistogramSample], sealer: &mut Sealer) -> Vec<Self> {
         let mut out = Vec::new();
-        let mut writer: Option<(i64, ChunkWriter)> = None;
+        let mut begun: Option<(i64, ChunkWriter, Starts)> = None;
+        let mut finish = |(base_ms, writer, starts): (i64, ChunkWriter, Starts)| {
+            out.extend(writer.chunk(Times::Own(base_ms), starts).and_then(|chunk| Self::new(&chunk, sealer)));
+        };
         for sample in samples {
             let value = HistogramValue::Float((*sample.histogram).clone());
             let (layout, row) = split(&value).expect("a histogram that came out of a chunk fits into one");
             let (at_ms, start_ms) = (sample.timestamp.millis(), sample.start.map_or(0, Timestamp::millis));
-            let taken = writer.as_mut().is_some_and(|(base, writer)| {
-                writer.count() < MAX_SAMPLES
-                    && writer.push_histogram(
-                        at_ms.wrapping_sub(*base) as u64,
-                        &layout,
-                        &row,
-                        value.is_stale(),
-                        start_ms,
-                    )
+            let taken = begun.as_mut().is_some_and(|(base_ms, writer, starts)| {
+                let time = at_ms.wrapping_sub(*base_ms) as u64;
+                let taken = writer.count() < MAX_SAMPLES
+                    && time.wrapping_sub(writer.last_time()) <= MAX_STEP
+                    && writer.push_histogram(time, &layout, &row, value.is_stale());
+                if taken {
+                    note_start(starts, writer.count() - 1, start_ms);
+                }
+                taken
             });
             if !taken {
-                let next = ChunkWriter::starting_with(Times::Own(at_ms), 0, &layout, &row, start_ms);
-                if let Some((_, full)) = writer.replace((at_ms, next)) {
-                    full.publish(0, |_| ());
-                    out.extend(Self::new(full.chunk(), sealer));
-                }
+                let mut starts = Starts::new();
+                note_start(&mut starts, 0, start_ms);
+                let next = ChunkWriter::starting_with(&Times::Own(at_ms), 0, &layout, &row);
+                begun.replace((at_ms, next, starts)).into_iter().for_each(&mut finish);
             }
         }
-        if let Some((_, last)) = writer {
-            last.publish(0, |_| ());
-            out.extend(Self::new(last.chunk(), sealer));
-        }
+        begun.into_iter().for_each(finish);
         out
     }
 
@@ -357,21 +356,24 @@ mod tests {
             shared: bool, visible in 0usize..MAX_SAMPLES, from in 0i64..200, len in 0i64..200,
         ) {
             let column = Column::new(MAX_SAMPLES);
-            let mut writer = ChunkWriter::floats(if shared { Times::Shared(column.clone()) } else { Times::Own(50) });
+            let times = if shared { Times::Shared(column.clone()) } else { Times::Own(50) };
+            let mut writer = ChunkWriter::floats(&times);
+            let mut starts = Starts::new();
             let mut time = 0;
             for (i, &(step, value, start)) in samples.iter().enumerate() {
                 time += if i == 0 { 0 } else { step };
                 while shared && column.len() as u64 <= time {
                     column.push(Timestamp::from_millis(50 + column.len() as i64), 1);
                 }
-                writer.push(time, value, start);
+                writer.push(time, value);
+                note_start(&mut starts, i, start);
             }
-            writer.publish(1, |_| ());
-            let sealed = SealedChunk::new(writer.chunk(), &mut Sealer::default()).unwrap();
+            let chunk = writer.chunk(times, starts).unwrap();
+            let sealed = SealedChunk::new(&chunk, &mut Sealer::default()).unwrap();
             let range = TimeRange::from_millis(from, from + len);
             let mut open = Columns::default();
             let visible = if shared { visible } else { visible.min(samples.len()) };
-            writer.chunk().read(writer.chunk().extent(), visible, range, &mut open);
+            chunk.read(visible, range, &mut open);
             let starts = |i: usize| open.starts_ms.get(i).copied().unwrap_or(0);
             let expected: Vec<_> = (0..open.values.len()).map(|i| (open.timestamps_ms[i], open.values[i].to_bits(), starts(i))).collect();
             prop_assert_eq!(read(&sealed, visible, range), expected);

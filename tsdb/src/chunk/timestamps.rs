@@ -13,6 +13,8 @@ use crate::sample::Timestamp;
 /// commit tells from which watermark on it may be seen.
 #[derive(Debug)]
 pub(crate) struct Column {
+    /// No other column has it.
+    number: u64,
     entries: Box<[Entry]>,
     len: AtomicU32,
 }
@@ -27,7 +29,14 @@ impl Column {
     /// A column for `capacity` scrapes, at most [`MAX_SAMPLES`].
     pub(crate) fn new(capacity: usize) -> Arc<Self> {
         debug_assert!((1..=MAX_SAMPLES).contains(&capacity));
-        Arc::new(Self { entries: (0..capacity).map(|_| Entry::default()).collect(), len: AtomicU32::new(0) })
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        Arc::new(Self { number, entries: (0..capacity).map(|_| Entry::default()).collect(), len: AtomicU32::new(0) })
+    }
+
+    /// What tells it from all other columns.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -1,123 +1,102 @@
-//! A stream of bits in 64-bit words that can be read while it is being written.
+//! Streams of bits in 64-bit words that can be read while more is added.
 //!
-//! tsz reads and writes through these instead of through its own byte streams, which are 3 to 6 times slower and
-//! cannot be read before they are closed. The words never move: when the last piece is full another is linked to it,
-//! so a reader needs no lock. What a reader may look at is bounded by a count that the writer publishes afterwards.
+//! tsz writes to [`SampleBits`], which gathers the bits of one sample, and reads through [`WordReader`]: its own byte streams
+//! are 3 to 6 times slower and cannot be read before they are closed. The bits of a sample are then put into the words of
+//! its series. What a reader may look at is bounded by a count that the writer publishes afterwards.
 
+use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use tsz::Bit;
 use tsz::stream::{Error, Read, Write};
 
-/// Words of the first piece: holds 120 samples of a value that does not change.
-const FIRST_WORDS: usize = 6;
+/// Bits, most significant first. A writer that needs more words than there are copies them to a longer list; who reads
+/// the old one finds there all that it held when it was replaced.
+pub(crate) type Words = Arc<[AtomicU64]>;
 
-/// Bits, most significant first, in words that stay where they are.
+/// How many words a list has: from one that holds 50 samples of a value that does not change to one that holds the worst
+/// 120. Each is a third to a half longer than the one before, and fills a size class of the allocator with the list's head.
+const LENGTHS: [u8; 12] = [4, 6, 8, 12, 18, 26, 38, 54, 78, 110, 158, 222];
+
+/// Words without any bits.
+pub(crate) fn new_words() -> Words {
+    zeros(usize::from(LENGTHS[0]))
+}
+
+fn zeros(len: usize) -> Words {
+    (0..len).map(|_| AtomicU64::new(0)).collect()
+}
+
+/// Bytes that words take.
+pub(crate) fn bytes_of(words: &Words) -> usize {
+    size_of_val::<[AtomicU64]>(words) + 2 * size_of::<usize>()
+}
+
+/// Adds `sample` after the first `taken` bits. Answers whether the words had to be replaced by more.
+///
+/// The caller is the only writer. Readers do not look at the bits yet, so no order is needed.
+#[inline]
+pub(crate) fn put(words: &mut Words, taken: usize, sample: Sample) -> bool {
+    let (at, shift) = (taken / 64, taken % 64);
+    let end = (taken + sample.len as usize).div_ceil(64);
+    let grown = end > words.len();
+    if grown {
+        *words = longer(words, end);
+    }
+    if sample.len == 0 {
+        return grown;
+    }
+    let bits = sample.bits << (128 - sample.len);
+    let pieces = [(bits >> 64 >> shift) as u64, (bits << (64 - shift) >> 64) as u64, (bits << 64 >> shift) as u64];
+    let slots = &words[at..end];
+    // Of the word that has bits already the rest is zero.
+    slots[0].store(slots[0].load(Ordering::Relaxed) | pieces[0], Ordering::Relaxed);
+    slots[1..].iter().zip(&pieces[1..]).for_each(|(slot, &piece)| slot.store(piece, Ordering::Relaxed));
+    grown
+}
+
+/// A copy with room for at least `len` words.
+#[cold]
+fn longer(words: &Words, len: usize) -> Words {
+    let longer = LENGTHS.iter().map(|&n| usize::from(n)).find(|&n| n >= len).unwrap_or(len + len / 2);
+    let copied = words.iter().map(|word| word.load(Ordering::Relaxed));
+    // The length is known, so that it is allocated at once.
+    let mut copied = copied.chain(std::iter::repeat(0));
+    (0..longer).map(|_| AtomicU64::new(copied.next().unwrap_or(0))).collect()
+}
+
+/// The bits that tsz makes of one sample: at most 114.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sample {
+    bits: u128,
+    pub(crate) len: u32,
+}
+
+thread_local! {
+    static SAMPLE: Cell<Sample> = const { Cell::new(Sample { bits: 0, len: 0 }) };
+}
+
+/// Takes the bits of one sample from tsz. It holds none itself, as an encoder that keeps its writer is kept for each series:
+/// they are handed from [`begin`](Self::begin) to [`end`](Self::end) within a thread.
 #[derive(Debug)]
-pub(crate) struct Words {
-    first: [AtomicU64; FIRST_WORDS],
-    next: OnceLock<Arc<Piece>>,
-}
+pub(crate) struct SampleBits;
 
-/// A continuation. The sizes grow so that a full chunk of noisy values takes four pieces.
-#[derive(Debug)]
-struct Piece<W: ?Sized = [AtomicU64]> {
-    next: OnceLock<Arc<Piece>>,
-    words: W,
-}
-
-impl Words {
-    pub(crate) fn new() -> Self {
-        Self { first: [const { AtomicU64::new(0) }; FIRST_WORDS], next: OnceLock::new() }
-    }
-
-    /// Bytes that the continuations take.
-    pub(crate) fn linked_bytes(&self) -> usize {
-        let mut bytes = 0;
-        let mut next = self.next.get();
-        while let Some(piece) = next {
-            bytes += size_of_val::<Piece>(piece) + 2 * size_of::<usize>();
-            next = piece.next.get();
-        }
-        bytes
-    }
-}
-
-/// A piece that follows one of `words` words.
-fn piece_after(words: usize) -> Arc<Piece> {
-    fn piece<const N: usize>() -> Arc<Piece> {
-        Arc::new(Piece { next: OnceLock::new(), words: [const { AtomicU64::new(0) }; N] })
-    }
-    match words {
-        ..8 => piece::<11>(),
-        8..16 => piece::<27>(),
-        _ => piece::<59>(),
-    }
-}
-
-/// Writes at the end of a [`Words`]. There is one per stream; it alone knows where the end is.
-#[derive(Debug)]
-pub(crate) struct WordWriter<O> {
-    /// What holds the words; `O` is a handle so that one allocation can hold the words and what else belongs to them.
-    owner: O,
-    /// The piece written to; none for the first.
-    piece: Option<Arc<Piece>>,
-    /// The word written to.
-    word: u16,
-    /// Bits of it that are taken: 0 to 64.
-    used: u8,
-    /// Whether tsz's header, the start time, is still to come; it is always 0 here and is not stored.
-    header: bool,
-}
-
-/// Something that holds the words of a stream.
-pub(crate) trait HasWords {
-    fn words(&self) -> &Words;
-}
-
-impl<O: HasWords> WordWriter<O> {
-    pub(crate) fn new(owner: O) -> Self {
-        Self { owner, piece: None, word: 0, used: 0, header: true }
-    }
-
-    fn slots(&self) -> &[AtomicU64] {
-        match &self.piece {
-            None => &self.owner.words().first,
-            Some(piece) => &piece.words,
-        }
-    }
-
-    /// Sets bits of the current word. Readers do not look at them yet, so no order is needed.
+impl SampleBits {
+    /// Forgets what was written.
     #[inline]
-    fn merge(&mut self, bits: u64) {
-        let slot = &self.slots()[usize::from(self.word)];
-        slot.store(slot.load(Ordering::Relaxed) | bits, Ordering::Relaxed);
+    pub(crate) fn begin() {
+        SAMPLE.set(Sample { bits: 0, len: 0 });
     }
 
+    /// What has been written since.
     #[inline]
-    fn advance(&mut self) {
-        self.word += 1;
-        self.used = 0;
-        if usize::from(self.word) == self.slots().len() {
-            self.grow();
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self) {
-        let piece = piece_after(self.slots().len());
-        let link = match &self.piece {
-            None => &self.owner.words().next,
-            Some(last) => &last.next,
-        };
-        link.set(piece.clone()).expect("only the writer links pieces, each once");
-        self.piece = Some(piece);
-        self.word = 0;
+    pub(crate) fn end() -> Sample {
+        SAMPLE.get()
     }
 }
 
-impl<O: HasWords> Write for WordWriter<O> {
+impl Write for SampleBits {
     #[inline]
     fn write_bit(&mut self, bit: Bit) {
         self.write_bits(bit.to_u64(), 1);
@@ -129,40 +108,21 @@ impl<O: HasWords> Write for WordWriter<O> {
 
     #[inline]
     fn write_bits(&mut self, bits: u64, num: u32) {
-        let bits = if num == 64 {
-            if std::mem::take(&mut self.header) {
-                return;
-            }
-            bits
-        } else {
-            bits & ((1 << num) - 1)
-        };
-        let free = 64 - u32::from(self.used);
-        if num < free {
-            self.merge(bits << (free - num));
-            self.used += num as u8;
-            return;
-        }
-        self.merge(bits >> (num - free));
-        self.advance();
-        let rest = num - free;
-        if rest > 0 {
-            self.merge(bits << (64 - rest));
-            self.used = rest as u8;
-        }
+        let Sample { bits: before, len } = SAMPLE.get();
+        let bits = bits & u64::MAX >> (64 - num);
+        SAMPLE.set(Sample { bits: before << num | u128::from(bits), len: len + num });
     }
 
-    /// The words stay with their owner; there is nothing to hand out.
+    /// The bits are taken by [`SampleBits::end`]; there is nothing to hand out.
     fn close(self) -> Box<[u8]> {
         Box::default()
     }
 }
 
-/// Reads a [`Words`] from its beginning.
+/// Reads words from their beginning, as if tsz's header, the start time 0, came first.
 #[derive(Debug)]
 pub(crate) struct WordReader<'a> {
-    slots: &'a [AtomicU64],
-    next: &'a OnceLock<Arc<Piece>>,
+    words: &'a [AtomicU64],
     /// The next word to load.
     word: usize,
     /// Bits not yet handed out, at the top.
@@ -173,17 +133,13 @@ pub(crate) struct WordReader<'a> {
 }
 
 impl<'a> WordReader<'a> {
-    pub(crate) fn new(words: &'a Words) -> Self {
-        Self { slots: &words.first, next: &words.next, word: 0, current: 0, left: 0, header: true }
+    pub(crate) fn new(words: &'a [AtomicU64]) -> Self {
+        Self { words, word: 0, current: 0, left: 0, header: true }
     }
 
     #[inline]
     fn load(&mut self) -> Result<u64, Error> {
-        if self.word == self.slots.len() {
-            let piece = self.next.get().ok_or(Error::EOF)?;
-            (self.slots, self.next, self.word) = (&piece.words, &piece.next, 0);
-        }
-        let word = self.slots[self.word].load(Ordering::Relaxed);
+        let word = self.words.get(self.word).ok_or(Error::EOF)?.load(Ordering::Relaxed);
         self.word += 1;
         Ok(word)
     }

@@ -341,7 +341,7 @@ impl Committer {
         let mut exemplars = std::mem::take(&mut batch.exemplars);
         exemplars.retain_mut(|BatchExemplar { series, labels, exemplar }| {
             // Without a sample that the log has, there is no series to name.
-            let id = self.writer(head, *series).map_or(SeriesId(0), |writer| writer.id);
+            let id = self.writer(head, *series).map_or(SeriesId(0), |writer| writer.series().id());
             if id == SeriesId(0) {
                 return false;
             }
@@ -410,7 +410,7 @@ impl Committer {
             return None;
         };
         let (mut verdict, before) = writer.judge(at_ms, bits);
-        let id = writer.id;
+        let id = writer.series().id();
         if verdict == Verdict::Append && at_ms < bounds.in_order_ms {
             // Its time may be in a block already; so that readers find it, it goes where late samples are.
             writer.restore(before);
@@ -495,7 +495,7 @@ impl Committer {
         self.last_id += 1;
         let id = SeriesId(self.last_id);
         let writer = judged(&mut self.shards, series);
-        writer.set_id(id);
+        writer.series().set_id(id);
         self.named.push(series);
         let symbols = head.index.symbols();
         let labels = writer.series().labels.iter().map(|&(n, v)| (symbols.text(n), symbols.text(v)));
@@ -509,7 +509,7 @@ impl Committer {
             judged(&mut self.shards, series).restore(before);
         }
         for series in self.named.drain(..) {
-            judged(&mut self.shards, series).set_id(SeriesId(0));
+            judged(&mut self.shards, series).series().set_id(SeriesId(0));
         }
     }
 

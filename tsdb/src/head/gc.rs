@@ -9,6 +9,7 @@ use super::index::place;
 use super::series::MemSeries;
 use crate::error::Error;
 use crate::sample::{SeriesRef, is_stale};
+use crate::wal::SeriesId;
 
 /// Series that are taken out while commits wait.
 const EVICTED_AT_ONCE: usize = 4096;
@@ -82,7 +83,7 @@ impl Head {
             for writer in shard.iter() {
                 let last = writer.last();
                 let stale = is_stale(f64::from_bits(last.bits)) && last.at_ms < stale_before_ms;
-                // A series without samples has its place in the log, or is about to get one.
+                // Of those without a sample `evict_unused` takes care.
                 if last.at_ms != i64::MIN && (stale || last.at_ms < idle_before_ms) {
                     ended.push(writer.series().series_ref);
                 }
@@ -104,30 +105,63 @@ impl Head {
         }
         let before = self.series_count();
         for ended in truncation.ended.chunks(EVICTED_AT_ONCE) {
-            self.evict(ended, truncation.settled);
+            self.evict(ended, |series| series.untouched_since(truncation.settled));
         }
         self.files.delete(|_, max_ms| max_ms < truncation.until_ms)?;
         Ok(before.saturating_sub(self.series_count()))
     }
 
-    /// Takes series out, except those that have been written to since commit `settled`.
-    fn evict(&self, series: &[SeriesRef], settled: u64) {
+    /// Takes out the series that have never had a sample and had none either when this was called before: who made them
+    /// has dropped its appender, or what it wrote was refused. Answers how many they were.
+    pub(crate) fn evict_unused(&self) -> u64 {
+        let mut before = self.unused.lock();
+        let mut now = Vec::new();
+        for shard in self.index.shards() {
+            let shard = shard.read();
+            now.extend(shard.all().filter(|series| is_unused(series)).map(|series| series.series_ref));
+        }
+        let (gone, new): (Vec<_>, Vec<_>) = now.into_iter().partition(|series| before.binary_search(series).is_ok());
+        *before = new;
+        gone.chunks(EVICTED_AT_ONCE).map(|gone| self.evict(gone, is_unused)).sum()
+    }
+
+    /// Lets go of the texts of series that have been taken out, once nobody reads any of these any more.
+    pub(crate) fn sweep_symbols(&self) {
+        if self.texts_left.lock().take_if(|mark| self.isolation.passed(*mark)).is_some() {
+            self.index.sweep_symbols();
+        }
+    }
+
+    /// Takes out those of `series` that are over, which is looked at while nobody can write to them. Answers how many.
+    fn evict(&self, series: &[SeriesRef], is_over: impl Fn(&MemSeries) -> bool) -> u64 {
         let mut committer = self.committer.lock();
         let mut gone: Vec<Vec<u32>> = vec![Vec::new(); committer.shards.len()];
         for &series in series {
             let (shard, slot) = place(series);
-            let writers = &mut committer.shards[shard];
-            if writers.get(slot).is_some_and(|writer| writer.series().untouched_since(settled)) {
-                let freed = writers.remove(slot).map_or(0, |writer| writer.series().sealed_bytes());
-                self.sealed_bytes.fetch_sub(freed, Ordering::Relaxed);
+            let found = self.index.shards()[shard].read().series(slot).cloned();
+            if let Some(found) = found.filter(|series| is_over(series)) {
+                self.sealed_bytes.fetch_sub(found.sealed_bytes(), Ordering::Relaxed);
+                // One that was never written to may have no writer.
+                committer.shards[shard].remove(slot);
                 gone[shard].push(slot);
             }
         }
+        let mut count = 0;
         for (shard, mut slots) in gone.into_iter().enumerate() {
             slots.sort_unstable();
             if !slots.is_empty() {
+                count += slots.len() as u64;
                 self.index.remove(shard, &slots);
             }
         }
+        if count > 0 {
+            *self.texts_left.lock() = Some(self.isolation.mark());
+        }
+        count
     }
+}
+
+/// Whether it has never had a sample: with the first it gets a name in the log.
+fn is_unused(series: &MemSeries) -> bool {
+    series.id() == SeriesId(0)
 }

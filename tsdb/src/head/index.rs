@@ -12,7 +12,7 @@ use crate::index::{Symbols, SymbolsView};
 use crate::labels::Labels;
 use crate::sample::SeriesRef;
 
-/// The shards' indexes and the texts that they share. Lock order: one shard, then the symbols. No file is touched while
+/// The shards' indexes and the texts that they share. Lock order: shards in their order, then the symbols. No file is touched while
 /// either is held.
 #[derive(Debug)]
 pub(crate) struct SeriesIndex {
@@ -25,6 +25,7 @@ pub(crate) struct SeriesIndex {
 
 /// Bits of a [`SeriesRef`] that number the slot; those above number the shard.
 const SLOT_BITS: u32 = 32;
+const _: () = assert!((super::MAX_SHARDS as u64) << SLOT_BITS <= 1 << SeriesRef::BITS);
 
 /// The shard and slot that a reference names. Any number will do: what it names may not be there.
 #[inline]
@@ -97,9 +98,22 @@ impl SeriesIndex {
         self.len.fetch_sub((before - index.live()) as u64, Ordering::Relaxed);
     }
 
+    /// Lets go of the texts that no series has. The caller has seen to it that nobody still reads series that are gone. Cost:
+    /// a walk over the label pairs, during which no series can be made.
+    pub(crate) fn sweep_symbols(&self) {
+        // Whoever else waits for a shard holds no other, and none waits for one while it holds the symbols.
+        let shards: Vec<_> = self.shards.iter().map(RwLock::read).collect();
+        let mut symbols = self.symbols.write();
+        let mut live = symbols.no_symbols();
+        shards.iter().flat_map(|shard| shard.symbols()).for_each(|symbol| live.insert(symbol));
+        symbols.retain(&live);
+    }
+
     /// The labels of the series in a slot of a shard.
     pub(crate) fn labels(&self, shard: usize, slot: u32) -> Option<Labels> {
-        let series = self.shards.get(shard)?.read().series(slot)?.clone();
+        // The shard stays locked: a series that is in it keeps its texts.
+        let shard = self.shards.get(shard)?.read();
+        let series = shard.series(slot)?;
         let symbols = self.symbols();
         Some(Labels::from_sorted(series.labels.iter().map(|&(n, v)| (symbols.text(n), symbols.text(v)))))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::chunk::{ChunkWriter, HistogramValue, MAX_SAMPLES, MAX_STEP, SealedChunk, Sealer, Times};
+use crate::chunk::{HistogramValue, MAX_SAMPLES, SealedChunk, Sealer};
 use crate::codec::Malformed;
 use crate::histogram::FloatHistogram;
 use crate::querier::{Columns, Lengths};
@@ -58,28 +58,18 @@ impl Late {
 
     #[cold]
     fn seal(&mut self, settled: u64, open: &[TimeRange]) {
-        let mut writer: Option<(i64, ChunkWriter)> = None;
-        let mut taken = 0;
+        let mut columns = Columns::default();
         self.buffer.retain(|sample| {
             let LateValue::Float(value) = sample.value else { return true };
             let at = Timestamp::from_millis(sample.at_ms);
-            if taken == MAX_SAMPLES || sample.commit > settled || open.iter().any(|range| range.contains(at)) {
+            let full = columns.values.len() == MAX_SAMPLES;
+            if full || sample.commit > settled || open.iter().any(|range| range.contains(at)) {
                 return true;
             }
-            let (base, chunk) =
-                writer.get_or_insert_with(|| (sample.at_ms, ChunkWriter::floats(Times::Own(sample.at_ms))));
-            let time = sample.at_ms.wrapping_sub(*base) as u64;
-            if time.wrapping_sub(chunk.last_time()) > MAX_STEP {
-                return true;
-            }
-            chunk.push(time, value, sample.start_ms);
-            taken += 1;
+            columns.push(sample.at_ms, value, sample.start_ms);
             false
         });
-        if let Some((_, writer)) = writer {
-            writer.publish(0, |_| ());
-            self.sealed.extend(SealedChunk::new(writer.chunk(), &mut Sealer::default()).map(Arc::new));
-        }
+        self.sealed.extend(SealedChunk::of_floats(&columns, &mut Sealer::default()).map(Arc::new));
     }
 
     /// Whether there may be samples within `range`.

@@ -90,6 +90,10 @@ pub(crate) struct Head {
     refused: Mutex<Option<String>>,
     /// Chunk files that only the last checkpoint needs.
     partial: Mutex<Vec<NonZeroU32>>,
+    /// A mark behind which series were taken out whose texts are still there.
+    texts_left: Mutex<Option<u64>>,
+    /// Series that had no sample when they were last looked for, ascending.
+    unused: Mutex<Vec<SeriesRef>>,
 }
 
 /// Where the head begins: what the manifest says of it.
@@ -165,6 +169,8 @@ impl Head {
             order: RwLock::default(),
             refused: Mutex::default(),
             partial: Mutex::default(),
+            texts_left: Mutex::default(),
+            unused: Mutex::default(),
         };
         Ok((head, found, end))
     }

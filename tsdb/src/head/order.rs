@@ -3,10 +3,13 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use rustc_hash::FxBuildHasher;
+
 use super::Head;
 use super::index::place;
 use super::series::MemSeries;
-use crate::index::SymbolsView;
+use crate::index::{Symbol, SymbolsView};
 use crate::sample::SeriesRef;
 
 /// The places of the series that the head had at one moment. Series that came later have none.
@@ -25,18 +28,54 @@ impl Order {
         self.places.get(shard).and_then(|places| places.get(slot as usize)).copied().unwrap_or(0)
     }
 
-    /// Puts series in the order of their labels. Cost: 20 ns for a series that has a place, else 1 µs.
+    /// Puts series in the order of their labels. Cost: 20 ns for a series that has a place, else 0.4 µs, or 1 µs if they are
+    /// few.
     pub(crate) fn sort(&self, series: Vec<Arc<MemSeries>>, symbols: &SymbolsView) -> Vec<Arc<MemSeries>> {
-        let (mut placed, mut new): (Vec<_>, Vec<_>) =
+        if self.len == 0 {
+            return by_labels(series, symbols);
+        }
+        let (mut placed, new): (Vec<_>, Vec<_>) =
             series.into_iter().map(|series| (self.of(series.series_ref), series)).partition(|&(place, _)| place > 0);
         placed.sort_unstable_by_key(|&(place, _)| place);
-        new.sort_unstable_by(|(_, a), (_, b)| compare(a, b, symbols));
         let placed = placed.into_iter().map(|(_, series)| series);
         if new.is_empty() {
             return placed.collect();
         }
-        merge(placed, new.into_iter().map(|(_, series)| series), symbols)
+        let new = by_labels(new.into_iter().map(|(_, series)| series).collect(), symbols);
+        merge(placed, new.into_iter(), symbols)
     }
+}
+
+/// So many series are worth ranking their label pairs.
+const MANY: usize = 10_000;
+/// Label pairs by which most series differ.
+const RANKED: usize = 4;
+
+/// Series in the order of their labels. The text of each label pair is compared with few others, then the pairs' ranks are,
+/// which are numbers, and side by side.
+fn by_labels(mut series: Vec<Arc<MemSeries>>, symbols: &SymbolsView) -> Vec<Arc<MemSeries>> {
+    if series.len() < MANY {
+        series.sort_unstable_by(|a, b| compare(a, b, symbols));
+        return series;
+    }
+    let mut ranks: HashMap<(Symbol, Symbol), u32, FxBuildHasher> = HashMap::default();
+    for pair in series.iter().flat_map(|series| series.labels.iter().take(RANKED)) {
+        ranks.entry(*pair).or_default();
+    }
+    let mut pairs: Vec<(Symbol, Symbol)> = ranks.keys().copied().collect();
+    pairs.sort_unstable_by(|a, b| compare_pairs(a, b, symbols));
+    // A label that is not there comes before all others.
+    for (pair, rank) in pairs.into_iter().zip(1..) {
+        ranks.insert(pair, rank);
+    }
+    let ranked = |series: Arc<MemSeries>| {
+        let mut of_series = [0u32; RANKED];
+        series.labels.iter().zip(&mut of_series).for_each(|(pair, rank)| *rank = ranks[pair]);
+        (of_series, series)
+    };
+    let mut ranked: Vec<([u32; RANKED], Arc<MemSeries>)> = series.into_iter().map(ranked).collect();
+    ranked.sort_unstable_by(|(a, x), (b, y)| a.cmp(b).then_with(|| compare(x, y, symbols)));
+    ranked.into_iter().map(|(_, series)| series).collect()
 }
 
 /// Two lists that are in order, as one.
@@ -61,17 +100,20 @@ fn compare(a: &MemSeries, b: &MemSeries, symbols: &SymbolsView) -> Ordering {
     let differing = a.labels.iter().zip(&b.labels).find(|(a, b)| a != b);
     match differing {
         None => a.labels.len().cmp(&b.labels.len()),
-        Some(((name, value), (other_name, other_value))) => symbols
-            .text(*name)
-            .cmp(symbols.text(*other_name))
-            .then_with(|| symbols.text(*value).cmp(symbols.text(*other_value))),
+        Some((a, b)) => compare_pairs(a, b, symbols),
     }
+}
+
+/// The order of two label pairs.
+fn compare_pairs(a: &(Symbol, Symbol), b: &(Symbol, Symbol), symbols: &SymbolsView) -> Ordering {
+    let text = |symbol| symbols.text(symbol);
+    text(a.0).cmp(text(b.0)).then_with(|| text(a.1).cmp(text(b.1)))
 }
 
 impl Head {
     /// Gives places to series that have none, if they are many: a tenth of all.
     ///
-    /// Cost: 1 µs per series without a place, 0.2 µs per other one. Readers go on meanwhile.
+    /// Cost: 0.4 to 1 µs per series without a place, 0.2 µs per other one. Readers go on meanwhile.
     pub(crate) fn keep_order(&self) {
         let old = self.order();
         let len = self.series_count();
@@ -94,5 +136,33 @@ impl Head {
     /// The order that is kept now.
     pub(crate) fn order(&self) -> Arc<Order> {
         self.order.read().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::head::index::SeriesIndex;
+    use crate::labels::Labels;
+
+    #[test]
+    fn many_series_are_in_the_order_of_their_labels_however_many_they_have() {
+        let index = SeriesIndex::new(1, 0);
+        let label = |n: usize, i: usize| (format!("label{n}"), format!("{}", i * 7919 % [3, 50, 7, 2, 11, 5][n]));
+        let all: Vec<Labels> = (0..3 * MANY)
+            .map(|i| {
+                let name = (String::from("__name__"), format!("m{}", i % 1000));
+                let unique = (String::from("z"), (i * 31 % (3 * MANY)).to_string());
+                let labels = (0..i % 6).filter(|n| ((i / 6) >> n) & 1 == 0).map(|n| label(n, i));
+                Labels::from_pairs(labels.chain([name, unique]))
+            })
+            .collect();
+        let series = all.iter().map(|labels| index.make_series(labels, labels.hash())).collect();
+        let sorted = by_labels(series, &index.symbols_view());
+        let mut expected = all;
+        expected.sort();
+        let sorted: Vec<Labels> =
+            sorted.iter().filter_map(|series| index.labels(0, place(series.series_ref).1)).collect();
+        assert_eq!(sorted, expected);
     }
 }

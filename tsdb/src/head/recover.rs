@@ -358,8 +358,8 @@ fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>
                         writers.push(SeriesWriter::new(series));
                     }
                     let writer = writers.get_mut(slot).expect("slots are handed out one after the other");
-                    if writer.id == SeriesId(0) {
-                        writer.set_id(id);
+                    if writer.series().id() == SeriesId(0) {
+                        writer.series().set_id(id);
                     }
                     slots.insert(id, slot);
                 }

@@ -7,7 +7,6 @@ use super::late::{LateSample, LateValue};
 use super::series::{Closed, MemSeries};
 use crate::chunk::{ChunkWriter, Column, HistogramValue, MAX_SAMPLES, MAX_STEP, Times, split};
 use crate::histogram::CounterResetHint;
-use crate::wal::SeriesId;
 
 /// Chunks of fewer samples that had to be closed count as a sign that two targets feed the series.
 const SHORT_CHUNK: usize = 8;
@@ -48,19 +47,18 @@ pub(crate) enum Verdict {
     Refuse(Refusal),
 }
 
-/// The writing end of a series. Owned by the committer.
+/// The writing end of a series. Owned by the committer. 96 bytes.
 #[derive(Debug)]
 pub(crate) struct SeriesWriter {
     series: Arc<MemSeries>,
-    /// 0 until the log knows the series.
-    pub(crate) id: SeriesId,
-    chunk: Option<ChunkWriter>,
+    /// Notes how many short chunks there were in a row, and [`LATER`].
+    chunk: ChunkWriter,
     /// Time and value of the last sample, also of one that is about to be appended.
     last: Last,
-    /// Samples that a chunk with times of its own takes.
-    capacity: u8,
-    short_chunks: u8,
 }
+
+/// Bit of a chunk's note: it is not the first of its series.
+const LATER: u8 = 1 << 2;
 
 /// The newest sample of a series: its time, and its value's bits (of a histogram, those of its sum).
 #[derive(Clone, Copy, Debug)]
@@ -71,11 +69,21 @@ pub(crate) struct Last {
 
 impl SeriesWriter {
     pub(crate) fn new(series: Arc<MemSeries>) -> Self {
+        Self { series, chunk: ChunkWriter::none(), last: Last { at_ms: i64::MIN, bits: 0 } }
+    }
+
+    /// Samples that a chunk with times of its own takes.
+    fn capacity(&self) -> usize {
+        if self.chunk.note() & LATER != 0 {
+            return MAX_SAMPLES;
+        }
         // Series that begin together shall not all be sealed together.
-        let spread = (series.series_ref.0 as u32).wrapping_mul(0x9e37_79b9) >> 16;
-        let capacity = MAX_SAMPLES / 2 + spread as usize % (MAX_SAMPLES / 2) + 1;
-        let last = Last { at_ms: i64::MIN, bits: 0 };
-        Self { series, id: SeriesId(0), chunk: None, last, capacity: capacity as u8, short_chunks: 0 }
+        let spread = (self.series.series_ref.0 as u32).wrapping_mul(0x9e37_79b9) >> 16;
+        MAX_SAMPLES / 2 + spread as usize % (MAX_SAMPLES / 2) + 1
+    }
+
+    fn short_chunks(&self) -> u8 {
+        self.chunk.note() & !LATER
     }
 
     pub(crate) fn series(&self) -> &Arc<MemSeries> {
@@ -109,21 +117,19 @@ impl SeriesWriter {
     #[inline]
     pub(crate) fn append(&mut self, sample: PlacedFloat<'_>, context: &mut ApplyContext<'_>) {
         let PlacedFloat { placement, at_ms, start_ms, value } = sample;
-        let time = match self.chunk.as_ref().filter(|chunk| chunk.takes_floats()) {
-            Some(chunk) => self.time_in(chunk, placement, at_ms),
-            None => None,
-        };
+        let time = if self.chunk.takes_floats() { self.time_in(placement, at_ms) } else { None };
         let time = match time {
             Some(time) => time,
             None => {
                 let (times, time) = self.next_times(placement, at_ms);
-                self.replace(ChunkWriter::floats(times), context);
+                self.replace(ChunkWriter::floats(&times), times, context);
                 time
             }
         };
-        let chunk = self.chunk.as_mut().expect("there is one now");
-        chunk.push(time, value, start_ms);
-        self.publish(context);
+        if let Some(words) = self.chunk.push(time, value) {
+            self.series.moved(words);
+        }
+        self.publish(start_ms, context);
     }
 
     /// Appends a histogram that has been judged and logged.
@@ -139,42 +145,39 @@ impl SeriesWriter {
         let stale = value.is_stale();
         // Who exposes it may know of a reset that the counts do not show.
         let told = value.hint() == CounterResetHint::Reset;
-        if let Some(time) = self.chunk.as_ref().filter(|_| !told).and_then(|c| self.time_in(c, placement, at_ms)) {
-            let chunk = self.chunk.as_mut().expect("it was there a moment ago");
-            if chunk.push_histogram(time, &layout, &row, stale, start_ms) {
-                return self.publish(context);
-            }
+        let time = if told { None } else { self.time_in(placement, at_ms) };
+        if !time.is_some_and(|time| self.chunk.push_histogram(time, &layout, &row, stale)) {
+            let (times, time) = self.next_times(placement, at_ms);
+            self.replace(ChunkWriter::starting_with(&times, time, &layout, &row), times, context);
         }
-        let (times, time) = self.next_times(placement, at_ms);
-        self.replace(ChunkWriter::starting_with(times, time, &layout, &row, start_ms), context);
-        self.publish(context);
+        self.publish(start_ms, context);
     }
 
     /// What the chunk's stream takes as the time of a sample; `None` if the sample cannot go into this chunk.
     #[inline]
-    fn time_in(&self, chunk: &ChunkWriter, placement: Placement<'_>, at_ms: i64) -> Option<u64> {
-        match (chunk.chunk().times(), placement) {
-            (Times::Shared(mine), Placement::OnColumn(column, ordinal)) => {
-                Arc::ptr_eq(mine, column).then_some(ordinal as u64)
-            }
-            (Times::Own(base), placement) => {
+    fn time_in(&self, placement: Placement<'_>, at_ms: i64) -> Option<u64> {
+        let chunk = &self.chunk;
+        match (chunk.base_ms(), placement) {
+            (None, Placement::OnColumn(column, ordinal)) => chunk.is_on(column).then_some(ordinal as u64),
+            (Some(base_ms), placement) => {
                 let keeps = matches!(placement, Placement::Own) || self.keeps_its_times();
-                let time = at_ms.wrapping_sub(*base) as u64;
+                let time = at_ms.wrapping_sub(base_ms) as u64;
                 let fits = keeps
-                    && chunk.count() < usize::from(self.capacity)
+                    && chunk.count() < self.capacity()
+                    && time <= u64::from(u32::MAX)
                     && time.wrapping_sub(chunk.last_time()) <= MAX_STEP;
                 fits.then_some(time)
             }
-            (Times::Shared(_), Placement::Own) => None,
+            (None, Placement::Own) => None,
         }
     }
 
     fn keeps_its_times(&self) -> bool {
-        self.short_chunks >= MAX_SHORT_CHUNKS
+        self.short_chunks() >= MAX_SHORT_CHUNKS
     }
 
     /// How a new chunk keeps its times, and the time of its first sample in its stream.
-    fn next_times(&mut self, placement: Placement<'_>, at_ms: i64) -> (Times, u64) {
+    fn next_times(&self, placement: Placement<'_>, at_ms: i64) -> (Times, u64) {
         match placement {
             Placement::OnColumn(column, ordinal) if !self.keeps_its_times() => {
                 (Times::Shared(column.clone()), ordinal as u64)
@@ -190,42 +193,41 @@ impl SeriesWriter {
         self.series.push_late(LateSample { at_ms, start_ms, commit: context.commit, value }, settled);
     }
 
-    /// Names the series in the log.
-    pub(crate) fn set_id(&mut self, id: SeriesId) {
-        self.id = id;
-        self.series.set_id(id);
-    }
-
     /// The newest sample; of the beginning of time if there is none.
     pub(crate) fn last(&self) -> Last {
         self.last
     }
 
-    /// Begins a new chunk; the one before waits to be sealed.
+    /// Begins a new chunk, its times as `times` says; the one before waits to be sealed.
     #[cold]
-    fn replace(&mut self, chunk: ChunkWriter, context: &mut ApplyContext<'_>) {
-        self.series.push_open(chunk.chunk().clone());
-        if let Some(old) = self.chunk.replace(chunk) {
-            let switched = !matches!(
-                (old.chunk().times(), self.chunk.as_ref().map(|c| c.chunk().times())),
-                (Times::Own(_), Some(Times::Own(_)))
-            );
-            if switched && old.count() < SHORT_CHUNK {
-                self.short_chunks = self.short_chunks.saturating_add(1);
-            } else if !self.keeps_its_times() {
-                self.short_chunks = 0;
-            }
-            self.capacity = MAX_SAMPLES as u8;
-            context.closed.push(Closed { series: self.series.clone(), chunk: old.chunk().clone() });
+    fn replace(&mut self, mut chunk: ChunkWriter, times: Times, context: &mut ApplyContext<'_>) {
+        let column = if let Times::Shared(column) = times { Some(column) } else { None };
+        let switched = column.is_some() || self.chunk.base_ms().is_none();
+        if let Some(closed) = self.series.begin(&chunk, column) {
+            let short = if switched && self.chunk.count() < SHORT_CHUNK {
+                (self.short_chunks() + 1).min(MAX_SHORT_CHUNKS)
+            } else if self.keeps_its_times() {
+                self.short_chunks()
+            } else {
+                0
+            };
+            chunk.set_note(short | LATER);
+            context.closed.push(closed);
         }
+        self.chunk = chunk;
     }
 
+    /// Lets readers see what has been added to the chunk, of a count that began at `start_ms`.
     #[inline]
-    fn publish(&mut self, context: &mut ApplyContext<'_>) {
-        let chunk = self.chunk.as_ref().expect("only called after a sample went into it");
-        chunk.publish(context.commit, |old| {
-            if let Times::Own(base) = chunk.chunk().times() {
-                context.history.keep(self.series.series_ref, *base, old, context.watched);
+    fn publish(&mut self, start_ms: i64, context: &mut ApplyContext<'_>) {
+        let count = self.chunk.count();
+        if start_ms != 0 || self.chunk.is_started() {
+            self.series.note_start(count - 1, start_ms);
+            self.chunk.set_started();
+        }
+        self.series.publish(context.commit, count as u8, |old| {
+            if let Some(base_ms) = self.chunk.base_ms() {
+                context.history.keep(self.series.series_ref, base_ms, old, context.watched);
             }
         });
     }
@@ -249,4 +251,14 @@ pub(crate) struct ApplyContext<'a> {
     pub(crate) watched: &'a [u64],
     pub(crate) history: &'a History,
     pub(crate) closed: &'a mut Vec<Closed>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_writer_takes_the_bytes_it_says() {
+        assert_eq!(size_of::<Option<SeriesWriter>>(), 96);
+    }
 }

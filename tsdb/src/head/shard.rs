@@ -186,6 +186,11 @@ impl ShardIndex {
         self.values_of(name, symbols).into_iter().flat_map(Values::keys).copied()
     }
 
+    /// All names and values of labels, some of them more than once.
+    pub(crate) fn symbols(&self) -> impl Iterator<Item = Symbol> {
+        self.by_name.iter().flat_map(|(name, values)| std::iter::once(*name).chain(values.keys().copied()))
+    }
+
     /// Every label pair with how many series have it.
     pub(crate) fn pairs(&self) -> impl Iterator<Item = (Symbol, Symbol, usize)> {
         self.by_name.iter().flat_map(|(name, values)| values.iter().map(|(value, p)| (*name, *value, p.len())))

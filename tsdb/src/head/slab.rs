@@ -1,7 +1,7 @@
 //! A list that grows without moving what it holds.
 
-/// Entries of a page.
-const PAGE: usize = 1024;
+/// Entries of a page: of writers it is 48 KiB, which is what an allocator has a size class for.
+const PAGE: usize = 512;
 
 /// Items by slot, in pages: growing copies nothing and leaves no slack beyond a page. Slots are never given twice; a
 /// page whose items are all gone takes no memory.

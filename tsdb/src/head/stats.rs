@@ -88,6 +88,8 @@ impl Head {
 
     /// What takes the most room, at most `limit` entries per list.
     pub(crate) fn cardinality(&self, limit: usize) -> Cardinality {
+        // The texts of series that are let go of meanwhile stay for who has a ticket.
+        let _ticket = self.open_reader();
         let mut pairs: HashMap<(Symbol, Symbol), u64> = HashMap::new();
         for shard in self.index.shards() {
             for (name, value, series) in shard.read().pairs() {

@@ -1,12 +1,12 @@
 //! Chunks from outside, for benches: open, seal and read one.
 
-use crate::chunk::{ChunkWriter, Column, SealedChunk, Sealer, Times};
+use crate::chunk::{ChunkWriter, Column, OpenChunk, SealedChunk, Sealer, Starts, Times};
 use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
 
 /// An open chunk of one series on a shared column, as a scrape fills it.
 #[derive(Debug)]
-pub struct OpenedChunk(ChunkWriter);
+pub struct OpenedChunk(OpenChunk);
 
 /// The same chunk, sealed.
 #[derive(Debug)]
@@ -34,21 +34,23 @@ impl OpenedChunk {
     /// Fills a chunk with `values`, at most 120, one at each time of `column`.
     #[must_use]
     pub fn fill(column: &TestColumn, values: &[f64]) -> Self {
-        let mut writer = ChunkWriter::floats(Times::Shared(column.0.clone()));
-        values.iter().zip(0..).for_each(|(&value, ordinal)| writer.push(ordinal, value, 0));
-        writer.publish(1, |_| ());
-        Self(writer)
+        let times = Times::Shared(column.0.clone());
+        let mut writer = ChunkWriter::floats(&times);
+        for (&value, ordinal) in values.iter().zip(0..) {
+            writer.push(ordinal, value);
+        }
+        Self(writer.chunk(times, Starts::new()).expect("a chunk for floats has words"))
     }
 
     /// Reads all samples.
     pub fn read(&self, columns: &mut Columns) {
-        self.0.chunk().read(self.0.chunk().extent(), usize::MAX, TimeRange::ALL, columns);
+        self.0.read(usize::MAX, TimeRange::ALL, columns);
     }
 
     /// Bytes that the samples take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        48 + self.0.chunk().heap_bytes()
+        self.0.heap_bytes()
     }
 
     /// Seals a copy.
@@ -57,7 +59,7 @@ impl OpenedChunk {
     /// If the chunk is empty.
     #[must_use]
     pub fn seal(&self, memory: &mut SealerMemory) -> SealedCopy {
-        SealedCopy(SealedChunk::new(self.0.chunk(), &mut memory.0).expect("the chunk holds samples"))
+        SealedCopy(SealedChunk::new(&self.0, &mut memory.0).expect("the chunk holds samples"))
     }
 }
 

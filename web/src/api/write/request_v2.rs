@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::protobuf::{Field, Fields, Malformed, varints};
 use super::request::check;
-use super::series_cache::{Lookup, SeriesCache};
+use super::series_cache::{Hash, Lookup, SeriesCache};
 use super::sink::Sink;
 use super::values::{exemplar, float, histogram, metric_kind};
 
@@ -49,7 +49,7 @@ pub(super) fn read(
 /// The texts of a request, with the hash of each.
 struct Symbols<'m> {
     texts: Vec<&'m str>,
-    hashes: Vec<[u64; 2]>,
+    hashes: Vec<Hash>,
 }
 
 impl<'m> Symbols<'m> {
@@ -150,7 +150,7 @@ impl Reader<'_, '_, '_, '_> {
         let known = self.refs.len().is_multiple_of(2)
             && self.refs.iter().all(|&number| {
                 self.symbols.hashes.get(number as usize).is_some_and(|hash| {
-                    hash.iter().for_each(|half| self.key.extend_from_slice(&half.to_le_bytes()));
+                    self.key.extend_from_slice(&hash.to_bytes());
                     true
                 })
             });
