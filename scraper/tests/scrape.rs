@@ -304,7 +304,7 @@ async fn a_target_that_comes_back_soon_goes_on_without_a_marker() {
     (config.interval, config.timeout) = (Duration::from_millis(400), Duration::from_millis(400));
     manager.apply(vec![config.clone()]).await.unwrap();
     wait_samples(&store, &series("a", &server), 1).await;
-    let gone = scraper::ScrapeConfig { discovery: vec![], ..config.clone() };
+    let gone = ScrapeConfig { discovery: vec![], ..config.clone() };
     manager.apply(vec![gone]).await.unwrap();
     manager.apply(vec![config]).await.unwrap();
     let samples = wait_samples(&store, &series("a", &server), 5).await;
