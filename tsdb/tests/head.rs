@@ -577,3 +577,48 @@ proptest! {
         prop_assert_eq!(again.damage, Vec::<String>::new(), "the cut is mended");
     }
 }
+
+#[test]
+fn values_of_labels_are_those_of_the_series_that_pass() {
+    let fs = FaultFs::default();
+    let (db, _) = open(&fs, &options(2));
+    let labels = |i: usize| {
+        let mut labels =
+            vec![("__name__", "m".to_owned()), ("id", format!("{i:05}")), ("group", format!("{}", i % 300))];
+        if i % 5 == 0 {
+            labels.push(("fifth", "yes".into()));
+        }
+        labels
+    };
+    let add = |i: usize| {
+        let mut appender = db.appender();
+        let reference = appender.series(&Labels::from_pairs(labels(i))).unwrap();
+        appender.append_at(reference, at(1000), None, 1.0);
+        appender.commit().unwrap();
+    };
+    let count = 12_000;
+    (1..count).for_each(add);
+    let values = |name: &str, matchers: &[Matcher], limit| {
+        db.querier().unwrap().label_values(name, matchers, TimeRange::ALL, limit).unwrap()
+    };
+    let ids = |from: usize, to: usize| (from..to).map(|i| format!("{i:05}")).collect::<Vec<_>>();
+    for _ in 0..2 {
+        assert_eq!(values("id", &[], 3), ids(1, 4));
+        assert_eq!(values("id", &[], usize::MAX).len(), count - 1);
+    }
+    add(0);
+    assert_eq!(values("id", &[], 3), ids(0, 3));
+    // Few series and many values, and the other way round.
+    let few = [matching(MatchOp::Regex, "id", "0001.")];
+    assert_eq!(values("id", &few, usize::MAX), ids(10, 20));
+    assert_eq!(values("group", &few, 4), ["10", "11", "12", "13"]);
+    let fifths = [matching(MatchOp::Equal, "fifth", "yes")];
+    let mut groups: Vec<String> = (0..300).step_by(5).map(|group| group.to_string()).collect();
+    groups.sort_unstable();
+    assert_eq!(values("group", &fifths, usize::MAX), groups);
+    assert_eq!(values("nope", &fifths, usize::MAX), Vec::<String>::new());
+    let names = |matchers: &[Matcher]| db.querier().unwrap().label_names(matchers, TimeRange::ALL, 9).unwrap();
+    assert_eq!(names(&[]), ["__name__", "fifth", "group", "id"]);
+    assert_eq!(names(&[matching(MatchOp::Equal, "id", "00001")]), ["__name__", "group", "id"]);
+    assert_eq!(names(&few), ["__name__", "fifth", "group", "id"]);
+}

@@ -20,6 +20,7 @@ mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod values;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -62,6 +63,7 @@ use order::Order;
 pub(crate) use recover::LogEnd;
 use recover::{Recovered, Recovering, recover};
 use sync::Syncer;
+use values::ValueOrder;
 
 /// Lock order: `committer`, then the index, then the chunks of one series.
 #[derive(Debug)]
@@ -86,6 +88,7 @@ pub(crate) struct Head {
     /// Bytes of sealed chunks in memory.
     sealed_bytes: AtomicUsize,
     order: RwLock<Arc<Order>>,
+    value_order: Mutex<ValueOrder>,
     /// Why the last commit could not be logged.
     refused: Mutex<Option<String>>,
     /// Chunk files that only the last checkpoint needs.
@@ -167,6 +170,7 @@ impl Head {
             files,
             sealed_bytes: AtomicUsize::new(sealed_bytes),
             order: RwLock::default(),
+            value_order: Mutex::default(),
             refused: Mutex::default(),
             partial: Mutex::default(),
             texts_left: Mutex::default(),

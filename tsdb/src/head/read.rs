@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashSet;
-use rustc_hash::FxBuildHasher;
-
 use super::Head;
 use super::index::place;
 use super::isolation::ReadTicket;
 use super::series::{MemSeries, View};
 use super::shard::ShardIndex;
+use super::values::first_texts;
 use crate::error::Error;
 use crate::index::{Symbol, SymbolsView};
 use crate::labels::Labels;
@@ -77,25 +75,18 @@ impl HeadQuerier {
         })
     }
 
-    /// The texts of the symbols that `collect` finds in each shard, sorted, at most `limit`. What the head knows counts
-    /// as within any time range.
-    fn distinct(&self, collect: impl Fn(&ShardIndex, &SymbolsView, &mut Vec<Symbol>), limit: usize) -> Vec<String> {
+    /// What `look` finds among the series of each shard that pass `matchers`. What the head knows counts as within any time
+    /// range.
+    fn found(&self, matchers: &[Matcher], look: impl Fn(&ShardIndex, &[u32]) -> Vec<Symbol>) -> Vec<Symbol> {
         let mut found = Vec::new();
         for shard in self.head.index.shards() {
             let shard = shard.read();
-            collect(&shard, &self.head.index.symbols_view(), &mut found);
+            let symbols = self.head.index.symbols_view();
+            let slots = shard.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
+            found.append(&mut look(&shard, &slots));
         }
-        sorted_texts(found, &self.head.index.symbols_view(), limit)
+        found
     }
-}
-
-/// The texts of `symbols`, each once, sorted, at most `limit`.
-fn sorted_texts(mut symbols: Vec<Symbol>, view: &SymbolsView, limit: usize) -> Vec<String> {
-    symbols.sort_unstable();
-    symbols.dedup();
-    let mut texts: Vec<&str> = symbols.iter().map(|&symbol| view.text(symbol)).collect();
-    texts.sort_unstable();
-    texts.into_iter().take(limit).map(str::to_owned).collect()
 }
 
 impl Querier for HeadQuerier {
@@ -108,13 +99,11 @@ impl Querier for HeadQuerier {
         if !self.head.span().overlaps(&range) {
             return Ok(Vec::new());
         }
-        if matchers.is_empty() {
-            return Ok(self.distinct(|shard, _, found| found.extend(shard.names()), limit));
-        }
-        let (series, symbols) = self.selected(matchers, range);
-        let mut names: HashSet<Symbol, FxBuildHasher> = HashSet::default();
-        names.extend(series.iter().flat_map(|s| &s.labels).map(|&(name, _)| name));
-        Ok(sorted_texts(names.into_iter().collect(), &symbols, limit))
+        let names = match matchers {
+            [] => self.head.index.shards().iter().flat_map(|shard| shard.read().names().collect::<Vec<_>>()).collect(),
+            _ => self.found(matchers, ShardIndex::names_in),
+        };
+        Ok(first_texts(names, &self.head.index.symbols_view(), limit))
     }
 
     fn label_values(
@@ -127,16 +116,12 @@ impl Querier for HeadQuerier {
         if !self.head.span().overlaps(&range) {
             return Ok(Vec::new());
         }
-        if matchers.is_empty() {
-            let values = |shard: &ShardIndex, symbols: &SymbolsView, found: &mut Vec<Symbol>| {
-                found.extend(shard.values(name, symbols));
-            };
-            return Ok(self.distinct(values, limit));
-        }
-        let (series, symbols) = self.selected(matchers, range);
         let Some(name) = self.head.index.symbols().find(name) else { return Ok(Vec::new()) };
-        let values = series.iter().filter_map(|s| s.label(name)).collect();
-        Ok(sorted_texts(values, &symbols, limit))
+        if matchers.is_empty() {
+            return Ok(self.head.first_values(name, limit));
+        }
+        let values = self.found(matchers, |shard, slots| shard.values_in(name, slots));
+        Ok(first_texts(values, &self.head.index.symbols_view(), limit))
     }
 }
 

@@ -7,7 +7,7 @@ use rustc_hash::FxBuildHasher;
 
 use super::series::MemSeries;
 use super::slab::Slab;
-use crate::index::{Postings, Symbol, SymbolsView, intersect, union, without};
+use crate::index::{Postings, Symbol, SymbolsView, intersect, intersects, union, without};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
 
@@ -17,6 +17,9 @@ pub(crate) struct ShardIndex {
     series: Slab<Arc<MemSeries>>,
     by_labels: HashTable<Entry>,
     by_name: HashMap<Symbol, Values, FxBuildHasher>,
+    /// Values of labels that have come or gone so far, and how many that were the last time for each name.
+    changes: u64,
+    changed: HashMap<Symbol, u64, FxBuildHasher>,
 }
 
 /// A series in the table of label sets: the upper half of the set's hash, and the slot.
@@ -25,6 +28,9 @@ struct Entry {
     hash: u32,
     slot: u32,
 }
+
+/// Series whose labels are looked up in the time that a list of series is looked through for a common one.
+const POSTINGS_PER_SERIES: usize = 4;
 
 /// The values of one label name, with their series.
 type Values = HashMap<Symbol, Postings, FxBuildHasher>;
@@ -83,7 +89,12 @@ impl ShardIndex {
         let entry = Entry { hash: (hash >> 32) as u32, slot };
         self.by_labels.insert_unique(entry.table_hash(), entry, |entry| entry.table_hash());
         for &(name, value) in &series.labels {
-            self.by_name.entry(name).or_default().entry(value).or_default().push(slot);
+            let postings = self.by_name.entry(name).or_default().entry(value).or_default();
+            if postings.is_empty() {
+                self.changes += 1;
+                self.changed.insert(name, self.changes);
+            }
+            postings.push(slot);
         }
         self.series.push(series);
     }
@@ -102,13 +113,16 @@ impl ShardIndex {
                 postings.remove(slots);
                 if postings.is_empty() {
                     values.remove(&value);
+                    self.changes += 1;
+                    self.changed.insert(name, self.changes);
                 }
             }
             if values.is_empty() {
                 self.by_name.remove(&name);
+                self.changed.remove(&name);
             }
         }
-        let Self { series, by_labels, by_name } = self;
+        let Self { series, by_labels, by_name, .. } = self;
         by_labels.retain(|entry| series.get(entry.slot).is_some());
         // What stays after many have gone gets tables of its size.
         by_labels.shrink_to(by_labels.len() * 2, |entry| entry.table_hash());
@@ -171,19 +185,46 @@ impl ShardIndex {
             .collect()
     }
 
-    fn values_of(&self, name: &str, symbols: &SymbolsView) -> Option<&Values> {
-        // There are few names; a table by text would have to be kept beside this one.
-        self.by_name.iter().find(|(n, _)| symbols.text(**n) == name).map(|(_, values)| values)
-    }
-
     /// The names of all labels.
     pub(crate) fn names(&self) -> impl Iterator<Item = Symbol> {
         self.by_name.keys().copied()
     }
 
     /// The values of the label `name`.
-    pub(crate) fn values(&self, name: &str, symbols: &SymbolsView) -> impl Iterator<Item = Symbol> {
-        self.values_of(name, symbols).into_iter().flat_map(Values::keys).copied()
+    pub(crate) fn values(&self, name: Symbol) -> impl ExactSizeIterator<Item = Symbol> {
+        self.by_name.get(&name).map(Values::keys).unwrap_or_default().copied()
+    }
+
+    /// Another number after each change of the values of the label `name`; 0 if it has none.
+    pub(crate) fn values_version(&self, name: Symbol) -> u64 {
+        self.changed.get(&name).copied().unwrap_or(0)
+    }
+
+    /// The values of the label `name` that any of the series in `slots` has, which ascend.
+    pub(crate) fn values_in(&self, name: Symbol, slots: &[u32]) -> Vec<Symbol> {
+        let Some(values) = self.by_name.get(&name) else { return Vec::new() };
+        if values.len() < slots.len() / POSTINGS_PER_SERIES {
+            let common = values.iter().filter(|(_, postings)| intersects(postings.as_slice(), slots));
+            return common.map(|(value, _)| *value).collect();
+        }
+        slots.iter().filter_map(|&slot| self.series.get(slot)?.label(name)).collect()
+    }
+
+    /// The names of the labels that the series in `slots` have.
+    pub(crate) fn names_in(&self, slots: &[u32]) -> Vec<Symbol> {
+        let (mut found, mut last): (Vec<Symbol>, &[(Symbol, Symbol)]) = (Vec::new(), &[]);
+        for series in slots.iter().filter_map(|&slot| self.series.get(slot)) {
+            // Most have the names of the one before.
+            if last.len() != series.labels.len() || !last.iter().zip(&series.labels).all(|(a, b)| a.0 == b.0) {
+                for &(name, _) in &series.labels {
+                    if !found.contains(&name) {
+                        found.push(name);
+                    }
+                }
+            }
+            last = &series.labels;
+        }
+        found
     }
 
     /// All names and values of labels, some of them more than once.

@@ -7,7 +7,7 @@ mod symbols;
 mod verify;
 mod writer;
 
-pub(crate) use postings::{Postings, intersect, union, without};
+pub(crate) use postings::{Postings, intersect, intersects, union, without};
 pub(crate) use reader::{FILE_KIND, IndexReader};
 pub(crate) use symbols::{Symbol, Symbols, SymbolsView};
 pub(crate) use writer::{ChunkMeta, ColumnMeta, IndexWriter};

@@ -60,6 +60,18 @@ pub(crate) fn intersect(list: &mut Vec<u32>, other: &[u32]) {
     });
 }
 
+/// Whether two lists have anything in common. Cost: until the first that they have.
+pub(crate) fn intersects<'a>(mut a: &'a [u32], mut b: &'a [u32]) -> bool {
+    while let (Some(&first), Some(_)) = (a.first(), b.first()) {
+        b = &b[gallop(b, first)..];
+        if b.first() == Some(&first) {
+            return true;
+        }
+        (a, b) = (b, a);
+    }
+    false
+}
+
 /// Keeps in `list` what is not in `other`.
 pub(crate) fn without(list: &mut Vec<u32>, other: &[u32]) {
     let mut rest = other;
@@ -106,6 +118,7 @@ mod tests {
             let list = |set: &BTreeSet<u8>| set.iter().map(|&x| u32::from(x)).collect::<Vec<_>>();
             let (la, lb, lc) = (list(&a), list(&b), list(&c));
             let mut both = la.clone();
+            prop_assert_eq!(intersects(&la, &lb), !(&a & &b).is_empty());
             intersect(&mut both, &lb);
             prop_assert_eq!(both, list(&(&a & &b)));
             let mut rest = la.clone();
