@@ -267,7 +267,7 @@ fn growth(server: &Server, chart: Option<PathBuf>) -> Result<(), Failure> {
     let end = now();
     let mut lines = Vec::new();
     for (count, hosts) in [(1000.0, "host-0"), (10_000.0, "host-."), (100_000.0, "host-.+")] {
-        let query = format!("sum by (part) (rate({{job=\"load\",instance=~\"{hosts}\"}}[5m]))");
+        let query = format!("sum by (part) ({{job=\"load\",instance=~\"{hosts}\"}})");
         let mut per_series = Vec::new();
         for hours in HOURS {
             let request = range(&query, end, f64::from(hours), 60);

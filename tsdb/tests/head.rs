@@ -585,7 +585,7 @@ fn values_of_labels_are_those_of_the_series_that_pass() {
     let labels = |i: usize| {
         let mut labels =
             vec![("__name__", "m".to_owned()), ("id", format!("{i:05}")), ("group", format!("{}", i % 300))];
-        if i % 5 == 0 {
+        if i.is_multiple_of(5) {
             labels.push(("fifth", "yes".into()));
         }
         labels

@@ -214,6 +214,9 @@ impl ShardIndex {
     pub(crate) fn names_in(&self, slots: &[u32]) -> Vec<Symbol> {
         let (mut found, mut last): (Vec<Symbol>, &[(Symbol, Symbol)]) = (Vec::new(), &[]);
         for series in slots.iter().filter_map(|&slot| self.series.get(slot)) {
+            if found.len() == self.by_name.len() {
+                break;
+            }
             // Most have the names of the one before.
             if last.len() != series.labels.len() || !last.iter().zip(&series.labels).all(|(a, b)| a.0 == b.0) {
                 for &(name, _) in &series.labels {

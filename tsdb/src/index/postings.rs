@@ -81,15 +81,32 @@ pub(crate) fn without(list: &mut Vec<u32>, other: &[u32]) {
     });
 }
 
-/// All that is in any of `lists`, which are sorted.
-pub(crate) fn union<'a>(lists: impl Iterator<Item = &'a [u32]>) -> Vec<u32> {
-    let mut lists = lists.peekable();
-    let mut all = lists.next().map(<[u32]>::to_vec).unwrap_or_default();
-    if lists.peek().is_some() {
-        lists.for_each(|list| all.extend_from_slice(list));
+/// With so many entries in all, lists are put together as bits.
+const MANY: usize = 1024;
+
+/// All that is in any of `lists`, which are sorted. Cost: few nanoseconds per entry, and per 64 slots up to the last.
+pub(crate) fn union<'a>(lists: impl Iterator<Item = &'a [u32]> + Clone) -> Vec<u32> {
+    let mut more = lists.clone().skip(1);
+    if more.next().is_none() {
+        return lists.flatten().copied().collect();
+    }
+    let total: usize = lists.clone().map(<[u32]>::len).sum();
+    let last = lists.clone().filter_map(<[u32]>::last).max().map_or(0, |&last| last as usize);
+    if total < MANY || last / 64 > total {
+        let mut all: Vec<u32> = lists.flatten().copied().collect();
         // Runs that are already sorted are what this sort is best at.
         all.sort();
         all.dedup();
+        return all;
+    }
+    let mut bits = vec![0u64; last / 64 + 1];
+    lists.flatten().for_each(|&slot| bits[slot as usize / 64] |= 1 << (slot % 64));
+    let mut all = Vec::with_capacity(total);
+    for (word, mut left) in (0u32..).zip(bits) {
+        while left != 0 {
+            all.push(word * 64 + left.trailing_zeros());
+            left &= left - 1;
+        }
     }
     all
 }
@@ -125,6 +142,15 @@ mod tests {
             without(&mut rest, &lb);
             prop_assert_eq!(rest, list(&(&a - &b)));
             prop_assert_eq!(union([&la[..], &lb, &lc].into_iter()), list(&(&(&a | &b) | &c)));
+        }
+
+        #[test]
+        fn large_lists_have_the_union_of_sets(
+            a in prop::collection::btree_set(0u32..5000, 900..1100), b in prop::collection::btree_set(2000u32..9000, 500..900),
+        ) {
+            let list = |set: &BTreeSet<u32>| set.iter().copied().collect::<Vec<_>>();
+            let (la, lb) = (list(&a), list(&b));
+            prop_assert_eq!(union([&la[..], &lb, &la[..9]].into_iter()), list(&(&a | &b)));
         }
 
         #[test]

@@ -19,7 +19,10 @@ const TEXT_BYTES: u64 = 40;
 /// `/labels`.
 pub(crate) async fn names(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
     let range = params.range()?;
-    list(state, &params, move |querier, matchers, limit| querier.label_names(matchers, range, limit)).await
+    let look_up = move |querier: &dyn Querier, matchers: &[Matcher], limit| querier.label_names(matchers, range, limit);
+    // Without matchers the names are few and at hand: another thread would take longer to wake up.
+    let at_once = params.selectors()?.is_empty();
+    list(state, &params, at_once, look_up).await
 }
 
 /// `/label/NAME/values`.
@@ -33,13 +36,16 @@ pub(crate) async fn values(
         return Err(ApiError::bad(format!("invalid label name: {name:?}")));
     }
     let range = params.range()?;
-    list(state, &params, move |querier, matchers, limit| querier.label_values(&name, matchers, range, limit)).await
+    let look_up =
+        move |querier: &dyn Querier, matchers: &[Matcher], limit| querier.label_values(&name, matchers, range, limit);
+    list(state, &params, false, look_up).await
 }
 
-/// Answers with what `look_up` finds for each selector, together, sorted.
+/// Answers with what `look_up` finds for each selector, together, sorted: here and `at_once`, or as a query is.
 async fn list(
     state: AppState,
     params: &Params,
+    at_once: bool,
     look_up: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, tsdb::Error> + Send + 'static,
 ) -> Result<Response, ApiError> {
     let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, timeout(&state, params)?);
@@ -81,6 +87,9 @@ async fn list(
         put_strings(&mut body, &found);
         Ok(finish(body, &notes))
     };
+    if at_once {
+        return work(StopFlag::default());
+    }
     guarded(&state, timeout, work).await.map(|(response, _)| response)
 }
 
