@@ -4,7 +4,7 @@ use std::fmt;
 
 use tsdb::{METRIC_NAME, is_label_name, is_metric_name};
 
-use super::ast::{Aggregate, At, Binary, Cardinality, Expr, Grouping, Matching, Modifiers, VectorSelector};
+use super::ast::{Aggregate, At, Binary, BinaryOp, Cardinality, Expr, Grouping, Matching, Modifiers, VectorSelector};
 use crate::format::{general, quote};
 
 /// Longer texts are broken, wherever they stand.
@@ -66,8 +66,18 @@ fn write_chain(f: &mut fmt::Formatter<'_>, last: &Binary) -> fmt::Result {
     while let Expr::Binary(inner) = &*chain[chain.len() - 1].lhs {
         chain.push(inner);
     }
-    write!(f, "{}", chain[chain.len() - 1].lhs)?;
+    let first = chain[chain.len() - 1];
+    if is_infinite_base(first) {
+        f.write_str("Inf")?
+    } else {
+        write!(f, "{}", first.lhs)?
+    }
     chain.into_iter().rev().try_for_each(|e| write!(f, " {}{} {}", e.op.as_str(), Modifier(e), e.rhs))
+}
+
+/// Whether the left side is infinity and raised to a power: a sign before it would be taken as one before the power.
+fn is_infinite_base(e: &Binary) -> bool {
+    e.op == BinaryOp::Pow && matches!(&*e.lhs, Expr::Number(number) if number.value == f64::INFINITY)
 }
 
 fn write_list<'e>(f: &mut fmt::Formatter<'_>, exprs: impl Iterator<Item = &'e Expr>) -> fmt::Result {
@@ -213,7 +223,12 @@ impl Expr {
                 close(&indent, ")", out);
             }
             Self::Binary(e) => {
-                e.lhs.pretty_into(level + 1, out);
+                if is_infinite_base(e) {
+                    out.push_str(&indent);
+                    out.push_str("  Inf");
+                } else {
+                    e.lhs.pretty_into(level + 1, out);
+                }
                 open("\n", &format!("{indent}{}{}", e.op.as_str(), Modifier(e)), out);
                 e.rhs.pretty_into(level + 1, out);
             }
