@@ -68,9 +68,9 @@ fn write_chain(f: &mut fmt::Formatter<'_>, last: &Binary) -> fmt::Result {
     }
     let first = chain[chain.len() - 1];
     if is_infinite_base(first) {
-        f.write_str("Inf")?
+        f.write_str("Inf")?;
     } else {
-        write!(f, "{}", first.lhs)?
+        write!(f, "{}", first.lhs)?;
     }
     chain.into_iter().rev().try_for_each(|e| write!(f, " {}{} {}", e.op.as_str(), Modifier(e), e.rhs))
 }
