@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
-use std::path::Path;
+#[path = "../../tests/fuzz/replay.rs"]
+mod replay;
 
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
@@ -10,13 +11,7 @@ use query::testing::check_promql;
 
 #[test]
 fn what_the_fuzzer_found_holds() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus/promql");
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        check_promql(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 50, "only {count} texts");
+    replay::replay("promql", check_promql);
 }
 
 proptest! {

@@ -2,18 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
-use std::path::Path;
+#[path = "../../tests/fuzz/replay.rs"]
+mod replay;
 
-/// Runs `check` on each file of a target's corpus.
-fn replay(target: &str, check: impl Fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/corpus").join(target);
-    let mut count = 0;
-    for entry in std::fs::read_dir(folder).unwrap() {
-        check(&std::fs::read(entry.unwrap().path()).unwrap());
-        count += 1;
-    }
-    assert!(count >= 20, "only {count} files");
-}
+use replay::replay;
 
 #[test]
 fn pushed_requests_hold() {
