@@ -26,7 +26,6 @@ impl FloatEncoder {
     }
 
     /// The bits of the next sample. `time` is greater than the last one by at most [`MAX_STEP`], the first below 2^14.
-    /// About 6 ns.
     #[inline]
     pub(crate) fn encode(&mut self, time: u64, value: f64) -> Sample {
         SampleBits::begin();

@@ -24,12 +24,9 @@ impl Head {
         let mut order = self.value_order.lock();
         let versions: Vec<u64> = shards.iter().map(|shard| shard.read().values_version(name)).collect();
         if order.name != Some(name) || order.versions != versions {
-            let (mut values, mut versions) = (Vec::new(), Vec::new());
-            for shard in shards {
-                let shard = shard.read();
-                versions.push(shard.values_version(name));
-                values.extend(shard.values(name));
-            }
+            // What comes meanwhile is in the values and not in the versions: the next one to ask looks again.
+            let mut values = Vec::new();
+            shards.iter().for_each(|shard| values.extend(shard.read().values(name)));
             let view = self.index.symbols_view();
             if values.len() < MANY || limit >= values.len() {
                 drop(order);
