@@ -14,12 +14,14 @@ mod late;
 mod order;
 mod read;
 mod recover;
+mod restore;
 mod series;
 mod series_writer;
 mod shard;
 mod slab;
 mod stats;
 mod sync;
+mod texts;
 mod values;
 mod verify;
 
