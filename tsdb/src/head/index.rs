@@ -33,6 +33,12 @@ pub(crate) fn place(series: SeriesRef) -> (usize, u32) {
     ((series.0 >> SLOT_BITS) as usize, series.0 as u32)
 }
 
+/// What names the series in a slot of a shard.
+#[inline]
+pub(crate) fn reference(shard: usize, slot: u32) -> SeriesRef {
+    SeriesRef((shard as u64) << SLOT_BITS | u64::from(slot))
+}
+
 impl SeriesIndex {
     pub(crate) fn new(shards: usize, max_series: u64) -> Self {
         let shards = (0..shards).map(|_| RwLock::default()).collect();
@@ -63,6 +69,12 @@ impl SeriesIndex {
             return Err(AppendError::TooManySeries);
         }
         Ok(self.make_series(labels, hash).series_ref)
+    }
+
+    /// The series that a reference names, if it is there.
+    pub(crate) fn by_ref(&self, series: SeriesRef) -> Option<Arc<MemSeries>> {
+        let (shard, slot) = place(series);
+        self.shards.get(shard)?.read().series(slot).cloned()
     }
 
     fn find(&self, labels: &Labels, hash: u64) -> Option<Arc<MemSeries>> {
