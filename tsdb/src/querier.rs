@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::merge::MergedSet;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Something that holds series: a store, a data file, a remote server.
@@ -24,7 +25,16 @@ pub trait Querier: Send + Sync {
     /// If the index cannot be read.
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error>;
 
-    /// The label names of those series, sorted, at most `limit` of them.
+    /// The first `limit` of those series, in the same order; all if they are not so many. Cost: that of the series that are
+    /// given, and a little for each other one, where the store can tell the first without looking at all.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
+        Ok(MergedSet::cut(self.select(matchers, range)?, limit))
+    }
+
+    /// The label names of the series that pass all `matchers`, sorted, at most `limit` of them.
     ///
     /// # Errors
     /// If the index cannot be read.

@@ -80,6 +80,24 @@ fn open_early(disk: &FaultFs) -> Db {
     db
 }
 
+/// Asserts that the first series of a selection are the first of all that it finds, and read the same.
+fn check_first(db: &Db, matchers: &[Matcher], range: TimeRange) {
+    let querier = db.querier().unwrap();
+    let all = querier.select(matchers, range).unwrap();
+    for limit in [0, 1, 7, all.len() / 2, all.len().saturating_sub(1), all.len(), all.len() + 1, usize::MAX] {
+        let first = querier.select_first(matchers, range, limit).unwrap();
+        assert_eq!(first.len(), all.len().min(limit));
+        let (mut expected, mut columns) = (Columns::default(), Columns::default());
+        for index in 0..first.len() {
+            assert_eq!(first.labels(index), all.labels(index), "{limit} of {}", all.len());
+            all.read(index, range, &mut expected).unwrap();
+            first.read(index, range, &mut columns).unwrap();
+        }
+        assert_eq!(columns.timestamps_ms, expected.timestamps_ms);
+        assert!(columns.values.iter().map(|v| v.to_bits()).eq(expected.values.iter().map(|v| v.to_bits())));
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Op {
     /// Scrapes of a target of some series, so many seconds apart.
@@ -226,6 +244,8 @@ impl World {
         let mut model = self.model.clone();
         model.retain(|(_, at), _| recent.contains(Timestamp::from_millis(*at)));
         same(&held(self.db(), recent), &model);
+        check_first(self.db(), &[], recent);
+        check_first(self.db(), &[Matcher::new(MatchOp::NotEqual, "s", "001").unwrap()], TimeRange::ALL);
     }
 }
 
@@ -275,6 +295,34 @@ fn the_head_keeps_hours_while_blocks_keep_the_rest() {
     world.apply(Op::Reopen);
     world.check();
     assert!(world.db().recovery().samples < 3000, "{:?}", world.db().recovery());
+}
+
+#[test]
+fn the_first_series_are_the_same_in_head_and_blocks_and_however_few_of_them_are_asked_for() {
+    let mut world = World::new();
+    let begun = world.now;
+    // Every third ends early, every fifth comes late: some are in the blocks only, some in the head only and without a place
+    // in its order, most in both.
+    for round in 0..30 {
+        world.now += 10 * 60_000;
+        let mut appender = world.db().appender();
+        let comes =
+            |series: usize| (!series.is_multiple_of(3) || round < 5) && (!series.is_multiple_of(5) || round > 28);
+        for series in (0..1800).map(|n| n * 7919 % 1800).filter(|&series| comes(series)) {
+            let reference = appender.series(&labels(series)).unwrap();
+            appender.append_at(reference, Timestamp::from_millis(world.now), None, series as f64);
+        }
+        appender.commit().unwrap();
+        if round < 29 {
+            world.db().maintain();
+        }
+    }
+    assert!(world.db().maintenance().flushes > 0);
+    let hour = TimeRange::from_millis(world.now - HOUR, world.now);
+    for range in [TimeRange::ALL, hour, TimeRange::from_millis(begun, begun + HOUR), TimeRange::from_millis(0, 1)] {
+        check_first(world.db(), &[], range);
+        check_first(world.db(), &[Matcher::new(MatchOp::Regex, "s", ".*[02468]").unwrap()], range);
+    }
 }
 
 #[test]

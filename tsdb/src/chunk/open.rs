@@ -8,6 +8,7 @@ use parking_lot::RwLock;
 
 use super::gorilla::{self, FloatEncoder};
 use super::histogram::{self, HistogramValue, Layout, Row};
+use super::newest::{Newest, newest};
 use super::timestamps::Column;
 use super::words::{self, Words};
 use crate::querier::Columns;
@@ -172,6 +173,29 @@ impl OpenChunk {
                         });
                     }
                 }
+            }
+        }
+    }
+
+    /// Appends the newest of the samples that [`read`](Self::read) appends; of histograms all.
+    pub(crate) fn read_newest(&self, visible: usize, range: TimeRange, columns: &mut Columns) {
+        let Body::Floats(words) = &self.body else { return self.read(visible, range, columns) };
+        columns.count_chunk(size_of::<Self>() + self.heap_bytes());
+        let end = range.end.millis();
+        let found = match &self.times {
+            Times::Shared(column) => {
+                let latest = (0..visible).rev().find(|&ordinal| column.at(ordinal) <= end);
+                latest.and_then(|latest| newest(words, self.extent.count.into(), latest as u64))
+            }
+            Times::Own(base) => {
+                let latest = u64::try_from(end.saturating_sub(*base)).ok();
+                latest.and_then(|latest| newest(&words[1..], visible, latest))
+            }
+        };
+        if let Some(Newest { index, time, value }) = found {
+            let at = self.moment(time);
+            if at >= range.start.millis() {
+                columns.push(at, value, start_of(&self.starts, index));
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -19,6 +21,8 @@ pub(crate) struct Order {
     places: Vec<Vec<u32>>,
     /// How many have one.
     len: u64,
+    /// How many slots had been given since, when [`Head::keep_order`] last looked.
+    new: AtomicU64,
 }
 
 impl Order {
@@ -31,7 +35,7 @@ impl Order {
     /// Puts series in the order of their labels. Cost: 20 ns for a series that has a place, else 0.4 µs, or 1 µs if they are
     /// few.
     pub(crate) fn sort(&self, series: Vec<Arc<MemSeries>>, symbols: &SymbolsView) -> Vec<Arc<MemSeries>> {
-        if self.len == 0 {
+        if self.is_empty() {
             return by_labels(series, symbols);
         }
         let (mut placed, new): (Vec<_>, Vec<_>) =
@@ -43,6 +47,51 @@ impl Order {
         }
         let new = by_labels(new.into_iter().map(|(_, series)| series).collect(), symbols);
         merge(placed, new.into_iter(), symbols)
+    }
+
+    /// The first `limit`, by labels, of the series that `look` gives for references. It is asked for few more than these and
+    /// for those that have no place. Cost: 10 ns for each other one, 0.1 µs if it has no place.
+    pub(crate) fn first(
+        &self,
+        series: impl Iterator<Item = SeriesRef>,
+        limit: usize,
+        symbols: &SymbolsView,
+        mut look: impl FnMut(SeriesRef) -> Option<Arc<MemSeries>>,
+    ) -> Vec<Arc<MemSeries>> {
+        let (mut placed, mut new) = (Vec::with_capacity(series.size_hint().0), Vec::new());
+        for series in series {
+            match self.of(series) {
+                0 => new.extend(look(series)),
+                place => placed.push((place, series)),
+            }
+        }
+        let (mut found, mut rest, mut count) = (Vec::new(), &mut placed[..], limit);
+        while found.len() < limit && !rest.is_empty() {
+            if count < rest.len() {
+                rest.select_nth_unstable_by_key(count, |&(place, _)| place);
+            }
+            let (next, later) = rest.split_at_mut(count.min(rest.len()));
+            next.sort_unstable_by_key(|&(place, _)| place);
+            found.extend(next.iter().filter_map(|&(_, series)| look(series)));
+            (rest, count) = (later, count.saturating_mul(2));
+        }
+        found.truncate(limit);
+        if let Some(last) = found.last().filter(|_| found.len() == limit) {
+            new.retain(|series| compare(series, last, symbols) == Ordering::Less);
+        }
+        let mut found = merge(found.into_iter(), by_labels(new, symbols).into_iter(), symbols);
+        found.truncate(limit);
+        found
+    }
+
+    /// Slots that had been given when it was made.
+    fn slots(&self) -> usize {
+        self.places.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it has no places.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 
@@ -111,26 +160,30 @@ fn compare_pairs(a: &(Symbol, Symbol), b: &(Symbol, Symbol), symbols: &SymbolsVi
 }
 
 impl Head {
-    /// Gives places to series that have none, if they are many: a tenth of all.
+    /// Gives places to series that have none, if they are many: a tenth of all, or a hundredth once no more come.
     ///
     /// Cost: 0.4 to 1 µs per series without a place, 0.2 µs per other one. Readers go on meanwhile.
     pub(crate) fn keep_order(&self) {
-        let old = self.order();
-        let len = self.series_count();
-        if len.saturating_sub(old.len) < (len / 10).max(1000) && old.len / 2 <= len {
+        let (old, shards) = (self.order(), self.index.shards());
+        let slots: usize = shards.iter().map(|shard| shard.read().slots()).sum();
+        let (len, new) = (self.series_count(), (slots - old.slots()) as u64);
+        let quiet = old.new.swap(new, Relaxed) == new;
+        let many = if quiet { len / 100 } else { len / 10 };
+        if new < many.max(1000) && old.len / 2 <= len {
             return;
         }
-        let mut all = Vec::new();
-        for shard in self.index.shards() {
-            all.extend(shard.read().all().cloned());
+        let (mut all, mut places) = (Vec::new(), Vec::with_capacity(shards.len()));
+        for shard in shards {
+            let shard = shard.read();
+            all.extend(shard.all().cloned());
+            places.push(vec![0; shard.slots()]);
         }
         let sorted = old.sort(all, &self.index.symbols_view());
-        let mut places: Vec<Vec<u32>> = self.index.shards().iter().map(|shard| vec![0; shard.read().slots()]).collect();
         for (series, at) in sorted.iter().zip(1..) {
             let (shard, slot) = place(series.series_ref);
             places[shard][slot as usize] = at;
         }
-        *self.order.write() = Arc::new(Order { places, len: sorted.len() as u64 });
+        *self.order.write() = Arc::new(Order { places, len: sorted.len() as u64, new: AtomicU64::new(0) });
     }
 
     /// The order that is kept now.

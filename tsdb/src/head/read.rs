@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Head;
-use super::index::place;
+use super::index::reference;
 use super::isolation::ReadTicket;
 use super::series::{MemSeries, View};
 use super::shard::ShardIndex;
@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::index::{Symbol, SymbolsView};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::merge::MergedSet;
 use crate::querier::{Columns, Querier, SeriesSet};
 use crate::sample::{SeriesRef, TimeRange};
 
@@ -30,42 +31,37 @@ impl HeadQuerier {
         Self { head, ticket, flushed_until_ms }
     }
 
-    /// The series that pass, in no order, and the text of their labels.
-    fn selected(&self, matchers: &[Matcher], range: TimeRange) -> (Vec<Arc<MemSeries>>, Arc<SymbolsView>) {
-        let mut found = Vec::new();
-        for shard in self.head.index.shards() {
-            let index = shard.read();
+    /// Hands the slots of the series that pass to `each`, shard by shard, each with its number.
+    fn each_shard(&self, matchers: &[Matcher], mut each: impl FnMut(usize, &ShardIndex, Vec<u32>)) {
+        for (number, shard) in self.head.index.shards().iter().enumerate() {
+            let shard = shard.read();
             // After the lock: the symbols of every series in this shard are in the view.
             let symbols = self.head.index.symbols_view();
-            let slots = index.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
-            found.reserve(slots.len());
-            found.extend(
-                slots
-                    .into_iter()
-                    .filter_map(|slot| index.series(slot))
-                    .filter(|s| s.may_overlap(range, self.flushed_until_ms))
-                    .cloned(),
-            );
+            let slots = shard.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
+            each(number, &shard, slots);
         }
-        (found, self.head.index.symbols_view())
     }
 
     /// The series that pass `matchers` and may have samples within `range`, in no order.
     pub(super) fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Arc<MemSeries>> {
-        self.selected(matchers, range).0
+        let mut found = Vec::new();
+        self.each_shard(matchers, |_, shard, slots| {
+            found.reserve(slots.len());
+            let series = slots.into_iter().filter_map(|slot| shard.series(slot));
+            found.extend(series.filter(|s| s.may_overlap(range, self.flushed_until_ms)).cloned());
+        });
+        found
     }
 
     /// Series by reference; those that are gone are left out.
     pub(crate) fn select_refs(&self, series: &[SeriesRef]) -> Arc<dyn SeriesSet> {
-        let found = series.iter().filter_map(|&series| {
-            let (shard, slot) = place(series);
-            self.head.index.shards()[shard].read().series(slot).cloned()
-        });
-        self.set_of(found.collect(), self.head.index.symbols_view())
+        let found = series.iter().filter_map(|&series| self.head.index.by_ref(series)).collect();
+        let symbols = self.head.index.symbols_view();
+        self.set_of(self.head.order().sort(found, &symbols), symbols)
     }
 
+    /// A set of series, which are in the order of their labels.
     fn set_of(&self, series: Vec<Arc<MemSeries>>, symbols: Arc<SymbolsView>) -> Arc<dyn SeriesSet> {
-        let series = self.head.order().sort(series, &symbols);
         Arc::new(HeadSeriesSet {
             head: self.head.clone(),
             ticket: self.ticket.clone(),
@@ -79,19 +75,31 @@ impl HeadQuerier {
     /// range.
     fn found(&self, matchers: &[Matcher], look: impl Fn(&ShardIndex, &[u32]) -> Vec<Symbol>) -> Vec<Symbol> {
         let mut found = Vec::new();
-        for shard in self.head.index.shards() {
-            let shard = shard.read();
-            let symbols = self.head.index.symbols_view();
-            let slots = shard.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
-            found.append(&mut look(&shard, &slots));
-        }
+        self.each_shard(matchers, |_, shard, slots| found.append(&mut look(shard, &slots)));
         found
     }
 }
 
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
-        let (series, symbols) = self.selected(matchers, range);
+        let series = self.matching(matchers, range);
+        let symbols = self.head.index.symbols_view();
+        Ok(self.set_of(self.head.order().sort(series, &symbols), symbols))
+    }
+
+    fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
+        let order = self.head.order();
+        if limit == usize::MAX || order.is_empty() {
+            return Ok(MergedSet::cut(self.select(matchers, range)?, limit));
+        }
+        let mut passing = Vec::new();
+        self.each_shard(matchers, |shard, _, slots| {
+            passing.extend(slots.into_iter().map(|slot| reference(shard, slot)));
+        });
+        let symbols = self.head.index.symbols_view();
+        let series = order.first(passing.into_iter(), limit, &symbols, |series| {
+            self.head.index.by_ref(series).filter(|s| s.may_overlap(range, self.flushed_until_ms))
+        });
         Ok(self.set_of(series, symbols))
     }
 

@@ -247,15 +247,22 @@ impl MemSeries {
             drop(data);
             return self.read(view, range, columns);
         }
-        let chunks: SmallVec<[Chunk; 1]> = data.chunks().into();
-        let (open, stored) = (data.open(self.published()), data.stored);
+        let open = data.open(self.published());
         drop(data);
         if let Some(open) = open {
-            self.read_open(&open, view, recent, columns);
+            open.read_newest(self.visible(open.times(), open.extent(), view), recent, columns);
             if columns.first_after(from).is_some() {
                 return Ok(());
             }
         }
+        // Whatever has happened meanwhile: what the view allows to see is the same.
+        let data = self.data.read();
+        if data.aside().is_some() {
+            drop(data);
+            return self.read(view, range, columns);
+        }
+        let (chunks, stored) = (SmallVec::<[Chunk; 1]>::from(data.chunks()), data.stored);
+        drop(data);
         let may_hold = |chunk: &&Chunk| match chunk {
             Chunk::Sealed(sealed) => sealed.range().overlaps(&recent),
             Chunk::Closed(_) => true,

@@ -65,12 +65,13 @@ impl Listing<'_> {
 
     fn select(&self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, ApiError> {
         self.take(0)?;
-        let set = querier.select(matchers, self.range)?;
+        // One more than is given tells that there are more.
+        let set = querier.select_first(matchers, self.range, self.most.saturating_add(1))?;
         self.take(set.len() * BYTES_PER_REFERENCE)?;
         Ok(set)
     }
 
-    /// Writes the series that one selector finds; gives how many there are.
+    /// Writes the series that one selector finds; gives how many there are, or one more than are asked for.
     fn of_one(&self, matchers: &[Matcher], body: &mut Vec<u8>) -> Result<usize, ApiError> {
         let set = self.select(&*self.state.db.querier()?, matchers)?;
         let count = set.len().min(self.most);
@@ -91,7 +92,7 @@ impl Listing<'_> {
         for matchers in selectors {
             let set = self.select(&*querier, matchers)?;
             // What comes first of all is among the first of each.
-            for index in 0..set.len().min(self.most.saturating_add(1)) {
+            for index in 0..set.len() {
                 let labels = set.labels(index);
                 self.take(labels.size_bytes() + size_of::<Labels>())?;
                 all.insert(labels);
