@@ -11,7 +11,7 @@ use super::grid::{Grid, Rows, histogram_points};
 use super::nodes::Counter;
 use super::query::Query;
 use super::smoothed;
-use super::source::{Scratch, SharedSource, Source};
+use super::source::{PREFETCHED, Scratch, SharedSource, Source};
 use crate::error::Error;
 use crate::parser::{Extension, Span, VectorSelector};
 use crate::value::{ABSENT, is_absent};
@@ -104,9 +104,6 @@ pub(crate) fn only_name(matchers: &[Matcher]) -> Option<&str> {
     matchers.iter().find(|m| m.op() == MatchOp::Equal && m.name() == METRIC_NAME).map(Matcher::value)
 }
 
-/// Series that are fetched together where little is read of each.
-const PREFETCHED: usize = 16;
-
 impl Source for SelectorSource<'_> {
     fn len(&self) -> usize {
         if self.grid.count == 0 { 0 } else { self.set.len() }
@@ -130,17 +127,16 @@ impl Source for SelectorSource<'_> {
         if self.count_steps {
             scratch.step_samples.resize(self.grid.count, 0);
         }
-        let newest_only = self.grid.count == 1 && !self.smoothed;
         let end = range.end;
         for (row, index) in range.enumerate() {
             self.query.stop.check("expression evaluation")?;
-            if newest_only && row.is_multiple_of(PREFETCHED) {
+            if row.is_multiple_of(PREFETCHED) {
                 self.set.prefetch(index..(index + PREFETCHED).min(end));
             }
             let columns = &mut scratch.columns;
             columns.clear();
             let range = TimeRange::from_millis(first, last);
-            if newest_only {
+            if self.grid.count == 1 && !self.smoothed {
                 self.set.read_newest(index, range, columns)?;
                 // What the hints are made of lies before the newest.
                 if self.stats_only && !columns.histograms.is_empty() {

@@ -13,7 +13,7 @@ use super::grid::{Grid, Rows, histogram_points};
 use super::nodes::Counter;
 use super::query::Query;
 use super::selector::{detect_resets, names_one_metric, only_name};
-use super::source::{Scratch, SharedSource, Source};
+use super::source::{PREFETCHED, Scratch, SharedSource, Source};
 use super::subquery;
 use super::table::Table;
 use crate::error::Error;
@@ -556,9 +556,14 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
         if self.vector.count_steps {
             scratch.step_samples.resize(self.vector.windows.grid.count, 0);
         }
-        let mut samples = 0;
+        let (mut samples, end) = (0, range.end);
         for (row, index) in range.enumerate() {
             query.stop.check("expression evaluation")?;
+            if let Samples::Stored(set) = &self.vector.samples
+                && row.is_multiple_of(PREFETCHED)
+            {
+                set.prefetch(index..(index + PREFETCHED).min(end));
+            }
             self.vector.read(index, &mut scratch.columns)?;
             let mut context = RowContext {
                 query,
