@@ -109,6 +109,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// The next `n` bytes.
+    #[inline]
     pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
         let taken = self.bytes[self.at..].get(..n).ok_or(self.malformed("ends too early"))?;
         self.at += n;
@@ -136,6 +137,23 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn f64(&mut self) -> Result<f64, Malformed> {
         Ok(f64::from_bits(self.u64()?))
+    }
+
+    /// A number of which only the first `n` bytes are there, at most 8, the most significant first; the others are zero.
+    #[inline]
+    pub(crate) fn leading(&mut self, n: usize) -> Result<u64, Malformed> {
+        debug_assert!(n <= 8);
+        match self.bytes[self.at..].first_chunk() {
+            Some(eight) => {
+                self.at += n;
+                Ok(u64::from_be_bytes(*eight) & !u64::MAX.checked_shr(8 * n as u32).unwrap_or(0))
+            }
+            None => {
+                let mut bytes = [0; 8];
+                bytes[..n].copy_from_slice(self.take(n)?);
+                Ok(u64::from_be_bytes(bytes))
+            }
+        }
     }
 
     #[inline]
@@ -229,6 +247,16 @@ mod tests {
             prop_assert_eq!(decoder.u32().unwrap(), d);
             prop_assert_eq!(decoder.text().unwrap(), text);
             prop_assert!(decoder.is_empty());
+        }
+
+        #[test]
+        fn leading_bytes_are_the_upper_ones(number: u64, n in 0usize..=8, more in 0usize..10) {
+            let bytes = [&number.to_be_bytes()[..n], &vec![0xff; more]].concat();
+            let mut decoder = Decoder::new(&bytes);
+            let kept = number.to_be_bytes().into_iter().take(n).chain([0; 8]).take(8);
+            prop_assert_eq!(decoder.leading(n).unwrap(), kept.fold(0, |all, byte| all << 8 | u64::from(byte)));
+            prop_assert_eq!(decoder.remaining(), more);
+            prop_assert!(Decoder::new(&bytes[..n.saturating_sub(1)]).leading(n).is_err() || n == 0);
         }
 
         #[test]

@@ -105,6 +105,11 @@ impl Labels {
         xxh3_64(self.0.as_bytes())
     }
 
+    /// The [`hash`](Self::hash) of the set with this text.
+    pub(crate) fn hash_of(text: &str) -> u64 {
+        xxh3_64(text.as_bytes())
+    }
+
     /// Bytes that the text takes in memory.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
@@ -134,6 +139,9 @@ impl Labels {
         self.filtered(|name| name != METRIC_NAME)
     }
 }
+
+/// Bytes of a text whose length is written as one digit.
+pub(crate) const MAX_SHORT: usize = 63;
 
 /// Writes `text` with its length before it.
 pub(crate) fn push_text(out: &mut String, text: &str) {
@@ -166,6 +174,18 @@ pub(crate) fn split_text(rest: &str) -> (&str, &str) {
 #[derive(Clone, Debug)]
 pub struct Iter<'a> {
     rest: &'a str,
+}
+
+impl<'a> Iter<'a> {
+    /// Labels that are written in `text` as a set has them: see [`Labels`].
+    pub(crate) fn new(text: &'a str) -> Self {
+        Self { rest: text }
+    }
+
+    /// What is left of the text.
+    pub(crate) fn text(&self) -> &'a str {
+        self.rest
+    }
 }
 
 impl<'a> Iterator for Iter<'a> {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
-    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Options, Queryable, STALE_NAN,
-    SharedColumn, SyncPolicy, TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening, Options, Queryable,
+    STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -44,7 +44,11 @@ fn labels(series: usize) -> Labels {
 }
 
 fn held(db: &Db, range: TimeRange) -> Model {
-    let set = db.querier().unwrap().select(&[], range).unwrap();
+    found(db, &[], range).unwrap()
+}
+
+fn found(source: &dyn Queryable, matchers: &[Matcher], range: TimeRange) -> Result<Model, Error> {
+    let set = source.querier()?.select(matchers, range)?;
     let mut columns = Columns::default();
     let mut all = Model::new();
     assert!((1..set.len()).all(|i| set.labels(i - 1) < set.labels(i)), "series are not in the order of their labels");
@@ -56,7 +60,24 @@ fn held(db: &Db, range: TimeRange) -> Model {
         let series = set.label(index, "s").unwrap().parse().unwrap();
         all.extend(columns.timestamps_ms.iter().zip(&columns.values).map(|(&at, v)| ((series, at), v.to_bits())));
     }
-    all
+    Ok(all)
+}
+
+/// Opens the store. What single series are said to hold before its log has been replayed is what they hold.
+fn open_early(disk: &FaultFs) -> Db {
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let opening = Opening::begin(&fs, Path::new("/data"), &options()).unwrap();
+    let early = opening.early();
+    let one = |series: usize| [Matcher::equal("s", format!("{series:03}"))];
+    let before: Vec<_> = (0..6).map(|series| found(&early, &one(series), TimeRange::ALL).unwrap()).collect();
+    assert!(matches!(found(&early, &[], TimeRange::ALL), Err(Error::Replaying)), "all series at once");
+    let db = opening.finish(|_, _| {}).unwrap();
+    for (series, before) in before.iter().enumerate() {
+        same(before, &found(&db, &one(series), TimeRange::ALL).unwrap());
+    }
+    let late = found(&early, &one(0), TimeRange::ALL);
+    assert!(matches!(late, Err(Error::Replaying)), "the log begins to change");
+    db
 }
 
 /// Asserts that the first series of a selection are the first of all that it finds, and read the same.
@@ -208,7 +229,7 @@ impl World {
                 // Killed, not closed.
                 drop(self.db.take());
                 self.disk = self.disk.after_kill();
-                let db = open(&self.disk).unwrap();
+                let db = open_early(&self.disk);
                 assert_eq!(db.recovery().damage, Vec::<String>::new());
                 self.column = db.column();
                 self.db = Some(db);

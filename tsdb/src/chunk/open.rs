@@ -384,6 +384,13 @@ impl ChunkWriter {
         self.flags = self.flags & (ON_COLUMN | STARTED) | note << NOTE_SHIFT;
     }
 
+    /// Something of the memory that the next sample goes to.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let words = self.words.as_ref();
+        words.and_then(|words| words.get(usize::from(self.taken) / 64)).map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
     /// Appends a float. The caller has checked that the chunk takes floats, has room, and that `time` follows. Answers where
     /// the samples are now if that is another place than before.
     #[inline]

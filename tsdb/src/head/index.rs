@@ -8,7 +8,7 @@ use parking_lot::{RwLock, RwLockReadGuard};
 use super::appender::AppendError;
 use super::series::MemSeries;
 use super::shard::ShardIndex;
-use crate::index::{Symbols, SymbolsView};
+use crate::index::{Symbol, Symbols, SymbolsView};
 use crate::labels::Labels;
 use crate::sample::SeriesRef;
 
@@ -37,6 +37,14 @@ pub(crate) fn place(series: SeriesRef) -> (usize, u32) {
 #[inline]
 pub(crate) fn reference(shard: usize, slot: u32) -> SeriesRef {
     SeriesRef((shard as u64) << SLOT_BITS | u64::from(slot))
+}
+
+/// Gives a series that is not there yet the next slot.
+fn insert(index: &mut ShardIndex, shard: usize, pairs: Box<[(Symbol, Symbol)]>, hash: u64) -> Arc<MemSeries> {
+    let series_ref = reference(shard, index.slots() as u32);
+    let series = Arc::new(MemSeries::new(series_ref, pairs));
+    index.insert(series.clone(), hash);
+    series
 }
 
 impl SeriesIndex {
@@ -88,18 +96,40 @@ impl SeriesIndex {
     pub(crate) fn make_series(&self, labels: &Labels, hash: u64) -> Arc<MemSeries> {
         let shard = self.shard_of(hash);
         let mut index = self.shards[shard].write();
-        let pairs = {
+        let pairs: Box<[_]> = {
             let mut symbols = self.symbols.write();
             if let Some(series) = index.find(labels, hash, |symbol| symbols.text(symbol)) {
                 return series.clone();
             }
             labels.iter().map(|(name, value)| (symbols.intern(name), symbols.intern(value))).collect()
         };
-        let series_ref = SeriesRef((shard as u64) << SLOT_BITS | index.slots() as u64);
-        let series = Arc::new(MemSeries::new(series_ref, pairs));
-        index.insert(series.clone(), hash);
+        let series = insert(&mut index, shard, pairs, hash);
         self.len.fetch_add(1, Ordering::Relaxed);
         series
+    }
+
+    /// Makes series of one shard, unless they are there already, of their labels' symbols and hash. Hands each to `made`,
+    /// while nobody else can use the shard. Knows no limit.
+    pub(crate) fn make_many<'p>(
+        &self,
+        shard: usize,
+        sets: impl Iterator<Item = (&'p [(Symbol, Symbol)], u64)>,
+        mut made: impl FnMut(&Arc<MemSeries>),
+    ) {
+        let mut index = self.shards[shard].write();
+        let before = index.live();
+        for (pairs, hash) in sets {
+            match index.find_pairs(pairs, hash) {
+                Some(series) => made(series),
+                None => made(&insert(&mut index, shard, pairs.into(), hash)),
+            }
+        }
+        self.len.fetch_add((index.live() - before) as u64, Ordering::Relaxed);
+    }
+
+    /// The symbol of a text; gives it one if need be. A series that has it must follow.
+    pub(crate) fn intern(&self, text: &str) -> Symbol {
+        self.symbols.write().intern(text)
     }
 
     /// Takes series out of one shard, by their slots, ascending. Their references name nothing from then on.

@@ -3,35 +3,29 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::checkpoint::checkpoint_path;
-use super::files::{ChunkFiles, Stored};
+use super::files::ChunkFiles;
 use super::id_table::IdTable;
-use super::index::{SeriesIndex, place};
+use super::index::SeriesIndex;
 use super::isolation::History;
-use super::late::LateValue;
-use super::series::Closed;
-use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, SeriesWriter, Verdict};
+use super::restore::{Batch, Nth, Run, ShardWorker};
+use super::series_writer::SeriesWriter;
 use super::slab::Slab;
+use super::texts::Texts;
 use super::{HeadStart, SharedColumn};
-use crate::chunk::{Column, HistogramValue, Sealer};
+use crate::codec::Malformed;
 use crate::error::Error;
 use crate::exemplar::Exemplars;
 use crate::fs::Fs;
-use crate::labels::Labels;
+use crate::matcher::Matcher;
 use crate::metadata::Metadata;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
-    ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedLabels, LoggedState, Record, Records, SeriesId, WAL_DIR,
-    read_frames, replay,
+    ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedLabels, LoggedSample, LoggedSamples, Record, Records,
+    SeriesId, WAL_DIR, read_frames, replay,
 };
-
-/// Steps handed to a shard at once.
-const BATCH: usize = 4096;
-/// Batches that may wait for a shard: bounds the memory of recovery.
-const WAITING: usize = 4;
 
 /// What a checkpoint and the log are read into.
 #[derive(Clone, Copy)]
@@ -39,31 +33,43 @@ pub(crate) struct Recovering<'a> {
     pub(crate) index: &'a SeriesIndex,
     pub(crate) history: &'a History,
     pub(crate) files: &'a ChunkFiles,
+    pub(crate) part: Part<'a>,
 }
 
-/// What a shard has to do.
-enum Step {
-    Series(SeriesId, Labels),
-    /// The samples that follow are on this column, at this ordinal.
-    OnColumn(Arc<Column>, usize, i64),
-    /// The samples that follow have times of their own.
-    Own,
-    /// At the time of the column, or at this one.
-    Sample {
-        series: SeriesId,
-        at_ms: i64,
-        start_ms: i64,
-        value: f64,
+/// How much of a head is recovered.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    All,
+    /// Only the series that pass all matchers; the rest is passed over.
+    Matching {
+        matchers: &'a [Matcher],
+        /// Once there are more series, recovery ends early. What is recovered is of no use then.
+        most: u64,
+        /// Likewise once this is set.
+        over: &'a AtomicBool,
     },
-    Histogram {
-        series: SeriesId,
-        at_ms: i64,
-        start_ms: i64,
-        value: Box<HistogramValue>,
-    },
-    State(LoggedState),
-    Deletion(SeriesId, TimeRange),
 }
+
+impl Part<'_> {
+    fn has(self, labels: &LoggedLabels<'_>) -> bool {
+        let value = |name| labels.clone().find(|(n, _)| *n == name).map_or("", |(_, value)| value);
+        match self {
+            Self::All => true,
+            Self::Matching { matchers, .. } => matchers.iter().all(|matcher| matcher.matches(value(matcher.name()))),
+        }
+    }
+
+    /// Whether to end early.
+    fn is_over(self, series: u64) -> bool {
+        match self {
+            Self::All => false,
+            Self::Matching { most, over, .. } => series > most || over.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Where a series that the log has named is: its shard, and one more than the place of the name there.
+type Home = (u16, NonZeroU32);
 
 /// What recovery found, to be told to the operator.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -148,11 +154,9 @@ pub(crate) fn recover(
 /// Hands out to the shards what the log says, frame by frame.
 struct Steps<'s> {
     into: Recovering<'s>,
-    senders: Vec<SyncSender<Vec<Step>>>,
-    pending: Vec<Vec<Step>>,
-    workers: Vec<std::thread::ScopedJoinHandle<'s, Applied>>,
-    /// Shard of each series that the log has named.
-    shards: IdTable<u16>,
+    shards: Vec<ShardWorker<'s>>,
+    texts: Texts,
+    homes: IdTable<Home>,
     columns: HashMap<ColumnId, SharedColumn>,
     metadata: BTreeMap<String, Metadata>,
     exemplars: Exemplars,
@@ -164,13 +168,6 @@ struct Steps<'s> {
     head_known: bool,
 }
 
-/// What a shard made of its steps.
-struct Applied {
-    writers: Slab<SeriesWriter>,
-    samples: u64,
-    sealed_bytes: usize,
-}
-
 impl<'s> Steps<'s> {
     /// Starts a thread per shard.
     fn start<'e: 's>(
@@ -179,23 +176,12 @@ impl<'s> Steps<'s> {
         max_exemplars: usize,
         flushed_until_ms: i64,
     ) -> Self {
-        let mut senders = Vec::new();
-        let mut workers = Vec::new();
-        for shard in 0..into.index.shards().len() {
-            let (sender, receiver) = sync_channel(WAITING);
-            let worker = std::thread::Builder::new()
-                .name(format!("tsdb-replay-{shard}"))
-                .spawn_scoped(scope, move || apply(into, flushed_until_ms, &receiver))
-                .expect("a thread can be started while the server starts");
-            senders.push(sender);
-            workers.push(worker);
-        }
+        let shards = 0..into.index.shards().len();
         Self {
             into,
-            pending: senders.iter().map(|_| Vec::with_capacity(BATCH)).collect(),
-            senders,
-            workers,
-            shards: IdTable::default(),
+            shards: shards.map(|shard| ShardWorker::start(scope, shard, into, flushed_until_ms)).collect(),
+            texts: Texts::default(),
+            homes: IdTable::default(),
             columns: HashMap::new(),
             metadata: BTreeMap::new(),
             exemplars: Exemplars::new(max_exemplars),
@@ -219,65 +205,90 @@ impl<'s> Steps<'s> {
 
     /// Applies one frame: one commit.
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), Error> {
+        if self.into.part.is_over(self.found.series) {
+            return Ok(());
+        }
         self.found.commits += 1;
         let corrupt = |malformed| frame.corrupt(malformed);
         for record in Records::new(frame.payload) {
             match record.map_err(corrupt)? {
                 Record::Series { id, labels } => {
-                    let labels = set_of(labels);
-                    let shard = self.into.index.shard_of(labels.hash());
-                    self.shards.insert(id, shard as u16);
+                    if !self.into.part.has(&labels) {
+                        continue;
+                    }
+                    let (pairs, hash) = self.texts.intern(labels, self.into.index);
+                    let shard = self.into.index.shard_of(hash);
+                    let worker = &mut self.shards[shard];
+                    let home = NonZeroU32::MIN.saturating_add(worker.name(id, pairs, hash));
+                    worker.flush_full();
+                    self.homes.insert(id, (shard as u16, home));
                     self.last_id = self.last_id.max(id.0);
                     self.found.series += 1;
-                    self.send(shard, Step::Series(id, labels));
                 }
                 Record::Samples { column, timestamp_ms, samples } => {
-                    let place = column.map(|id| {
-                        self.last_column = self.last_column.max(id.0);
-                        let column = self.columns.entry(id).or_insert_with(|| SharedColumn::new(id));
-                        column.push(Timestamp::from_millis(timestamp_ms), 0)
-                    });
-                    for shard in 0..self.senders.len() {
-                        let step = match &place {
-                            Some((column, ordinal)) => Step::OnColumn(column.clone(), *ordinal, timestamp_ms),
-                            None => Step::Own,
-                        };
-                        self.send(shard, step);
-                    }
-                    for sample in samples {
-                        let sample = sample.map_err(corrupt)?;
-                        let Some(shard) = self.shards.get(sample.series) else {
-                            self.found.orphans += 1;
-                            continue;
-                        };
-                        self.span.extend(sample.timestamp_ms);
-                        let (series, at_ms, start_ms) = (sample.series, sample.timestamp_ms, sample.start_ms);
-                        self.send(shard.into(), Step::Sample { series, at_ms, start_ms, value: sample.value });
+                    self.samples(column, timestamp_ms, samples).map_err(corrupt)?;
+                }
+                Record::Histogram { series, timestamp_ms, start_ms, value } => {
+                    if self.step(series, |batch, nth| batch.histogram(nth, timestamp_ms, start_ms, value)) {
+                        self.span.extend(timestamp_ms);
                     }
                 }
-                Record::Histogram { series, timestamp_ms, start_ms, value } => match self.shards.get(series) {
-                    Some(shard) => {
-                        self.span.extend(timestamp_ms);
-                        self.send(shard.into(), Step::Histogram { series, at_ms: timestamp_ms, start_ms, value });
-                    }
-                    None => self.found.orphans += 1,
-                },
                 Record::Metadata { family, metadata } => {
                     self.metadata.insert(family.to_owned(), metadata);
                 }
                 Record::Exemplar { series, exemplar } => drop(self.exemplars.add(series, exemplar)),
-                Record::Deletion { series, range } => match self.shards.get(series) {
-                    Some(shard) => self.send(shard.into(), Step::Deletion(series, range)),
-                    None => self.found.orphans += 1,
-                },
-                Record::State(state) => match self.shards.get(state.series) {
-                    Some(shard) => self.send(shard.into(), Step::State(state)),
-                    None => self.found.orphans += 1,
-                },
+                Record::Deletion { series, range } => {
+                    self.step(series, |batch, nth| batch.deletion(nth, range));
+                }
+                Record::State(state) => {
+                    self.step(state.series, |batch, nth| batch.state(nth, state));
+                }
                 Record::Head(head) => self.head(head)?,
             }
         }
         Ok(())
+    }
+
+    /// Hands out the samples of one scrape or request.
+    fn samples(&mut self, column: Option<ColumnId>, at_ms: i64, samples: LoggedSamples<'_>) -> Result<(), Malformed> {
+        let column = column.map(|id| {
+            self.last_column = self.last_column.max(id.0);
+            let column = self.columns.entry(id).or_insert_with(|| SharedColumn::new(id));
+            column.push(Timestamp::from_millis(at_ms), 0)
+        });
+        let run = Run { column, at_ms, each: samples.is_each() };
+        let mut read = Ok(());
+        for sample in samples {
+            let LoggedSample { series, timestamp_ms, start_ms, value } = match sample {
+                Ok(sample) => sample,
+                Err(malformed) => {
+                    read = Err(malformed);
+                    break;
+                }
+            };
+            let Some((shard, nth)) = self.homes.get(series) else {
+                self.found.orphans += 1;
+                continue;
+            };
+            self.span.extend(timestamp_ms);
+            let worker = &mut self.shards[usize::from(shard)];
+            worker.pending.sample(nth.get() - 1, value, run.each.then_some((timestamp_ms, start_ms)));
+            worker.flush_full_in(&run);
+        }
+        self.shards.iter_mut().for_each(|worker| worker.pending.end_run(&run));
+        read
+    }
+
+    /// Adds a step for the shard that a series is in. Answers whether the log has named the series.
+    fn step(&mut self, series: SeriesId, add: impl FnOnce(&mut Batch, Nth)) -> bool {
+        let Some((shard, nth)) = self.homes.get(series) else {
+            self.found.orphans += 1;
+            return false;
+        };
+        let worker = &mut self.shards[usize::from(shard)];
+        add(&mut worker.pending, nth.get() - 1);
+        worker.flush_full();
+        true
     }
 
     /// Takes what a checkpoint says of the head as a whole.
@@ -291,124 +302,18 @@ impl<'s> Steps<'s> {
         files.map(|(number, max_ms)| self.into.files.load(number, max_ms)).fold(Ok(()), Result::and)
     }
 
-    fn send(&mut self, shard: usize, step: Step) {
-        let pending = &mut self.pending[shard];
-        pending.push(step);
-        if pending.len() >= BATCH {
-            let batch = std::mem::replace(pending, Vec::with_capacity(BATCH));
-            // A worker ends early only by panicking, which joining it will show.
-            let _ = self.senders[shard].send(batch);
-        }
-    }
-
     /// Waits for the shards.
     fn finish(mut self) -> Recovered {
-        for (sender, pending) in self.senders.drain(..).zip(self.pending.drain(..)) {
-            let _ = sender.send(pending);
-        }
         let (mut writers, mut sealed_bytes) = (Vec::new(), 0);
-        for worker in self.workers {
-            let applied = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            self.found.samples += applied.samples;
-            sealed_bytes += applied.sealed_bytes;
-            writers.push(applied.writers);
+        self.shards.iter_mut().for_each(ShardWorker::flush);
+        for worker in self.shards {
+            let restored = worker.finish();
+            self.found.samples += restored.samples;
+            sealed_bytes += restored.sealed_bytes;
+            writers.push(restored.writers);
         }
         let Self { metadata, exemplars, last_id, last_column, span, found, .. } = self;
         let end = LogEnd::default();
         Recovered { writers, metadata, last_id, last_column, end, span, found, sealed_bytes, exemplars }
     }
-}
-
-/// The labels as a set. They are sorted if this program wrote them.
-fn set_of(labels: LoggedLabels<'_>) -> Labels {
-    let mut last = None;
-    let sorted =
-        labels.clone().all(|(name, value)| last.replace(name).is_none_or(|last| last < name) && !value.is_empty());
-    if sorted { Labels::from_sorted(labels) } else { Labels::from_pairs(labels) }
-}
-
-/// What becomes of a sample that the log has: as when it was committed.
-fn replayed(writer: &mut SeriesWriter, at_ms: i64, bits: u64, flushed_until_ms: i64) -> Verdict {
-    match writer.judge(at_ms, bits) {
-        (Verdict::Append, before) if at_ms < flushed_until_ms => {
-            writer.restore(before);
-            Verdict::Late
-        }
-        (verdict, _) => verdict,
-    }
-}
-
-/// One shard's thread.
-fn apply(into: Recovering<'_>, flushed_until_ms: i64, steps: &Receiver<Vec<Step>>) -> Applied {
-    let mut writers: Slab<SeriesWriter> = Slab::default();
-    let mut slots: IdTable<u32> = IdTable::default();
-    let (mut samples, mut sealed_bytes) = (0, 0);
-    let mut column: Option<(Arc<Column>, usize, i64)> = None;
-    let mut closed: Vec<Closed> = Vec::new();
-    let mut sealer = Sealer::default();
-    // Nobody reads yet, so nothing of the past is to be kept, and all belongs to commit 0, which all readers see.
-    while let Ok(batch) = steps.recv() {
-        let mut context = ApplyContext { commit: 0, watched: &[], history: into.history, closed: &mut closed };
-        for step in batch {
-            match step {
-                Step::Series(id, labels) => {
-                    let series = into.index.make_series(&labels, labels.hash());
-                    let slot = place(series.series_ref).1;
-                    if slot as usize == writers.len() {
-                        writers.push(SeriesWriter::new(series));
-                    }
-                    let writer = writers.get_mut(slot).expect("slots are handed out one after the other");
-                    if writer.series().id() == SeriesId(0) {
-                        writer.series().set_id(id);
-                    }
-                    slots.insert(id, slot);
-                }
-                Step::State(state) => {
-                    if let Some(writer) = slots.get(state.series).and_then(|slot| writers.get_mut(slot)) {
-                        writer.restore(Last { at_ms: state.last.0, bits: state.last.1 });
-                        writer.series().restore(Stored::from_log(state.stored));
-                    }
-                }
-                Step::Deletion(series, range) => {
-                    if let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) {
-                        writer.series().delete(range, writer.last().at_ms);
-                    }
-                }
-                Step::OnColumn(on, ordinal, at_ms) => column = Some((on, ordinal, at_ms)),
-                Step::Own => column = None,
-                Step::Sample { series, at_ms, start_ms, value } => {
-                    let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) else { continue };
-                    let (placement, at_ms) = match &column {
-                        Some((column, ordinal, at_ms)) => (Placement::OnColumn(column, *ordinal), *at_ms),
-                        None => (Placement::Own, at_ms),
-                    };
-                    // What the log repeats (it does where damage was mended by hand) is not taken twice.
-                    match replayed(writer, at_ms, value.to_bits(), flushed_until_ms) {
-                        Verdict::Append => {
-                            writer.append(PlacedFloat { placement, at_ms, start_ms, value }, &mut context);
-                        }
-                        Verdict::Late => writer.append_late(at_ms, start_ms, LateValue::Float(value), &context),
-                        Verdict::Known | Verdict::Refuse(_) => continue,
-                    }
-                    samples += 1;
-                }
-                Step::Histogram { series, at_ms, start_ms, value } => {
-                    let Some(writer) = slots.get(series).and_then(|slot| writers.get_mut(slot)) else { continue };
-                    if crate::chunk::split(&value).is_none() {
-                        continue;
-                    }
-                    match replayed(writer, at_ms, value.sum().to_bits(), flushed_until_ms) {
-                        Verdict::Append => {
-                            writer.append_histogram(Placement::Own, at_ms, start_ms, &value, &mut context);
-                        }
-                        Verdict::Late => writer.append_late(at_ms, start_ms, LateValue::from(&*value), &context),
-                        Verdict::Known | Verdict::Refuse(_) => continue,
-                    }
-                    samples += 1;
-                }
-            }
-        }
-        sealed_bytes += closed.drain(..).map(|chunk| chunk.seal(&mut sealer)).sum::<usize>();
-    }
-    Applied { writers, samples, sealed_bytes }
 }

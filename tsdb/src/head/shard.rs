@@ -68,15 +68,23 @@ impl ShardIndex {
         hash: u64,
         text: impl Fn(Symbol) -> &'t str,
     ) -> Option<&Arc<MemSeries>> {
-        let wanted = Entry { hash: (hash >> 32) as u32, slot: 0 };
-        let same = |series: &MemSeries| {
+        self.find_by(hash, |series| {
             let mut pairs = labels.iter();
             series
                 .labels
                 .iter()
                 .all(|&(n, v)| pairs.next().is_some_and(|(name, value)| text(n) == name && text(v) == value))
                 && pairs.next().is_none()
-        };
+        })
+    }
+
+    /// The series with these labels, sorted by the text of the names.
+    pub(crate) fn find_pairs(&self, pairs: &[(Symbol, Symbol)], hash: u64) -> Option<&Arc<MemSeries>> {
+        self.find_by(hash, |series| *series.labels == *pairs)
+    }
+
+    fn find_by(&self, hash: u64, same: impl Fn(&MemSeries) -> bool) -> Option<&Arc<MemSeries>> {
+        let wanted = Entry { hash: (hash >> 32) as u32, slot: 0 };
         let entry = self.by_labels.find(wanted.table_hash(), |entry| {
             entry.hash == wanted.hash && self.series.get(entry.slot).is_some_and(|series| same(series))
         })?;

@@ -4,7 +4,7 @@ use crate::chunk::HistogramValue;
 use crate::codec::{Decoder, Encoder, Malformed};
 use crate::exemplar::Exemplar;
 use crate::histogram::{CounterResetHint, FloatHistogram, Histogram, Span};
-use crate::labels::Labels;
+use crate::labels::{self, Labels};
 use crate::metadata::{Metadata, MetricKind};
 use crate::sample::{TimeRange, Timestamp};
 
@@ -84,20 +84,55 @@ pub(crate) struct LoggedHead {
     pub(crate) files: Vec<(u32, i64)>,
 }
 
-/// Labels of a series record, sorted by name.
+/// Labels of a series record, sorted by name if this program wrote them.
 #[derive(Clone, Debug)]
-pub(crate) struct LoggedLabels<'a> {
-    input: Decoder<'a>,
-    left: usize,
+pub(crate) enum LoggedLabels<'a> {
+    /// As [`Labels`] has them: so they stand in the log too if no text is long.
+    AsSet(labels::Iter<'a>),
+    /// `left` of them.
+    Any { input: Decoder<'a>, left: usize },
+}
+
+impl<'a> LoggedLabels<'a> {
+    fn take(input: &mut Decoder<'a>) -> Result<Self, Malformed> {
+        let left = input.count(2)?;
+        if let Some(text) = short_texts(input, left * 2) {
+            return Ok(Self::AsSet(labels::Iter::new(text)));
+        }
+        let labels = Self::Any { input: *input, left };
+        for _ in 0..left * 2 {
+            input.text()?;
+        }
+        Ok(labels)
+    }
 }
 
 impl<'a> Iterator for LoggedLabels<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        Some((self.input.text().ok()?, self.input.text().ok()?))
+        match self {
+            Self::AsSet(labels) => labels.next(),
+            Self::Any { input, left } => {
+                *left = left.checked_sub(1)?;
+                Some((input.text().ok()?, input.text().ok()?))
+            }
+        }
     }
+}
+
+/// The next `n` texts with the lengths before them, as one text, if each length is one digit of those that [`Labels`] are
+/// written with. Cost: a look at each length, and at all bytes once.
+fn short_texts<'a>(input: &mut Decoder<'a>, n: usize) -> Option<&'a str> {
+    let mut end = *input;
+    for _ in 0..n {
+        let len = end.u8().ok().filter(|&len| usize::from(len) <= labels::MAX_SHORT)?;
+        end.take(len.into()).ok()?;
+    }
+    // The lengths are characters of one byte: if all is UTF-8, so is what lies between them.
+    let text = std::str::from_utf8(input.until(&end)).ok()?;
+    *input = end;
+    Some(text)
 }
 
 /// Samples of a samples record.
@@ -119,7 +154,13 @@ impl Iterator for LoggedSamples<'_> {
     }
 }
 
-impl LoggedSamples<'_> {
+impl<'a> LoggedSamples<'a> {
+    /// Whether samples have a time or a start of their own; else all have the record's time, and no start is known.
+    pub(crate) fn is_each(&self) -> bool {
+        self.flags & (TIMED | STARTED) != 0
+    }
+
+    #[inline]
     fn read(&mut self) -> Result<LoggedSample, Malformed> {
         let head = self.input.u8()?;
         let step = match head >> 4 {
@@ -133,15 +174,30 @@ impl LoggedSamples<'_> {
         if self.flags & STARTED != 0 {
             self.last.start_ms = self.last.start_ms.wrapping_add(self.input.varint()?);
         }
-        let len = usize::from(head & 15);
-        if len > 8 {
-            return Err(self.input.malformed("value of more than 8 bytes"));
-        }
-        let mut bytes = [0; 8];
-        bytes[..len].copy_from_slice(self.input.take(len)?);
-        self.last.value = f64::from_bits(u64::from_be_bytes(bytes));
+        let len = value_bytes(head, &self.input)?;
+        self.last.value = f64::from_bits(self.input.leading(len)?);
         Ok(self.last)
     }
+
+    /// What follows the samples, all of which can be read if there is an answer.
+    fn end(&self) -> Result<Decoder<'a>, Malformed> {
+        let mut input = self.input;
+        let numbers = u32::from(self.flags & TIMED != 0) + u32::from(self.flags & STARTED != 0);
+        for _ in 0..self.left {
+            let head = input.u8()?;
+            for _ in 0..numbers + u32::from(head >> 4 == 0) {
+                input.uvarint()?;
+            }
+            input.take(value_bytes(head, &input)?)?;
+        }
+        Ok(input)
+    }
+}
+
+#[inline]
+fn value_bytes(head: u8, input: &Decoder<'_>) -> Result<usize, Malformed> {
+    let len = usize::from(head & 15);
+    if len > 8 { Err(input.malformed("value of more than 8 bytes")) } else { Ok(len) }
 }
 
 /// Writes that series `id` has `labels`, which are sorted by name.
@@ -466,13 +522,7 @@ impl<'a> Records<'a> {
         match input.u8()? {
             SERIES => {
                 let id = SeriesId(input.uvarint()?);
-                let left = input.count(2)?;
-                let labels = LoggedLabels { input: *input, left };
-                for _ in 0..left {
-                    input.text()?;
-                    input.text()?;
-                }
-                Ok(Record::Series { id, labels })
+                Ok(Record::Series { id, labels: LoggedLabels::take(input)? })
             }
             SAMPLES => {
                 let flags = input.u8()?;
@@ -481,9 +531,7 @@ impl<'a> Records<'a> {
                 let left = input.u32()?;
                 let last = LoggedSample { series: SeriesId(0), timestamp_ms, start_ms: 0, value: 0.0 };
                 let samples = LoggedSamples { input: *input, left, flags, last };
-                let mut walk = samples.clone();
-                walk.by_ref().try_for_each(|sample| sample.map(drop))?;
-                *input = walk.input;
+                *input = samples.end()?;
                 Ok(Record::Samples { column, timestamp_ms, samples })
             }
             HISTOGRAM => {
