@@ -1,6 +1,7 @@
 //! Several sets of series as one.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -161,6 +162,18 @@ impl SeriesSet for MergedSet {
             return self.read(index, range, columns);
         }
         Ok(())
+    }
+
+    fn prefetch(&self, range: Range<usize>) {
+        let end = |index: usize| index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let places = &self.places[end(range.start)..end(range.end)];
+        for (number, part) in (0u32..).zip(&self.parts) {
+            // Ascending, and without gaps.
+            let mut of_part = places.iter().filter(|place| place.part == number).map(|place| place.index as usize);
+            if let Some(first) = of_part.next() {
+                part.prefetch(first..of_part.next_back().unwrap_or(first) + 1);
+            }
+        }
     }
 
     fn latest(&self) -> Timestamp {

@@ -1,5 +1,6 @@
 //! How samples are read: one view over all that a store holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -87,6 +88,9 @@ pub trait SeriesSet: Send + Sync {
     fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         self.read(index, range, columns)
     }
+
+    /// Says that the series of `range`, a few, are going to be read next. Changes nothing; what they need may be fetched together.
+    fn prefetch(&self, _range: Range<usize>) {}
 
     /// A moment behind which no series has a sample; the end of time if that is not known.
     fn latest(&self) -> Timestamp {

@@ -12,7 +12,7 @@ use super::newest::{Newest, newest};
 use super::timestamps::Column;
 use super::words::{self, Words};
 use crate::querier::Columns;
-use crate::sample::{HistogramSample, TimeRange, Timestamp};
+use crate::sample::{HistogramSample, TimeRange, Timestamp, is_stale};
 
 /// Where the times of a chunk are kept.
 #[derive(Clone, Debug)]
@@ -177,10 +177,10 @@ impl OpenChunk {
         }
     }
 
-    /// Appends the newest of the samples that [`read`](Self::read) appends; of histograms all.
+    /// Appends the newest of the samples that [`read`](Self::read) appends; all where that is a stale marker, as who asks may
+    /// look for what is before it, and all histograms.
     pub(crate) fn read_newest(&self, visible: usize, range: TimeRange, columns: &mut Columns) {
         let Body::Floats(words) = &self.body else { return self.read(visible, range, columns) };
-        columns.count_chunk(size_of::<Self>() + self.heap_bytes());
         let end = range.end.millis();
         let found = match &self.times {
             Times::Shared(column) => {
@@ -193,11 +193,15 @@ impl OpenChunk {
             }
         };
         if let Some(Newest { index, time, value }) = found {
+            if is_stale(value) {
+                return self.read(visible, range, columns);
+            }
             let at = self.moment(time);
             if at >= range.start.millis() {
                 columns.push(at, value, start_of(&self.starts, index));
             }
         }
+        columns.count_chunk(size_of::<Self>() + self.heap_bytes());
     }
 
     /// The first `count` histograms with the times of the stream; none of a float chunk.

@@ -27,7 +27,7 @@ pub(crate) struct Order {
 
 impl Order {
     /// The place of a series; 0 if it has none.
-    fn of(&self, series: SeriesRef) -> u32 {
+    pub(crate) fn of(&self, series: SeriesRef) -> u32 {
         let (shard, slot) = place(series);
         self.places.get(shard).and_then(|places| places.get(slot as usize)).copied().unwrap_or(0)
     }
@@ -35,18 +35,41 @@ impl Order {
     /// Puts series in the order of their labels. Cost: 20 ns for a series that has a place, else 0.4 µs, or 1 µs if they are
     /// few.
     pub(crate) fn sort(&self, series: Vec<Arc<MemSeries>>, symbols: &SymbolsView) -> Vec<Arc<MemSeries>> {
-        if self.is_empty() {
-            return by_labels(series, symbols);
+        let places = series.iter().map(|series| self.of(series.series_ref)).collect();
+        self.sort_placed(series, places, symbols)
+    }
+
+    /// The same of series whose places are known. Cost: 8 ns for one that has a place if they are most of all, else 20 ns.
+    pub(crate) fn sort_placed(
+        &self,
+        series: Vec<Arc<MemSeries>>,
+        places: Vec<u32>,
+        symbols: &SymbolsView,
+    ) -> Vec<Arc<MemSeries>> {
+        let mut series: Vec<Option<Arc<MemSeries>>> = series.into_iter().map(Some).collect();
+        let mut take = |index: u32| series[index as usize].take();
+        let (mut placed, mut new) = (Vec::new(), Vec::new());
+        if places.len() as u64 >= self.len / FEW {
+            let mut indexes = vec![NOWHERE; self.len as usize + 1];
+            for (&place, index) in places.iter().zip(0..) {
+                match place {
+                    0 => new.extend(take(index)),
+                    place => indexes[place as usize] = index,
+                }
+            }
+            placed.reserve(places.len() - new.len());
+            placed.extend(indexes.into_iter().filter(|&index| index != NOWHERE).filter_map(take));
+        } else {
+            let mut pairs: Vec<(u32, u32)> = places.into_iter().zip(0..).collect();
+            pairs.sort_unstable();
+            let without = pairs.partition_point(|&(place, _)| place == 0);
+            new.extend(pairs[..without].iter().filter_map(|&(_, index)| take(index)));
+            placed.extend(pairs[without..].iter().filter_map(|&(_, index)| take(index)));
         }
-        let (mut placed, new): (Vec<_>, Vec<_>) =
-            series.into_iter().map(|series| (self.of(series.series_ref), series)).partition(|&(place, _)| place > 0);
-        placed.sort_unstable_by_key(|&(place, _)| place);
-        let placed = placed.into_iter().map(|(_, series)| series);
-        if new.is_empty() {
-            return placed.collect();
+        match new.is_empty() {
+            true => placed,
+            false => merge(placed.into_iter(), by_labels(new, symbols).into_iter(), symbols),
         }
-        let new = by_labels(new.into_iter().map(|(_, series)| series).collect(), symbols);
-        merge(placed, new.into_iter(), symbols)
     }
 
     /// The first `limit`, by labels, of the series that `look` gives for references. It is asked for few more than these and
@@ -95,6 +118,10 @@ impl Order {
     }
 }
 
+/// Of so many series one is looked for place by place.
+const FEW: u64 = 16;
+/// No index.
+const NOWHERE: u32 = u32::MAX;
 /// So many series are worth ranking their label pairs.
 const MANY: usize = 10_000;
 /// Label pairs by which most series differ.

@@ -1,11 +1,12 @@
 //! Reading the head.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Head;
 use super::index::reference;
 use super::isolation::ReadTicket;
-use super::series::{MemSeries, View};
+use super::series::{MemSeries, TOGETHER, View, Wanted, touch};
 use super::shard::ShardIndex;
 use super::values::first_texts;
 use crate::error::Error;
@@ -42,14 +43,21 @@ impl HeadQuerier {
         }
     }
 
+    /// Hands the series that pass `matchers` and may have samples within `range` to `each`, in no order.
+    fn each_matching(&self, matchers: &[Matcher], range: TimeRange, mut each: impl FnMut(&Arc<MemSeries>)) {
+        self.each_shard(matchers, |_, shard, slots| {
+            for slots in slots.chunks(TOGETHER) {
+                let series = slots.iter().filter_map(|&slot| shard.series(slot));
+                touch(series.clone(), Wanted::Begin);
+                series.filter(|s| s.may_overlap(range, self.flushed_until_ms)).for_each(&mut each);
+            }
+        });
+    }
+
     /// The series that pass `matchers` and may have samples within `range`, in no order.
     pub(super) fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Arc<MemSeries>> {
         let mut found = Vec::new();
-        self.each_shard(matchers, |_, shard, slots| {
-            found.reserve(slots.len());
-            let series = slots.into_iter().filter_map(|slot| shard.series(slot));
-            found.extend(series.filter(|s| s.may_overlap(range, self.flushed_until_ms)).cloned());
-        });
+        self.each_matching(matchers, range, |series| found.push(series.clone()));
         found
     }
 
@@ -82,9 +90,14 @@ impl HeadQuerier {
 
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
-        let series = self.matching(matchers, range);
+        let order = self.head.order();
+        let (mut series, mut places) = (Vec::new(), Vec::new());
+        self.each_matching(matchers, range, |found| {
+            series.push(found.clone());
+            places.push(order.of(found.series_ref));
+        });
         let symbols = self.head.index.symbols_view();
-        Ok(self.set_of(self.head.order().sort(series, &symbols), symbols))
+        Ok(self.set_of(order.sort_placed(series, places, &symbols), symbols))
     }
 
     fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
@@ -165,6 +178,10 @@ impl SeriesSet for HeadSeriesSet {
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         let view = self.head.view(self.ticket.watermark(), self.flushed_until_ms);
         self.series[index].read(view, range, columns)
+    }
+
+    fn prefetch(&self, range: Range<usize>) {
+        self.series[range].chunks(TOGETHER).for_each(|series| touch(series.iter(), Wanted::Newest));
     }
 
     fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {

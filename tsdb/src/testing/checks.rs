@@ -167,6 +167,7 @@ fn read_opened(disk: FaultFs) {
 pub fn check_newest(set: &dyn SeriesSet, index: usize, range: TimeRange, all: &Columns) {
     let mut newest = Columns::default();
     newest.push(i64::MIN, 7.0, 0);
+    set.prefetch(index..set.len().min(index + 20));
     set.read_newest(index, range, &mut newest).expect("what can be read whole can be read in part");
     let floats = newest.values.len() - 1;
     let from = all.values.len().checked_sub(floats).expect("no more floats than there are");
