@@ -180,6 +180,7 @@ impl Maintenance {
             self.head.resume(covered);
         }
         self.head.retry_refused();
+        self.head.forget_history();
         self.head.keep_order();
         self.head.sweep_symbols();
         if waiting.passes.is_multiple_of(PASSES_PER_LOOK) {

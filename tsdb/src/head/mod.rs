@@ -286,6 +286,15 @@ impl Head {
         self.isolation.passed(mark)
     }
 
+    /// Lets go of what was kept for readers that are gone. Each commit does so too: this is for when none comes.
+    pub(crate) fn forget_history(&self) {
+        // With the committer locked, as commits add to it.
+        let _committer = self.committer.lock();
+        let mut watched = Vec::new();
+        self.isolation.watched(&mut watched);
+        self.history.prune(&watched);
+    }
+
     /// What is known about the metric families.
     pub(crate) fn metadata(&self) -> BTreeMap<String, Metadata> {
         self.metadata.read().clone()
@@ -312,5 +321,37 @@ impl Head {
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.sync()?;
         self.committer.lock().wal().close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::FaultFs;
+
+    #[test]
+    fn what_is_kept_for_readers_goes_with_them_though_no_commit_comes() {
+        let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(FaultFs::default()), Path::new("/data"));
+        let start = HeadStart::of(&State::default());
+        let (head, _, end) = Head::recover(&fs, dir, start, &Options::default(), |_, _| {}).unwrap();
+        head.begin_writing(start, &end, 1 << 20).unwrap();
+        let mut series = SeriesRef(0);
+        let mut commit = |at_ms| {
+            let mut appender = head.appender(None);
+            series = appender.series(&Labels::from_pairs([("__name__", "up")])).unwrap();
+            appender.append_at(series, Timestamp::from_millis(at_ms), None, 1.0);
+            appender.commit().unwrap();
+            series
+        };
+        commit(1000);
+        let reader = head.open_reader();
+        commit(2000);
+        let series = commit(3000);
+        head.forget_history();
+        assert_eq!(head.history.before(series, 1000, reader.watermark()), Some(1), "the reader is still there");
+        let watermark = reader.watermark();
+        drop(reader);
+        head.forget_history();
+        assert_eq!(head.history.before(series, 1000, watermark), None);
     }
 }
