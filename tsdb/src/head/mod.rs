@@ -333,7 +333,7 @@ mod tests {
     fn what_is_kept_for_readers_goes_with_them_though_no_commit_comes() {
         let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(FaultFs::default()), Path::new("/data"));
         let start = HeadStart::of(&State::default());
-        let (head, _, end) = Head::recover(&fs, dir, start, &Options::default(), |_, _| {}).unwrap();
+        let (head, _, end) = Head::recover(&fs, dir, start, Part::All, &Options::default(), |_, _| {}).unwrap();
         head.begin_writing(start, &end, 1 << 20).unwrap();
         let mut series = SeriesRef(0);
         let mut commit = |at_ms| {
