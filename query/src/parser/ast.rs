@@ -31,6 +31,8 @@ impl PartialEq for Span {
     }
 }
 
+impl Eq for Span {}
+
 impl Span {
     /// From the start of `self` to the end of `last`.
     #[must_use]
@@ -134,8 +136,6 @@ pub struct TextLiteral {
     /// Its bytes: escapes can make any.
     pub value: Vec<u8>,
 }
-
-impl Eq for Span {}
 
 /// When a selector or subquery looks, other than now.
 #[derive(Clone, Debug, Default, PartialEq)]
