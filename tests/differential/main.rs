@@ -66,12 +66,13 @@ fn generated_queries_are_answered_as_prometheus_answers_them() {
                 let read = |url: &str| read(&agent, url, endpoint, &query.text);
                 let (ours, theirs) = (read(&server.url), read(&peer));
                 // 3.5 prints names of labels that are no words without quotes, which also moves where lines break, and
-                // does not indent subqueries.
+                // does not indent subqueries. The sign that it gives an infinite base would be that of the power.
                 let bare = |answer: &serde_json::Value| -> String {
                     let text = answer.to_string().replace("\\\"c d\\\"", "c d").replace("\\n", " ");
+                    let text = text.replace("+Inf ^", "Inf ^");
                     text.chars().filter(|c| !c.is_whitespace()).collect()
                 };
-                let known = ["\"c d\"", ":"].iter().any(|text| query.text.contains(text));
+                let known = ["\"c d\"", ":", "Inf ^"].iter().any(|text| query.text.contains(text));
                 if ours != theirs && !(known && bare(&ours) == bare(&theirs)) {
                     misread.push(format!("{endpoint} {}\n    {ours}\n    {theirs}", query.text));
                 }
