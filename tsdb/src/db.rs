@@ -138,8 +138,8 @@ impl Db {
         let (head, mut recovery, end) = Head::recover(fs, dir, start, options, progress)?;
         head.begin_writing(start, &end, options.wal_segment_bytes)?;
         damage.append(&mut recovery.damage);
-        damage.extend(end.tail.and_then(|tail| tail.unfinished));
         recovery.damage = damage;
+        recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);
         recovery.blocks = blocks.list().len();
         let head = Arc::new(head);
         let limits = Limits { sealed_bytes: options.max_sealed_bytes, tail_samples: options.checkpoint_samples };
