@@ -21,8 +21,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tsdb::{Db, DiskFs, Fs, Retention, SyncPolicy, Timestamp};
-use web::AppState;
+use tsdb::{Db, DiskFs, Fs, Opening, PatternError, Retention, SyncPolicy, Timestamp};
+use web::{AppState, Queries};
 
 use crate::config::{Config, Storage};
 use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
@@ -90,8 +90,15 @@ async fn run(flags: Flags) -> Result<(), StartError> {
         });
     }
     let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
-    let db = open_store(&flags, storage).await?;
+    let options = web_options(&flags, prefix.clone());
     let engine = Arc::new(Engine::new(engine_options(&flags, config.as_ref(), features), monotonic));
+    let queries = Queries::new(engine, &options);
+    let bad_origin = |e: PatternError| StartError(format!("--web.cors.origin: {e}"));
+    let (open, opened) = watch::channel(None);
+    let opening = begin_opening(&flags, storage).await?;
+    let early = web::early(queries.clone(), Arc::new(opening.early()), &options, opened).map_err(bad_origin)?;
+    drop(answer.send_replace(early));
+    let db = open_store(&flags, opening).await?;
     let manager = Arc::new(ScrapeManager::new(Arc::clone(&db), Clock::system(), seed(&flags)));
     let (quit, mut quits) = watch::channel(false);
     let info = Arc::new(ServerInfo::new(
@@ -104,10 +111,11 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     ));
     info.apply(config).await.map_err(StartError)?;
     let watcher = tokio::spawn(watcher::watch(Arc::clone(&db), info.paused()));
-    let options = web_options(&flags, prefix.clone());
-    let state = AppState::new(Arc::clone(&db), engine, Arc::<ServerInfo>::clone(&info), options, Clock::system().now())
-        .map_err(|e| StartError(format!("--web.cors.origin: {e}")))?;
-    drop(answer.send_replace(web::router(state)));
+    let state =
+        AppState::new(Arc::clone(&db), queries, Arc::<ServerInfo>::clone(&info), options, Clock::system().now());
+    let router = web::router(state.map_err(bad_origin)?);
+    drop(answer.send_replace(router.clone()));
+    open.send_replace(Some(router));
     announce(&flags, &bound, &prefix);
     wait_for_end(&info, &mut quits).await?;
     tracing::info!("stopping");
@@ -170,7 +178,7 @@ async fn bind(address: &str) -> Result<TcpListener, StartError> {
     })
 }
 
-/// What is answered until the store is open.
+/// What is answered until it is known what is in the store.
 fn starting() -> Router {
     Router::new().fallback(|| async {
         let headers = [("X-Prometheus-Stopping", "false"), ("Retry-After", "1")];
@@ -187,8 +195,8 @@ fn kept(flags: &Flags, storage: Storage) -> (Retention, Duration) {
     (Retention { retention_ms, max_bytes }, late_window)
 }
 
-/// Opens the store and says what recovery found.
-async fn open_store(flags: &Flags, storage: Storage) -> Result<Arc<Db>, StartError> {
+/// Takes the data directory.
+async fn begin_opening(flags: &Flags, storage: Storage) -> Result<Opening, StartError> {
     let sync = match flags.wal_sync {
         WalSync::Commit => SyncPolicy::EveryCommit,
         WalSync::Every(every) => SyncPolicy::Interval(every),
@@ -207,18 +215,20 @@ async fn open_store(flags: &Flags, storage: Storage) -> Result<Arc<Db>, StartErr
         checkpoint_samples: flags.replay_samples,
         ..defaults
     };
-    let dir = flags.data.clone();
-    let opened = tokio::task::spawn_blocking(move || {
-        let fs: Arc<dyn Fs> = Arc::new(DiskFs);
+    on_disk(flags, move |dir| Opening::begin(&(Arc::new(DiskFs) as Arc<dyn Fs>), dir, &options)).await
+}
+
+/// Replays the log and says what recovery found.
+async fn open_store(flags: &Flags, opening: Opening) -> Result<Arc<Db>, StartError> {
+    on_disk(flags, move |dir| {
         let begun = monotonic();
         let mut told = begun;
-        let db = Db::open(&fs, &dir, &options, |done, all| {
+        let db = opening.finish(|done, all| {
             if monotonic().saturating_sub(told) > Duration::from_secs(2) {
                 told = monotonic();
                 tracing::info!(percent = done * 100 / all.max(1), "replaying the write-ahead log");
             }
-        })
-        .map_err(|error| StartError(cure(&dir, &error)))?;
+        })?;
         let found = db.recovery();
         let elapsed_ms = monotonic().saturating_sub(begun).as_millis() as u64;
         tracing::info!(dir = %dir.display(), blocks = found.blocks, series = found.series, samples = found.samples, elapsed_ms, "store opened");
@@ -228,15 +238,25 @@ async fn open_store(flags: &Flags, storage: Storage) -> Result<Arc<Db>, StartErr
         if let Some(unfinished) = &found.unfinished {
             tracing::info!(%unfinished, "a crash left a commit unfinished");
         }
-        warn_of_expired(&db, options.retention);
+        warn_of_expired(&db);
         Ok(Arc::new(db))
-    });
-    opened.await.unwrap_or_else(|panic| failed(format!("the store could not be opened: {panic}")))
+    })
+    .await
+}
+
+/// Runs work on the data directory off the threads that serve connections.
+async fn on_disk<T: Send + 'static>(
+    flags: &Flags,
+    work: impl FnOnce(&Path) -> Result<T, tsdb::Error> + Send + 'static,
+) -> Result<T, StartError> {
+    let dir = flags.data.clone();
+    let done = tokio::task::spawn_blocking(move || work(&dir).map_err(|error| StartError(cure(&dir, &error)))).await;
+    done.unwrap_or_else(|panic| failed(format!("the store could not be opened: {panic}")))
 }
 
 /// Says what the store drops for its age once it takes samples of now: what was imported may be older than what is kept.
-fn warn_of_expired(db: &Db, retention: Retention) {
-    let Some(retention_ms) = retention.retention_ms else { return };
+fn warn_of_expired(db: &Db) {
+    let Some(retention_ms) = db.retention().retention_ms else { return };
     let kept_from_ms = now().millis().saturating_sub(retention_ms);
     let blocks = db.blocks();
     let expired = blocks.iter().filter(|block| block.range.end_ms <= kept_from_ms);

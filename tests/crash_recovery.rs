@@ -89,11 +89,13 @@ fn store(rounds: usize, rng: &mut Rng, deck: &mut Deck, totals: &mut Totals) {
             *totals.moments.entry(moment.name()).or_default() += 1;
             continue;
         }
-        wait_for("the server to recover", || server.get("/-/ready").status == 200);
+        wait_for("the server to answer", || server.get("/-/ready").status == 200);
+        // Part of this may be answered before the log has been replayed.
+        totals.verified += model.lock().verify(&server, round);
+        wait_for("the server to recover", || server.read_log().contains("store opened"));
         // A commit that was under way is cut off the end of the log: no damage.
         let amiss = |line: &&str| line.contains("the store was damaged");
         assert_eq!(server.read_log().lines().find(amiss), None);
-        totals.verified += model.lock().verify(&server, round);
         round::finish_deletion(&server.url, &model);
         if round == rounds {
             assert_eq!(server.stop(), Some(0), "{}", server.log);

@@ -24,8 +24,11 @@ fn plain(text: &str) -> Vec<&str> {
 #[test]
 fn without_flags_the_server_watches_itself_and_its_machine() {
     let mut server = Server::start(&[]);
+    // The last line of the start.
+    wait_for("the log to say where to look", || {
+        server.read_log().contains("scraping this server and this machine every 5 s")
+    });
     assert!(server.log.contains(&format!("open {}/ in a browser", server.url)), "{}", server.log);
-    assert!(server.log.contains("scraping this server and this machine every 5 s"), "{}", server.log);
     assert!(server.dir.join("data/wal").is_dir(), "it stores in ./data");
     wait_for("both targets", || server.number("sum(up)") == Some(2.0));
     // node_exporter's names and labels, so that its dashboards fit.

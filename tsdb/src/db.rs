@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::block::BlockMeta;
-use crate::blocks;
+use crate::blocks::Blocks;
 use crate::compact::Retention;
 use crate::error::Error;
 use crate::exemplar::Exemplar;
-use crate::fs::{AtPath, Fs};
-use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStart, HeadStats, Recovery, SharedColumn};
+use crate::fs::Fs;
+use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
 use crate::import::{Imported, Importer};
 use crate::labels::Labels;
-use crate::live::{Found, Live};
 use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
-use crate::manifest::{Manifest, State};
+use crate::manifest::State;
 use crate::matcher::Matcher;
 use crate::metadata::Metadata;
+use crate::opening::{Lock, Opening};
 use crate::periodic::Periodic;
 use crate::querier::{Querier, Queryable};
 use crate::sample::{TimeRange, Timestamp};
@@ -75,9 +75,6 @@ impl Default for Options {
     }
 }
 
-/// The lock file of a data directory.
-const LOCK_FILE: &str = "lock";
-
 /// A store in a directory, which it holds locked. Dropping it stops its threads; [`close`](Self::close) also says
 /// whether all went well.
 #[derive(Debug)]
@@ -92,12 +89,15 @@ pub struct Db {
     _lock: Lock,
 }
 
-struct Lock(#[expect(dead_code, reason = "held, not read")] Box<dyn Send + Sync>);
-
-impl std::fmt::Debug for Lock {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Lock")
-    }
+/// What a store consists of.
+pub(crate) struct Parts {
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) dir: PathBuf,
+    pub(crate) lock: Lock,
+    pub(crate) head: Arc<Head>,
+    pub(crate) state: State,
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) recovery: Recovery,
 }
 
 /// What deleting did, or would do.
@@ -122,31 +122,17 @@ impl Db {
         options: &Options,
         progress: impl FnMut(u64, u64),
     ) -> Result<Self, Error> {
-        fs.create_dir_all(dir).at(dir)?;
-        let lock_path = dir.join(LOCK_FILE);
-        let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
-        let mut damage = Vec::new();
-        let Live { state, blocks, found } = Live::find(fs, dir, &mut damage)?;
-        match found {
-            Found::Manifest => blocks::sweep(&**fs, dir, &state)?,
-            // It says so before it writes anything else: what lies beside a manifest that does not name it is what a crash
-            // has left, what lies there without one is all there is.
-            Found::Nothing => Manifest::begin(fs, dir, State::default()).change(State::default())?,
-            Found::Parts => {}
-        }
-        let start = HeadStart::of(&state);
-        let (head, mut recovery, end) = Head::recover(fs, dir, start, options, progress)?;
-        head.begin_writing(start, &end, options.wal_segment_bytes)?;
-        damage.append(&mut recovery.damage);
-        recovery.damage = damage;
-        recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);
-        recovery.blocks = blocks.list().len();
-        let head = Arc::new(head);
+        Opening::begin(fs, dir, options)?.finish(progress)
+    }
+
+    /// A store of these parts, which works from now on.
+    pub(crate) fn of_parts(parts: Parts, options: &Options) -> Self {
+        let Parts { fs, dir, lock, head, state, blocks, recovery } = parts;
         let limits = Limits { sealed_bytes: options.max_sealed_bytes, tail_samples: options.checkpoint_samples };
-        let maintenance = Maintenance::new(fs, dir, head.clone(), limits, options.retention, state, blocks);
+        let maintenance = Maintenance::new(&fs, &dir, head.clone(), limits, options.retention, state, blocks);
         let maintenance = Arc::new(maintenance);
         let threads = threads(options, &head, &maintenance);
-        Ok(Self { head, maintenance, dir: dir.to_owned(), recovery, threads, _lock: Lock(lock) })
+        Self { head, maintenance, dir, recovery, threads, _lock: lock }
     }
 
     /// What was found when the store was opened.
@@ -232,6 +218,12 @@ impl Db {
     #[must_use]
     pub fn cardinality(&self, limit: usize) -> Cardinality {
         self.head.cardinality(limit)
+    }
+
+    /// How long samples are kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.maintenance.retention()
     }
 
     /// Changes how long samples are kept and how late they may come.

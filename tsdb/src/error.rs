@@ -56,6 +56,9 @@ pub enum Error {
         /// The most that is possible.
         limit: usize,
     },
+    /// The log is being replayed, and what is asked for takes all of it.
+    #[error("the write-ahead log is being replayed")]
+    Replaying,
     /// What was begun was given up because the store is being closed.
     #[error("cancelled")]
     Cancelled,

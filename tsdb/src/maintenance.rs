@@ -107,7 +107,7 @@ impl Maintenance {
         limits: Limits,
         retention: Retention,
         state: State,
-        blocks: Blocks,
+        blocks: Arc<Blocks>,
     ) -> Self {
         Self {
             fs: fs.clone(),
@@ -116,7 +116,7 @@ impl Maintenance {
             limits,
             retention: RwLock::new(retention),
             manifest: Mutex::new(Manifest::begin(fs, dir, state)),
-            blocks: RwLock::new(Arc::new(blocks)),
+            blocks: RwLock::new(blocks),
             working: Mutex::default(),
             compacting: Mutex::default(),
             cancel: AtomicBool::new(false),
@@ -129,6 +129,10 @@ impl Maintenance {
     /// The live blocks.
     pub(crate) fn blocks(&self) -> Arc<Blocks> {
         self.blocks.read().clone()
+    }
+
+    pub(crate) fn retention(&self) -> Retention {
+        *self.retention.read()
     }
 
     pub(crate) fn set_retention(&self, retention: Retention) {

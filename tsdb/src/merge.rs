@@ -1,6 +1,7 @@
 //! Several sets of series as one.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -29,23 +30,33 @@ impl MergedSet {
     /// Joins `parts`, the ones that take precedence first. A single one is given back as it is.
     pub(crate) fn join(mut parts: Vec<Arc<dyn SeriesSet>>) -> Arc<dyn SeriesSet> {
         parts.retain(|part| !part.is_empty());
-        Self::join_known(parts, |_, _| false)
+        Self::join_first(parts, usize::MAX, |_, _| false)
     }
 
-    /// The same where `is_same` knows of some series, by part and index in it, that they have the same labels. No part is
-    /// empty.
-    pub(crate) fn join_known(
+    /// The first `limit` series of the same, where `is_same` knows of some, by part and index in it, that they have the same
+    /// labels. No part is empty.
+    pub(crate) fn join_first(
         mut parts: Vec<Arc<dyn SeriesSet>>,
+        limit: usize,
         is_same: impl Fn((usize, usize), (usize, usize)) -> bool,
     ) -> Arc<dyn SeriesSet> {
-        match parts.len() {
-            1 => parts.remove(0),
-            _ => Arc::new(Self::new(parts, is_same)),
+        match &parts[..] {
+            [part] if part.len() <= limit => parts.remove(0),
+            _ => Arc::new(Self::new(parts, limit, is_same)),
         }
     }
 
-    fn new(parts: Vec<Arc<dyn SeriesSet>>, is_same: impl Fn((usize, usize), (usize, usize)) -> bool) -> Self {
-        let total = parts.iter().map(|part| part.len()).sum();
+    /// The first `limit` series of `set`.
+    pub(crate) fn cut(set: Arc<dyn SeriesSet>, limit: usize) -> Arc<dyn SeriesSet> {
+        Self::join_first(vec![set], limit, |_, _| false)
+    }
+
+    fn new(
+        parts: Vec<Arc<dyn SeriesSet>>,
+        limit: usize,
+        is_same: impl Fn((usize, usize), (usize, usize)) -> bool,
+    ) -> Self {
+        let total: usize = parts.iter().map(|part| part.len().min(limit)).sum();
         let (mut ends, mut places) = (Vec::new(), Vec::with_capacity(total));
         let mut next = vec![0u32; parts.len()];
         let mut least: Vec<u32> = Vec::with_capacity(parts.len());
@@ -69,7 +80,7 @@ impl MergedSet {
                     Ordering::Greater => {}
                 }
             }
-            if least.is_empty() {
+            if least.is_empty() || ends.len() == limit {
                 return Self { parts, ends, places };
             }
             for &part in &least {
@@ -151,6 +162,18 @@ impl SeriesSet for MergedSet {
             return self.read(index, range, columns);
         }
         Ok(())
+    }
+
+    fn prefetch(&self, range: Range<usize>) {
+        let end = |index: usize| index.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+        let places = &self.places[end(range.start)..end(range.end)];
+        for (number, part) in (0u32..).zip(&self.parts) {
+            // Ascending, and without gaps.
+            let mut of_part = places.iter().filter(|place| place.part == number).map(|place| place.index as usize);
+            if let Some(first) = of_part.next() {
+                part.prefetch(first..of_part.next_back().unwrap_or(first) + 1);
+            }
+        }
     }
 
     fn latest(&self) -> Timestamp {

@@ -1,10 +1,12 @@
 //! How samples are read: one view over all that a store holds.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::merge::MergedSet;
 use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Something that holds series: a store, a data file, a remote server.
@@ -24,7 +26,16 @@ pub trait Querier: Send + Sync {
     /// If the index cannot be read.
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error>;
 
-    /// The label names of those series, sorted, at most `limit` of them.
+    /// The first `limit` of those series, in the same order; all if they are not so many. Cost: that of the series that are
+    /// given, and a little for each other one, where the store can tell the first without looking at all.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
+        Ok(MergedSet::cut(self.select(matchers, range)?, limit))
+    }
+
+    /// The label names of the series that pass all `matchers`, sorted, at most `limit` of them.
     ///
     /// # Errors
     /// If the index cannot be read.
@@ -77,6 +88,9 @@ pub trait SeriesSet: Send + Sync {
     fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         self.read(index, range, columns)
     }
+
+    /// Says that the series of `range`, a few, are going to be read next. Changes nothing; what they need may be fetched together.
+    fn prefetch(&self, _range: Range<usize>) {}
 
     /// A moment behind which no series has a sample; the end of time if that is not known.
     fn latest(&self) -> Timestamp {

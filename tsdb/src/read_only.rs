@@ -8,7 +8,7 @@ use crate::blocks::{BLOCKS_DIR, Blocks};
 use crate::db::Options;
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
-use crate::head::{Head, HeadQuerier, HeadStart, Recovery};
+use crate::head::{Head, HeadQuerier, HeadStart, Part, Recovery};
 use crate::live::Live;
 use crate::manifest::{MANIFEST, Manifest};
 use crate::matcher::Matcher;
@@ -72,7 +72,8 @@ impl ReadOnlyDb {
     fn try_open(fs: &Arc<dyn Fs>, dir: &Path, progress: impl FnMut(u64, u64)) -> Result<Self, Error> {
         let mut damage = Vec::new();
         let Live { state, blocks, .. } = Live::find(fs, dir, &mut damage)?;
-        let (head, mut recovery, end) = Head::recover(fs, dir, HeadStart::of(&state), &Options::default(), progress)?;
+        let (head, mut recovery, end) =
+            Head::recover(fs, dir, HeadStart::of(&state), Part::All, &Options::default(), progress)?;
         damage.append(&mut recovery.damage);
         recovery.damage = damage;
         recovery.blocks = blocks.list().len();

@@ -5,7 +5,7 @@ mod checks;
 pub mod chunks;
 mod faults;
 
-pub use checks::{check_checkpoint, check_chunk, check_files, check_newest, check_wal};
+pub use checks::{check_checkpoint, check_chunk, check_files, check_manifest, check_newest, check_wal};
 pub use faults::FaultFs;
 
 use std::collections::{BTreeMap, BTreeSet};

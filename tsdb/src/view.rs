@@ -62,15 +62,20 @@ impl StoreQuerier {
 
 impl Querier for StoreQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
-        // In order of time; where they overlap, blocks hold what came first.
-        let sets = block::select_in(self.blocks_in(range), matchers, range)?;
+        self.select_first(matchers, range, usize::MAX)
+    }
+
+    fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
+        // What is among the first of all is among the first of its part. In order of time; where they overlap, blocks hold
+        // what came first.
+        let sets = block::select_in(self.blocks_in(range), matchers, range, limit)?;
         let mut parts: Vec<Arc<dyn SeriesSet>> = Vec::with_capacity(sets.len() + 1);
         parts.extend(sets.iter().map(|set| set.clone() as Arc<dyn SeriesSet>));
-        let head = self.head.select(matchers, range)?;
+        let head = self.head.select_first(matchers, range, limit)?;
         if !head.is_empty() || parts.is_empty() {
             parts.push(head);
         }
-        Ok(MergedSet::join_known(parts, |(part, index), (other, its)| match (sets.get(part), sets.get(other)) {
+        Ok(MergedSet::join_first(parts, limit, |(part, index), (other, its)| match (sets.get(part), sets.get(other)) {
             (Some(set), Some(other)) => set.is_same(index, other, its),
             _ => false,
         }))

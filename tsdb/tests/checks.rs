@@ -1,7 +1,7 @@
 //! The bodies of the fuzz targets on bytes from fixed seeds, so that every test run has them.
 
 use proptest::prelude::*;
-use tsdb::testing::{check_checkpoint, check_chunk, check_files, check_wal};
+use tsdb::testing::{check_checkpoint, check_chunk, check_files, check_manifest, check_wal};
 
 /// Bytes that look like records: small numbers are the most frequent.
 fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -24,6 +24,11 @@ proptest! {
     #[test]
     fn no_checkpoint_makes_recovery_panic(bytes in bytes()) {
         check_checkpoint(&bytes);
+    }
+
+    #[test]
+    fn no_manifest_makes_opening_panic(bytes in bytes()) {
+        check_manifest(&bytes);
     }
 
     #[test]

@@ -23,6 +23,11 @@ fn checkpoints_hold() {
 }
 
 #[test]
+fn manifests_hold() {
+    replay("manifest", tsdb::testing::check_manifest);
+}
+
+#[test]
 fn files_hold() {
     replay("files", tsdb::testing::check_files);
 }

@@ -292,6 +292,7 @@ fn a_commit_is_seen_whole_or_not_at_all_however_often_it_is_read() {
                                 let count = columns.values.len();
                                 assert!(columns.values.iter().enumerate().all(|(i, v)| *v == (i + 1) as f64));
                                 assert_eq!(*seen.get_or_insert(count), count, "{name}, {policy:?}");
+                                check_newest(&*set, i, TimeRange::ALL, &columns);
                             }
                         }
                     }

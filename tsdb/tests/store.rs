@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
-    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Options, Queryable, STALE_NAN,
-    SharedColumn, SyncPolicy, TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening, Options, Queryable,
+    STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -44,7 +44,11 @@ fn labels(series: usize) -> Labels {
 }
 
 fn held(db: &Db, range: TimeRange) -> Model {
-    let set = db.querier().unwrap().select(&[], range).unwrap();
+    found(db, &[], range).unwrap()
+}
+
+fn found(source: &dyn Queryable, matchers: &[Matcher], range: TimeRange) -> Result<Model, Error> {
+    let set = source.querier()?.select(matchers, range)?;
     let mut columns = Columns::default();
     let mut all = Model::new();
     assert!((1..set.len()).all(|i| set.labels(i - 1) < set.labels(i)), "series are not in the order of their labels");
@@ -56,7 +60,43 @@ fn held(db: &Db, range: TimeRange) -> Model {
         let series = set.label(index, "s").unwrap().parse().unwrap();
         all.extend(columns.timestamps_ms.iter().zip(&columns.values).map(|(&at, v)| ((series, at), v.to_bits())));
     }
-    all
+    Ok(all)
+}
+
+/// Opens the store. What single series are said to hold before its log has been replayed is what they hold.
+fn open_early(disk: &FaultFs) -> Db {
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let opening = Opening::begin(&fs, Path::new("/data"), &options()).unwrap();
+    let early = opening.early();
+    let one = |series: usize| [Matcher::equal("s", format!("{series:03}"))];
+    let before: Vec<_> = (0..6).map(|series| found(&early, &one(series), TimeRange::ALL).unwrap()).collect();
+    assert!(matches!(found(&early, &[], TimeRange::ALL), Err(Error::Replaying)), "all series at once");
+    let db = opening.finish(|_, _| {}).unwrap();
+    for (series, before) in before.iter().enumerate() {
+        same(before, &found(&db, &one(series), TimeRange::ALL).unwrap());
+    }
+    let late = found(&early, &one(0), TimeRange::ALL);
+    assert!(matches!(late, Err(Error::Replaying)), "the log begins to change");
+    db
+}
+
+/// Asserts that the first series of a selection are the first of all that it finds, and read the same.
+fn check_first(db: &Db, matchers: &[Matcher], range: TimeRange) {
+    let querier = db.querier().unwrap();
+    let all = querier.select(matchers, range).unwrap();
+    assert!((1..all.len()).all(|i| all.labels(i - 1) < all.labels(i)), "series are not in the order of their labels");
+    for limit in [0, 1, 7, all.len() / 2, all.len().saturating_sub(1), all.len(), all.len() + 1, usize::MAX] {
+        let first = querier.select_first(matchers, range, limit).unwrap();
+        assert_eq!(first.len(), all.len().min(limit));
+        let (mut expected, mut columns) = (Columns::default(), Columns::default());
+        for index in 0..first.len() {
+            assert_eq!(first.labels(index), all.labels(index), "{limit} of {}", all.len());
+            all.read(index, range, &mut expected).unwrap();
+            first.read(index, range, &mut columns).unwrap();
+        }
+        assert_eq!(columns.timestamps_ms, expected.timestamps_ms);
+        assert!(columns.values.iter().map(|v| v.to_bits()).eq(expected.values.iter().map(|v| v.to_bits())));
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -189,7 +229,7 @@ impl World {
                 // Killed, not closed.
                 drop(self.db.take());
                 self.disk = self.disk.after_kill();
-                let db = open(&self.disk).unwrap();
+                let db = open_early(&self.disk);
                 assert_eq!(db.recovery().damage, Vec::<String>::new());
                 self.column = db.column();
                 self.db = Some(db);
@@ -205,6 +245,8 @@ impl World {
         let mut model = self.model.clone();
         model.retain(|(_, at), _| recent.contains(Timestamp::from_millis(*at)));
         same(&held(self.db(), recent), &model);
+        check_first(self.db(), &[], recent);
+        check_first(self.db(), &[Matcher::new(MatchOp::NotEqual, "s", "001").unwrap()], TimeRange::ALL);
     }
 }
 
@@ -254,6 +296,36 @@ fn the_head_keeps_hours_while_blocks_keep_the_rest() {
     world.apply(Op::Reopen);
     world.check();
     assert!(world.db().recovery().samples < 3000, "{:?}", world.db().recovery());
+}
+
+#[test]
+fn the_first_series_are_the_same_in_head_and_blocks_and_however_few_of_them_are_asked_for() {
+    let mut world = World::new();
+    let begun = world.now;
+    // Every third ends early, every fifth comes late: some are in the blocks only, some in the head only and without a place
+    // in its order, most in both.
+    for round in 0..30 {
+        world.now += 10 * 60_000;
+        let mut appender = world.db().appender();
+        let comes =
+            |series: usize| (!series.is_multiple_of(3) || round < 5) && (!series.is_multiple_of(5) || round > 28);
+        for series in (0..1800).map(|n| n * 7919 % 1800).filter(|&series| comes(series)) {
+            let reference = appender.series(&labels(series)).unwrap();
+            appender.append_at(reference, Timestamp::from_millis(world.now), None, series as f64);
+        }
+        appender.commit().unwrap();
+        if round < 29 {
+            world.db().maintain();
+        }
+    }
+    assert!(world.db().maintenance().flushes > 0);
+    let hour = TimeRange::from_millis(world.now - HOUR, world.now);
+    for range in [TimeRange::ALL, hour, TimeRange::from_millis(begun, begun + HOUR), TimeRange::from_millis(0, 1)] {
+        check_first(world.db(), &[], range);
+        for pattern in [".*[02468]", "00.", "1.*"] {
+            check_first(world.db(), &[Matcher::new(MatchOp::Regex, "s", pattern).unwrap()], range);
+        }
+    }
 }
 
 #[test]

@@ -9,18 +9,12 @@ use http::header;
 use tsdb::Committed;
 
 use crate::api::write::Tally;
+use crate::queries::ENDINGS;
 use crate::state::AppState;
-
-/// What ends queries before their time: limits, and what else.
-const ENDINGS: [&str; 8] = ["memory", "memory_total", "samples", "series", "steps", "timeout", "queue", "canceled"];
 
 /// Counters of the web.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    queries: AtomicU64,
-    failed_queries: AtomicU64,
-    waiting_queries: AtomicU64,
-    ended_queries: [AtomicU64; ENDINGS.len()],
     pushed_requests: AtomicU64,
     pushed_samples: AtomicU64,
     refused_samples: AtomicU64,
@@ -28,40 +22,11 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn query(&self, succeeded: bool) {
-        self.queries.fetch_add(1, Relaxed);
-        if !succeeded {
-            self.failed_queries.fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Counts a query that ended for one of [`ENDINGS`].
-    pub(crate) fn query_ended(&self, why: &str) {
-        if let Some(at) = ENDINGS.iter().position(|ending| *ending == why) {
-            self.ended_queries[at].fetch_add(1, Relaxed);
-        }
-    }
-
-    /// Counts a query as waiting until the guard is dropped.
-    pub(crate) fn waiting(&self) -> Waiting<'_> {
-        self.waiting_queries.fetch_add(1, Relaxed);
-        Waiting(&self.waiting_queries)
-    }
-
     pub(crate) fn pushed(&self, committed: &Committed, tally: &Tally) {
         self.pushed_requests.fetch_add(1, Relaxed);
         self.pushed_samples.fetch_add(committed.appended as u64, Relaxed);
         self.refused_samples.fetch_add((committed.refused() + tally.ahead + tally.skipped) as u64, Relaxed);
         self.pushed_exemplars.fetch_add(tally.exemplars as u64, Relaxed);
-    }
-}
-
-/// A query that waits for a place.
-pub(crate) struct Waiting<'a>(&'a AtomicU64);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -75,6 +40,7 @@ fn render(state: &AppState) -> String {
     let mut out = String::with_capacity(16 << 10);
     let stats = state.db.head_stats();
     let metrics = &state.metrics;
+    let (queries, (places, running)) = (state.queries.counts(), state.queries.places());
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n").expect("writing to a string");
     };
@@ -161,33 +127,27 @@ fn render(state: &AppState) -> String {
         state.db.recovery().damage.len() as f64,
     );
     maintenance(state, &mut put);
-    put("silverback_queries_total", "counter", "Queries evaluated.", metrics.queries.load(Relaxed) as f64);
+    put("silverback_queries_total", "counter", "Queries evaluated.", queries.all.load(Relaxed) as f64);
     put(
         "silverback_queries_failed_total",
         "counter",
         "Queries that ended in an error.",
-        metrics.failed_queries.load(Relaxed) as f64,
+        queries.failed.load(Relaxed) as f64,
     );
-    put(
-        "prometheus_engine_queries_concurrent_max",
-        "gauge",
-        "Queries that may run at once.",
-        state.options.query_concurrency as f64,
-    );
-    let running = state.options.query_concurrency.saturating_sub(state.gate.available_permits());
+    put("prometheus_engine_queries_concurrent_max", "gauge", "Queries that may run at once.", places as f64);
     put("prometheus_engine_queries", "gauge", "Queries that run now.", running as f64);
     put(
         "silverback_queries_waiting",
         "gauge",
         "Queries that wait for a place among those that run.",
-        metrics.waiting_queries.load(Relaxed) as f64,
+        queries.waiting.load(Relaxed) as f64,
     );
-    let limits = state.engine.options();
+    let limits = state.queries.engine().options();
     for (name, help, value) in [
         (
             "silverback_query_memory_bytes",
             "Bytes that queries and results on their way hold now.",
-            state.engine.reserve().held_bytes(),
+            state.queries.engine().reserve().held_bytes(),
         ),
         ("silverback_query_memory_total_limit_bytes", "Bytes that all queries may hold.", limits.max_total_bytes),
         ("silverback_query_memory_limit_bytes", "Bytes that one query may hold.", limits.max_bytes),
@@ -223,7 +183,7 @@ fn render(state: &AppState) -> String {
     );
     out.push_str("# HELP silverback_queries_ended_total Queries that were ended, by the limit that they passed.\n");
     out.push_str("# TYPE silverback_queries_ended_total counter\n");
-    for (why, count) in ENDINGS.iter().zip(&metrics.ended_queries) {
+    for (why, count) in ENDINGS.iter().zip(&queries.ended) {
         let count = count.load(Relaxed);
         writeln!(out, "silverback_queries_ended_total{{limit=\"{why}\"}} {count}").expect("writing to a string");
     }

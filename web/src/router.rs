@@ -1,5 +1,6 @@
 //! Which address is answered by what.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
@@ -12,11 +13,12 @@ use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::{NotForContentType, Predicate, SizeAbove};
 
 use crate::api::{self, ApiError};
+use crate::cors::Origins;
 use crate::state::AppState;
 use crate::{metrics, picture, ui};
 
 /// Bytes of a request's body, before it is unpacked.
-const MAX_BODY_BYTES: usize = 64 << 20;
+pub(crate) const MAX_BODY_BYTES: usize = 64 << 20;
 
 /// All that the server answers, below the prefix of its options.
 pub fn router(state: AppState) -> Router {
@@ -54,7 +56,7 @@ pub fn router(state: AppState) -> Router {
         .route("/admin/tsdb/snapshot", post(api::admin::snapshot).put(api::admin::snapshot))
         .fallback(|| async { ApiError::not_found("there is no such endpoint") })
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(state.clone(), cors));
+        .layer(middleware::from_fn_with_state(state.cors.clone(), cors));
     let pages = Router::new()
         .route("/", get(ui::home))
         .route("/d/{name}", get(ui::one))
@@ -102,7 +104,8 @@ async fn wrong_method() -> (StatusCode, &'static str) {
     (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n")
 }
 
-/// `/-/ready`: a server that has this route has recovered. It is ready for queries also while it takes no samples.
+/// `/-/ready`: a server that has this route has recovered; see [`early`](crate::early) for the time before. It is ready for
+/// queries also while it takes no samples.
 async fn ready(State(state): State<AppState>) -> Response {
     if state.stopping.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "Silverback is stopping.\n").into_response();
@@ -148,17 +151,17 @@ async fn quit(State(state): State<AppState>, method: Method) -> Response {
 }
 
 /// Lets pages of other origins call the API, as the options allow; answers what browsers ask beforehand.
-async fn cors(State(state): State<AppState>, request: Request, next: Next) -> Response {
+pub(crate) async fn cors(State(origins): State<Arc<Origins>>, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let preflight = request.method() == Method::OPTIONS;
     let mut response = if preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
     let Some(origin) = origin else { return response };
-    if !origin.to_str().is_ok_and(|text| state.cors.allows(text)) {
+    if !origin.to_str().is_ok_and(|text| origins.allows(text)) {
         return response;
     }
     let headers = response.headers_mut();
     headers.insert(header::VARY, HeaderValue::from_static("Origin"));
-    let all = state.cors.allows_all();
+    let all = origins.allows_all();
     let allowed = if all { HeaderValue::from_static("*") } else { origin };
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
     let fixed: [(HeaderName, &str); 3] = [

@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use query::Engine;
-use tokio::sync::Semaphore;
 use tsdb::{Db, PatternError, Timestamp};
 
 use crate::api::write::{Buffers, Families, SeriesCache};
 use crate::cors::Origins;
 use crate::dashboard::Dashboards;
 use crate::metrics::Metrics;
+use crate::queries::Queries;
 use crate::status::Server;
 
 /// How the web server behaves.
@@ -74,17 +73,15 @@ pub struct AppState(Arc<Inner>);
 /// What [`AppState`] points to.
 pub struct Inner {
     pub(crate) db: Arc<Db>,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) queries: Queries,
     pub(crate) server: Arc<dyn Server>,
     pub(crate) options: Options,
-    /// Places for queries.
-    pub(crate) gate: Arc<Semaphore>,
     pub(crate) series: SeriesCache,
     pub(crate) families: Families,
     pub(crate) write_buffers: Buffers,
     pub(crate) dashboards: Dashboards,
     pub(crate) metrics: Metrics,
-    pub(crate) cors: Origins,
+    pub(crate) cors: Arc<Origins>,
     pub(crate) started: Timestamp,
     pub(crate) stopping: AtomicBool,
 }
@@ -96,17 +93,16 @@ impl AppState {
     /// If the options hold a regular expression that is none.
     pub fn new(
         db: Arc<Db>,
-        engine: Arc<Engine>,
+        queries: Queries,
         server: Arc<dyn Server>,
         options: Options,
         now: Timestamp,
     ) -> Result<Self, PatternError> {
         Ok(Self(Arc::new(Inner {
-            cors: Origins::new(&options.cors_origin)?,
-            gate: Arc::new(Semaphore::new(options.query_concurrency.max(1))),
+            cors: Arc::new(Origins::new(&options.cors_origin)?),
             dashboards: Dashboards::new(options.dashboards.clone()),
             db,
-            engine,
+            queries,
             server,
             options,
             series: SeriesCache::default(),

@@ -11,7 +11,7 @@ use super::grid::{Grid, Rows, histogram_points};
 use super::nodes::Counter;
 use super::query::Query;
 use super::smoothed;
-use super::source::{Scratch, SharedSource, Source};
+use super::source::{PREFETCHED, Scratch, SharedSource, Source};
 use crate::error::Error;
 use crate::parser::{Extension, Span, VectorSelector};
 use crate::value::{ABSENT, is_absent};
@@ -127,8 +127,12 @@ impl Source for SelectorSource<'_> {
         if self.count_steps {
             scratch.step_samples.resize(self.grid.count, 0);
         }
+        let end = range.end;
         for (row, index) in range.enumerate() {
             self.query.stop.check("expression evaluation")?;
+            if row.is_multiple_of(PREFETCHED) {
+                self.set.prefetch(index..(index + PREFETCHED).min(end));
+            }
             let columns = &mut scratch.columns;
             columns.clear();
             let range = TimeRange::from_millis(first, last);

@@ -65,6 +65,9 @@ pub(crate) struct Scratch {
     pub(crate) step_samples: Vec<u64>,
 }
 
+/// Series of the store whose memory is fetched together.
+pub(crate) const PREFETCHED: usize = 16;
+
 /// Values per batch: 256 KiB of floats, which stay in the cache.
 const BATCH_VALUES: usize = 32_768;
 

@@ -1,7 +1,10 @@
 //! Text → tokens, made one by one as the parser asks for them.
 
+mod number;
+
 use super::ParseError;
 use super::ast::Span;
+use super::unquote::unescape;
 
 /// What a token is. Words are told apart by the parser: keywords are legal names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -315,157 +318,6 @@ impl<'t> Lexer<'t> {
             }
         }
     }
-
-    /// A number, or something that begins like a duration such as `1h30m`.
-    fn number(&mut self) -> Result<Kind, ParseError> {
-        let start = self.at;
-        if self.brackets == Brackets::Begun {
-            self.brackets = Brackets::Range;
-        }
-        if self.digits() {
-            return Ok(Kind::Number);
-        }
-        if self.units() {
-            return Ok(Kind::Duration);
-        }
-        Err(self.error(start, format!("bad number or duration syntax: {:?}", &self.text[start..self.at])))
-    }
-
-    fn accept_any(&mut self, bytes: &[u8]) -> bool {
-        let found = self.peek().is_some_and(|b| bytes.contains(&b));
-        self.at += usize::from(found);
-        found
-    }
-
-    /// Passes over digits with at most a point and an exponent, `_` between digits; whether they may be a number that
-    /// ends there. `1e-` may, and turns out to be none later, as in Prometheus.
-    fn digits(&mut self) -> bool {
-        let hex = self.accept(b'0') && self.accept_any(b"xX");
-        if hex {
-            self.accept(b'_');
-        }
-        self.accept(b'.');
-        let (mut point, mut exponent) = (false, false);
-        while let Some(byte) = self.peek() {
-            // What may not follow the byte.
-            let excluded: &[u8] = match byte {
-                b'0'..=b'9' => b"",
-                b'a'..=b'f' | b'A'..=b'F' if hex => b"",
-                b'.' => b"_.",
-                b'_' | b'e' | b'E' => b"._eE",
-                _ => break,
-            };
-            self.at += 1;
-            if excluded.is_empty() {
-                continue;
-            }
-            let repeated = match byte {
-                b'.' => std::mem::replace(&mut point, true) || exponent || hex,
-                b'_' => false,
-                _ => std::mem::replace(&mut exponent, true),
-            };
-            if !matches!(byte, b'.' | b'_') {
-                self.accept_any(b"+-");
-            }
-            let at_end = byte != b'.' && self.peek().is_none();
-            if repeated || at_end || self.accept_any(excluded) {
-                return false;
-            }
-        }
-        !self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_')
-    }
-
-    /// Passes over the unit after a number, and over further numbers with units; whether they end there.
-    fn units(&mut self) -> bool {
-        if !self.accept_any(b"smhdwy") {
-            return false;
-        }
-        self.accept(b's');
-        while self.peek().is_some_and(|b| b.is_ascii_digit()) {
-            self.take_while(|b| b.is_ascii_digit());
-            // Years only come first.
-            if !self.accept_any(b"smhdw") {
-                return false;
-            }
-            self.accept(b's');
-        }
-        let more = self.peek().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
-        self.at += usize::from(more);
-        !more
-    }
-}
-
-/// Undoes the quoting of a text literal: `"` and `'` with Go's escapes, back quotes without. The result may be any bytes.
-pub(crate) fn unquote(literal: &str) -> Result<Vec<u8>, String> {
-    let bytes = literal.as_bytes();
-    let (Some(&quote), true) = (bytes.first(), bytes.len() >= 2) else {
-        return Err("invalid syntax".into());
-    };
-    let inner = &literal[1..literal.len() - 1];
-    if quote == b'`' {
-        return Ok(inner.bytes().filter(|b| *b != b'\r').collect());
-    }
-    unescape(inner, quote, Some(quote))
-}
-
-/// Undoes the escapes of a text within `"` or `'`, which ends with `end` if at all.
-fn unescape(inner: &str, quote: u8, end: Option<u8>) -> Result<Vec<u8>, String> {
-    let mut out = Vec::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some(at) = rest.find('\\') {
-        out.extend_from_slice(&rest.as_bytes()[..at]);
-        rest = escape(&rest[at + 1..], quote, end, &mut out)?;
-    }
-    out.extend_from_slice(rest.as_bytes());
-    Ok(out)
-}
-
-/// Decodes what follows a backslash and hands back what follows that.
-fn escape<'a>(text: &'a str, quote: u8, end: Option<u8>, out: &mut Vec<u8>) -> Result<&'a str, String> {
-    let kind = text.chars().next().ok_or("escape sequence not terminated")?;
-    let rest = &text[kind.len_utf8()..];
-    let simple = match kind {
-        'a' => 7,
-        'b' => 8,
-        'f' => 12,
-        'n' => b'\n',
-        'r' => b'\r',
-        't' => b'\t',
-        'v' => 11,
-        '\\' => b'\\',
-        '"' | '\'' if kind == char::from(quote) => quote,
-        'x' => return digits(rest, 2, 16, end, out),
-        'u' => return digits(rest, 4, 16, end, out),
-        'U' => return digits(rest, 8, 16, end, out),
-        '0'..='7' => return digits(text, 3, 8, end, out),
-        _ => return Err(format!("unknown escape sequence {}", named(kind))),
-    };
-    out.push(simple);
-    Ok(rest)
-}
-
-/// `U+0071 'q'`
-fn named(character: char) -> String {
-    format!("U+{:04X} '{character}'", u32::from(character))
-}
-
-/// Reads `count` digits: with more than three the number of a character, else a byte.
-fn digits<'a>(text: &'a str, count: usize, radix: u32, end: Option<u8>, out: &mut Vec<u8>) -> Result<&'a str, String> {
-    const INVALID: &str = "escape sequence is an invalid Unicode code point";
-    let mut number = 0u32;
-    for i in 0..count {
-        let digit = text[i..].chars().next().or(end.map(char::from)).ok_or("escape sequence not terminated")?;
-        let value =
-            digit.to_digit(radix).ok_or_else(|| format!("illegal character {} in escape sequence", named(digit)))?;
-        number = number.saturating_mul(radix).saturating_add(value);
-    }
-    if count > 3 {
-        let character = char::from_u32(number).ok_or(INVALID)?;
-        out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-    } else {
-        out.push(u8::try_from(number).map_err(|_| INVALID)?);
-    }
-    Ok(&text[count..])
 }
 
 #[cfg(test)]
@@ -512,17 +364,6 @@ mod tests {
         ] {
             let message = Lexer::new(bad).next().unwrap_err().message;
             assert_eq!(message, format!("bad number or duration syntax: {read:?}"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn escapes_are_those_of_go() {
-        assert_eq!(unquote(r#""a\n\"\x41\101\u00fc""#).unwrap(), "a\n\"AAü".as_bytes());
-        assert_eq!(unquote(r#""\xc5""#).unwrap(), [0xc5]);
-        assert_eq!(unquote(r"`a\n`").unwrap(), br"a\n");
-        assert_eq!(unquote(r#"'it\'s'"#).unwrap(), b"it's");
-        for bad in [r#""\q""#, r#""\x4""#, r#""\400""#, r#""\ud800""#, r#""\'""#] {
-            assert!(unquote(bad).is_err(), "{bad}");
         }
     }
 

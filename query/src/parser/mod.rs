@@ -7,6 +7,7 @@ mod lexer;
 mod parse;
 mod pattern;
 mod print;
+mod unquote;
 mod walk;
 
 pub use ast::{
@@ -16,11 +17,11 @@ pub use ast::{
 pub(crate) use duration::QueryTimes;
 pub use duration::{DurationExpr, DurationOp, parse_millis};
 #[cfg(feature = "testing")]
-pub(crate) use lexer::unquote;
-#[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
 pub use parse::{parse, parse_selector};
 pub(crate) use pattern::translate;
+#[cfg(feature = "testing")]
+pub(crate) use unquote::unquote;
 pub use walk::SelectorUse;
 
 /// Why a text is not PromQL, and where.

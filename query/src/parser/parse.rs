@@ -1,5 +1,7 @@
 //! Tokens → expression: a Pratt parser with one token of lookahead.
 
+mod aggregate;
+mod binary;
 mod message;
 mod modifiers;
 mod selector;
@@ -9,13 +11,11 @@ mod tests;
 use tsdb::Matcher;
 
 use super::ParseError;
-use super::ast::{
-    Aggregate, AggregateOp, Binary, BinaryOp, Call, Cardinality, Expr, Grouping, Matching, NumberLiteral, Paren, Span,
-    TextLiteral, Unary, ValueType,
-};
+use super::ast::{AggregateOp, Call, Expr, NumberLiteral, Paren, Span, TextLiteral, Unary};
 use super::check;
 use super::duration::read_millis;
-use super::lexer::{Kind, Lexer, Token, unquote};
+use super::lexer::{Kind, Lexer, Token};
+use super::unquote::unquote;
 use crate::format::quote;
 use crate::functions;
 use message::{describe, is_keyword};
@@ -188,115 +188,6 @@ impl<'t> Parser<'t> {
         })
     }
 
-    fn binary_op(&self) -> Option<BinaryOp> {
-        Some(match self.token.kind {
-            Kind::Add => BinaryOp::Add,
-            Kind::Sub => BinaryOp::Sub,
-            Kind::Mul => BinaryOp::Mul,
-            Kind::Div => BinaryOp::Div,
-            Kind::Mod => BinaryOp::Mod,
-            Kind::Pow => BinaryOp::Pow,
-            Kind::Equal => BinaryOp::Equal,
-            Kind::NotEqual => BinaryOp::NotEqual,
-            Kind::Less => BinaryOp::Less,
-            Kind::LessEqual => BinaryOp::LessEqual,
-            Kind::Greater => BinaryOp::Greater,
-            Kind::GreaterEqual => BinaryOp::GreaterEqual,
-            Kind::TrimUpper => BinaryOp::TrimUpper,
-            Kind::TrimLower => BinaryOp::TrimLower,
-            Kind::Word => match self.word().as_str() {
-                "and" => BinaryOp::And,
-                "or" => BinaryOp::Or,
-                "unless" => BinaryOp::Unless,
-                "atan2" => BinaryOp::Atan2,
-                _ => return None,
-            },
-            _ => return None,
-        })
-    }
-
-    fn binary(&mut self, op: BinaryOp, lhs: Expr) -> Result<Expr, ParseError> {
-        let operator = self.last;
-        let mut return_bool = false;
-        if self.word() == "bool" {
-            self.advance()?;
-            return_bool = true;
-        }
-        let mut matching = Matching::default();
-        let listed = matches!(self.word().as_str(), "on" | "ignoring");
-        if listed {
-            matching.on = self.word() == "on";
-            self.advance()?;
-            matching.labels = self.label_list()?;
-            matching.cardinality = match self.word().as_str() {
-                "group_left" => Cardinality::ManyToOne,
-                "group_right" => Cardinality::OneToMany,
-                _ => Cardinality::OneToOne,
-            };
-            if matching.cardinality != Cardinality::OneToOne {
-                self.advance()?;
-                if self.token.kind == Kind::LeftParen || !self.begins_expression() {
-                    matching.include = self.label_list()?;
-                }
-            }
-        }
-        self.fill(&mut matching)?;
-        if op.is_set() && matching.cardinality == Cardinality::OneToOne {
-            matching.cardinality = Cardinality::ManyToMany;
-        }
-        let operator = operator.to(self.last);
-        // Left-associative but for the power.
-        let floor = op.precedence() - u8::from(op == BinaryOp::Pow);
-        let rhs = self.expression(floor)?;
-        let span = lhs.span().to(self.last);
-        let (lhs_type, rhs_type) = (lhs.value_type(), rhs.value_type());
-        let both_vectors = lhs_type == ValueType::Vector && rhs_type == ValueType::Vector;
-        // What matches no vectors is complained of when types are checked.
-        let matches = both_vectors || !matching.labels.is_empty() || matching.fill != super::Fill::default();
-        Ok(Expr::Binary(Binary {
-            span,
-            operator,
-            op,
-            lhs: Box::new(lhs),
-            rhs: Box::new(rhs),
-            value_type: if lhs_type == ValueType::Scalar && rhs_type == ValueType::Scalar {
-                ValueType::Scalar
-            } else {
-                ValueType::Vector
-            },
-            matching: matches.then_some(matching),
-            return_bool,
-        }))
-    }
-
-    /// `fill(0)`, `fill_left(0)`, `fill_right(0)`: words that are names unless a number in parentheses follows.
-    fn fill(&mut self, matching: &mut Matching) -> Result<(), ParseError> {
-        loop {
-            let (left, right) = match self.word().as_str() {
-                "fill" => (true, true),
-                "fill_left" => (true, false),
-                "fill_right" => (false, true),
-                _ => return Ok(()),
-            };
-            let rest = &self.text[self.token.span.end as usize..];
-            if !rest.trim_start().starts_with('(') {
-                return Ok(());
-            }
-            self.advance()?;
-            self.expect(Kind::LeftParen, "fill modifier", "\"(\"")?;
-            let negative = self.sign()?;
-            let value = self.number("fill modifier", "number")?;
-            let value = if negative { -value } else { value };
-            self.expect(Kind::RightParen, "fill modifier", "\")\"")?;
-            if left {
-                matching.fill.left = Some(value);
-            }
-            if right {
-                matching.fill.right = Some(value);
-            }
-        }
-    }
-
     /// Skips a sign; whether it is a minus.
     fn sign(&mut self) -> Result<bool, ParseError> {
         if self.accept(Kind::Sub)? {
@@ -446,80 +337,6 @@ impl<'t> Parser<'t> {
                 | Kind::Sub
                 | Kind::Word
         )
-    }
-
-    fn aggregate(&mut self, op: AggregateOp) -> Result<Expr, ParseError> {
-        let start = self.advance()?.span;
-        let mut grouping = self.grouping()?;
-        if self.token.kind != Kind::LeftParen {
-            return Err(self.unexpected("aggregation", ""));
-        }
-        self.aggregations += 1;
-        let mut args = self.arguments()?;
-        self.expect(Kind::RightParen, "", "")?;
-        self.aggregations -= 1;
-        if grouping.is_none() {
-            grouping = self.grouping()?;
-        }
-        // By nothing is by default.
-        let grouping = grouping.filter(|grouping| grouping.without || !grouping.labels.is_empty());
-        let span = start.to(self.last);
-        let wanted = 1 + usize::from(op.parameter().is_some());
-        if args.is_empty() {
-            return Err(ParseError::new("no arguments for aggregate expression provided", span));
-        }
-        if args.len() != wanted {
-            let message = format!(
-                "wrong number of arguments for aggregate expression provided, expected {wanted}, got {}",
-                args.len()
-            );
-            return Err(ParseError::new(message, span));
-        }
-        let param = (wanted == 2).then(|| Box::new(args.remove(0)));
-        let expr = Box::new(args.remove(0));
-        Ok(Expr::Aggregate(Aggregate { span, op, expr, param, grouping }))
-    }
-
-    fn grouping(&mut self) -> Result<Option<Grouping>, ParseError> {
-        let without = match self.word().as_str() {
-            "by" => false,
-            "without" => true,
-            _ => return Ok(None),
-        };
-        self.advance()?;
-        let labels = self.label_list()?;
-        Ok(Some(Grouping { without, labels }))
-    }
-
-    /// `(a, b, "c d")`
-    fn label_list(&mut self) -> Result<Vec<String>, ParseError> {
-        const CONTEXT: &str = "grouping opts";
-        self.expect(Kind::LeftParen, CONTEXT, "\"(\"")?;
-        let mut labels = Vec::new();
-        while self.token.kind != Kind::RightParen {
-            let label = match self.token.kind {
-                Kind::Word if tsdb::is_label_name(self.text_of(self.token)) => self.text_of(self.token).to_owned(),
-                Kind::Text => {
-                    let value = self.unquoted(self.token)?;
-                    match String::from_utf8(value) {
-                        Ok(name) if !name.is_empty() => name,
-                        name => {
-                            let bytes = name.map_or_else(std::string::FromUtf8Error::into_bytes, String::into_bytes);
-                            let message = format!("invalid label name for grouping: {}", quote(&bytes));
-                            return Err(ParseError::new(message, self.token.span));
-                        }
-                    }
-                }
-                _ => return Err(self.unexpected(CONTEXT, "label")),
-            };
-            self.advance()?;
-            labels.push(label);
-            if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightParen {
-                return Err(self.unexpected(CONTEXT, "\",\" or \")\""));
-            }
-        }
-        self.advance()?;
-        Ok(labels)
     }
 
     fn unquoted(&self, token: Token) -> Result<Vec<u8>, ParseError> {

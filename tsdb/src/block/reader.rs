@@ -35,6 +35,9 @@ pub(crate) struct Block {
     deleting: Mutex<()>,
 }
 
+/// Series that are looked at, at least, before it is seen whether more are needed.
+const ENTRIES_AT_ONCE: usize = 1024;
+
 impl Block {
     /// Opens the block `id` below `blocks_dir`. Cost: reads the label names; see `docs/format/index.md`.
     ///
@@ -131,41 +134,48 @@ impl Block {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> Result<Arc<dyn SeriesSet>, Error> {
-        let mut sets = select_in(std::iter::once(self), matchers, range)?;
+        let mut sets = select_in(std::iter::once(self), matchers, range, usize::MAX)?;
         Ok(sets.pop().map_or_else(|| MergedSet::join(Vec::new()), |set| set as Arc<dyn SeriesSet>))
     }
 
-    /// The numbers of those series.
-    pub(super) fn selected(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<u32>, Error> {
+    /// The numbers of the first `limit` of those series.
+    pub(super) fn selected(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<u32>, Error> {
         if !self.meta.range.touches(range) {
             return Ok(Vec::new());
         }
-        let ids = self.index.select(matchers)?;
+        let mut ids = self.index.select(matchers)?;
         let all = self.meta.range.closed();
         if range.start <= all.start && all.end <= range.end {
+            ids.truncate(limit);
             return Ok(ids);
         }
-        let mut found = Vec::with_capacity(ids.len());
+        let mut found = Vec::with_capacity(ids.len().min(limit));
         let mut last: Option<(u32, bool)> = None;
-        self.index.entries_of(&ids, |id, mut entry| {
-            entry.skip_values()?;
-            for chunk in entry.chunks()? {
-                let column = chunk?.1.column;
-                let overlaps = match last {
-                    Some((same, overlaps)) if same == column => overlaps,
-                    _ => {
-                        let meta = self.index.column(column)?;
-                        TimeRange::from_millis(meta.min_ms, meta.max_ms).overlaps(&range)
+        for ids in ids.chunks(limit.max(ENTRIES_AT_ONCE)) {
+            self.index.entries_of(ids, |id, mut entry| {
+                entry.skip_values()?;
+                for chunk in entry.chunks()? {
+                    let column = chunk?.1.column;
+                    let overlaps = match last {
+                        Some((same, overlaps)) if same == column => overlaps,
+                        _ => {
+                            let meta = self.index.column(column)?;
+                            TimeRange::from_millis(meta.min_ms, meta.max_ms).overlaps(&range)
+                        }
+                    };
+                    last = Some((column, overlaps));
+                    if overlaps {
+                        found.push(id);
+                        break;
                     }
-                };
-                last = Some((column, overlaps));
-                if overlaps {
-                    found.push(id);
-                    break;
                 }
+                Ok(())
+            })?;
+            if found.len() >= limit {
+                found.truncate(limit);
+                break;
             }
-            Ok(())
-        })?;
+        }
         Ok(found)
     }
 
@@ -184,7 +194,7 @@ impl Block {
             return Ok(());
         }
         let mut shapes = vec![false; self.index.shape_count()];
-        self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
+        self.index.entries_of(&self.selected(matchers, range, usize::MAX)?, |_, entry| {
             shapes[entry.shape() as usize] = true;
             Ok(())
         })?;
@@ -211,7 +221,7 @@ impl Block {
             return self.index.all_values(name, limit, each);
         }
         let mut ranks = Vec::new();
-        self.index.entries_of(&self.selected(matchers, range)?, |_, entry| {
+        self.index.entries_of(&self.selected(matchers, range, usize::MAX)?, |_, entry| {
             ranks.extend(entry.value(name as u32)?);
             Ok(())
         })?;
@@ -354,7 +364,7 @@ impl Block {
     pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange, dry_run: bool) -> Result<u64, Error> {
         let _deleting = self.deleting.lock();
         let mut tombstones = Tombstones::clone(&self.tombstones());
-        let ids = self.selected(matchers, range)?;
+        let ids = self.selected(matchers, range, usize::MAX)?;
         let (mut total, mut times) = (0, Vec::new());
         self.index.entries_of(&ids, |id, mut entry| {
             entry.skip_values()?;

@@ -67,7 +67,8 @@ fn text_at<'t>(text: &'t str, ends: &[u64], number: u32) -> &'t str {
     &text[from..ends[at] as usize]
 }
 
-/// The series of each block that pass all `matchers` and have chunks in `range`; blocks with none are left out.
+/// The first `limit` series of each block that pass all `matchers` and have chunks in `range`; blocks with none are left
+/// out.
 ///
 /// # Errors
 /// If what is read of an index is damaged.
@@ -75,10 +76,11 @@ pub(crate) fn select_in<'b>(
     blocks: impl Iterator<Item = &'b Arc<Block>>,
     matchers: &[Matcher],
     range: TimeRange,
+    limit: usize,
 ) -> Result<Vec<Arc<BlockSeriesSet>>, Error> {
     let (mut texts, mut sets) = (Texts::default(), Vec::new());
     for block in blocks {
-        let ids = block.selected(matchers, range)?;
+        let ids = block.selected(matchers, range, limit)?;
         if !ids.is_empty() {
             sets.push(BlockSeriesSet::new(block.clone(), &ids, &mut texts)?);
         }

@@ -7,6 +7,7 @@ pub(crate) mod floats;
 mod gorilla;
 pub(crate) mod histogram;
 pub(crate) mod ints;
+mod newest;
 mod open;
 mod sealed;
 mod timestamps;

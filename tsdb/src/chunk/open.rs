@@ -8,10 +8,11 @@ use parking_lot::RwLock;
 
 use super::gorilla::{self, FloatEncoder};
 use super::histogram::{self, HistogramValue, Layout, Row};
+use super::newest::{Newest, newest};
 use super::timestamps::Column;
 use super::words::{self, Words};
 use crate::querier::Columns;
-use crate::sample::{HistogramSample, TimeRange, Timestamp};
+use crate::sample::{HistogramSample, TimeRange, Timestamp, is_stale};
 
 /// Where the times of a chunk are kept.
 #[derive(Clone, Debug)]
@@ -174,6 +175,33 @@ impl OpenChunk {
                 }
             }
         }
+    }
+
+    /// Appends the newest of the samples that [`read`](Self::read) appends; all where that is a stale marker, as who asks may
+    /// look for what is before it, and all histograms.
+    pub(crate) fn read_newest(&self, visible: usize, range: TimeRange, columns: &mut Columns) {
+        let Body::Floats(words) = &self.body else { return self.read(visible, range, columns) };
+        let end = range.end.millis();
+        let found = match &self.times {
+            Times::Shared(column) => {
+                let latest = (0..visible).rev().find(|&ordinal| column.at(ordinal) <= end);
+                latest.and_then(|latest| newest(words, self.extent.count.into(), latest as u64))
+            }
+            Times::Own(base) => {
+                let latest = u64::try_from(end.saturating_sub(*base)).ok();
+                latest.and_then(|latest| newest(&words[1..], visible, latest))
+            }
+        };
+        if let Some(Newest { index, time, value }) = found {
+            if is_stale(value) {
+                return self.read(visible, range, columns);
+            }
+            let at = self.moment(time);
+            if at >= range.start.millis() {
+                columns.push(at, value, start_of(&self.starts, index));
+            }
+        }
+        columns.count_chunk(size_of::<Self>() + self.heap_bytes());
     }
 
     /// The first `count` histograms with the times of the stream; none of a float chunk.
@@ -354,6 +382,13 @@ impl ChunkWriter {
 
     pub(crate) fn set_note(&mut self, note: u8) {
         self.flags = self.flags & (ON_COLUMN | STARTED) | note << NOTE_SHIFT;
+    }
+
+    /// Something of the memory that the next sample goes to.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let words = self.words.as_ref();
+        words.and_then(|words| words.get(usize::from(self.taken) / 64)).map_or(0, |word| word.load(Ordering::Relaxed))
     }
 
     /// Appends a float. The caller has checked that the chunk takes floats, has room, and that `time` follows. Answers where

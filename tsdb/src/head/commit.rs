@@ -59,6 +59,9 @@ struct Pending {
     taken: usize,
 }
 
+/// Samples whose memory is asked for at once.
+const AT_ONCE: usize = 16;
+
 /// Marks an entry of a batch that is not to be applied.
 const LEFT_OUT: SeriesRef = SeriesRef(u64::MAX);
 /// Bit of an entry's series that marks its sample as late. No reference has it.
@@ -291,8 +294,11 @@ impl Committer {
             let started = batch.scraped.iter().any(|s| s.start_ms != 0);
             let mut body = std::mem::take(&mut self.body);
             let mut record = SamplesWriter::begin(&mut body, Some(column.id), at.millis(), false, started);
-            for sample in &mut batch.scraped {
-                self.log_sample(head, sample, at.millis(), bounds, &mut record, &mut body, committed);
+            for samples in batch.scraped.chunks_mut(AT_ONCE) {
+                self.touch(samples.iter().map(|sample| sample.series));
+                for sample in samples {
+                    self.log_sample(head, sample, at.millis(), bounds, &mut record, &mut body, committed);
+                }
             }
             record.finish(&mut body);
             self.body = body;
@@ -363,11 +369,24 @@ impl Committer {
         let started = timed.iter().any(|(s, _)| s.start_ms != 0);
         let mut body = std::mem::take(&mut self.body);
         let mut record = SamplesWriter::begin(&mut body, None, first_ms, each_its_own, started);
-        for (sample, at_ms) in timed {
-            self.log_sample(head, sample, *at_ms, bounds, &mut record, &mut body, committed);
+        for samples in timed.chunks_mut(AT_ONCE) {
+            self.touch(samples.iter().map(|(sample, _)| sample.series));
+            for (sample, at_ms) in samples {
+                self.log_sample(head, sample, *at_ms, bounds, &mut record, &mut body, committed);
+            }
         }
         record.finish(&mut body);
         self.body = body;
+    }
+
+    /// Looks at what appending to each of these series will need. With many series none of it is in the processor's cache;
+    /// asked for together, it comes together.
+    fn touch(&self, series: impl Iterator<Item = SeriesRef>) {
+        let writers = series.filter_map(|series| {
+            let (shard, slot) = place(series);
+            self.shards.get(shard)?.get(slot)
+        });
+        std::hint::black_box(writers.fold(0, |seen, writer| seen ^ writer.touch()));
     }
 
     #[inline]

@@ -33,9 +33,15 @@ pub(crate) fn place(series: SeriesRef) -> (usize, u32) {
     ((series.0 >> SLOT_BITS) as usize, series.0 as u32)
 }
 
+/// What names the series in a slot of a shard.
+#[inline]
+pub(crate) fn reference(shard: usize, slot: u32) -> SeriesRef {
+    SeriesRef((shard as u64) << SLOT_BITS | u64::from(slot))
+}
+
 /// Gives a series that is not there yet the next slot.
 fn insert(index: &mut ShardIndex, shard: usize, pairs: Box<[(Symbol, Symbol)]>, hash: u64) -> Arc<MemSeries> {
-    let series_ref = SeriesRef((shard as u64) << SLOT_BITS | index.slots() as u64);
+    let series_ref = reference(shard, index.slots() as u32);
     let series = Arc::new(MemSeries::new(series_ref, pairs));
     index.insert(series.clone(), hash);
     series
@@ -71,6 +77,12 @@ impl SeriesIndex {
             return Err(AppendError::TooManySeries);
         }
         Ok(self.make_series(labels, hash).series_ref)
+    }
+
+    /// The series that a reference names, if it is there.
+    pub(crate) fn by_ref(&self, series: SeriesRef) -> Option<Arc<MemSeries>> {
+        let (shard, slot) = place(series);
+        self.shards.get(shard)?.read().series(slot).cloned()
     }
 
     fn find(&self, labels: &Labels, hash: u64) -> Option<Arc<MemSeries>> {

@@ -62,7 +62,7 @@ pub(crate) use gc::Truncation;
 use index::SeriesIndex;
 use isolation::{History, Isolation, ReadTicket};
 use order::Order;
-pub(crate) use recover::LogEnd;
+pub(crate) use recover::{LogEnd, Part};
 use recover::{Recovered, Recovering, recover};
 use sync::Syncer;
 use values::ValueOrder;
@@ -129,12 +129,13 @@ const MAX_KEPT: usize = 16;
 const MAX_SHARDS: usize = 1 << 12;
 
 impl Head {
-    /// The head as checkpoint and log below `dir` have it, to be read; see [`begin_writing`](Self::begin_writing). Writes
+    /// The head, or a part of it, as checkpoint and log below `dir` have it, to be read; see [`begin_writing`](Self::begin_writing). Writes
     /// nothing. `progress` gets the bytes replayed and the bytes there are.
     pub(crate) fn recover(
         fs: &Arc<dyn Fs>,
         dir: &Path,
         start: HeadStart,
+        part: Part<'_>,
         options: &Options,
         progress: impl FnMut(u64, u64),
     ) -> Result<(Self, Recovery, LogEnd), Error> {
@@ -145,7 +146,7 @@ impl Head {
         let files = ChunkFiles::open(fs, dir.join(CHUNKS_DIR))?;
         let index = SeriesIndex::new(shards.clamp(1, MAX_SHARDS), options.max_series);
         let history = History::default();
-        let into = Recovering { index: &index, history: &history, files: &files };
+        let into = Recovering { index: &index, history: &history, files: &files, part };
         let recovered = recover(&**fs, dir, start, into, options.max_exemplars, progress)?;
         let Recovered { writers, metadata, last_id, last_column, end, span, found, sealed_bytes, exemplars } =
             recovered;
@@ -332,7 +333,7 @@ mod tests {
     fn what_is_kept_for_readers_goes_with_them_though_no_commit_comes() {
         let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(FaultFs::default()), Path::new("/data"));
         let start = HeadStart::of(&State::default());
-        let (head, _, end) = Head::recover(&fs, dir, start, &Options::default(), |_, _| {}).unwrap();
+        let (head, _, end) = Head::recover(&fs, dir, start, Part::All, &Options::default(), |_, _| {}).unwrap();
         head.begin_writing(start, &end, 1 << 20).unwrap();
         let mut series = SeriesRef(0);
         let mut commit = |at_ms| {

@@ -2,6 +2,8 @@
 
 use std::cmp::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
@@ -19,11 +21,13 @@ pub(crate) struct Order {
     places: Vec<Vec<u32>>,
     /// How many have one.
     len: u64,
+    /// How many slots had been given since, when [`Head::keep_order`] last looked.
+    new: AtomicU64,
 }
 
 impl Order {
     /// The place of a series; 0 if it has none.
-    fn of(&self, series: SeriesRef) -> u32 {
+    pub(crate) fn of(&self, series: SeriesRef) -> u32 {
         let (shard, slot) = place(series);
         self.places.get(shard).and_then(|places| places.get(slot as usize)).copied().unwrap_or(0)
     }
@@ -31,21 +35,93 @@ impl Order {
     /// Puts series in the order of their labels. Cost: 20 ns for a series that has a place, else 0.4 µs, or 1 µs if they are
     /// few.
     pub(crate) fn sort(&self, series: Vec<Arc<MemSeries>>, symbols: &SymbolsView) -> Vec<Arc<MemSeries>> {
-        if self.len == 0 {
-            return by_labels(series, symbols);
+        let places = series.iter().map(|series| self.of(series.series_ref)).collect();
+        self.sort_placed(series, places, symbols)
+    }
+
+    /// The same of series whose places are known. Cost: 8 ns for one that has a place if they are most of all, else 20 ns.
+    pub(crate) fn sort_placed(
+        &self,
+        series: Vec<Arc<MemSeries>>,
+        places: Vec<u32>,
+        symbols: &SymbolsView,
+    ) -> Vec<Arc<MemSeries>> {
+        let mut series: Vec<Option<Arc<MemSeries>>> = series.into_iter().map(Some).collect();
+        let mut take = |index: u32| series[index as usize].take();
+        let (mut placed, mut new) = (Vec::new(), Vec::new());
+        if places.len() as u64 >= self.len / FEW {
+            let mut indexes = vec![NOWHERE; self.len as usize + 1];
+            for (&place, index) in places.iter().zip(0..) {
+                match place {
+                    0 => new.extend(take(index)),
+                    place => indexes[place as usize] = index,
+                }
+            }
+            placed.reserve(places.len() - new.len());
+            placed.extend(indexes.into_iter().filter(|&index| index != NOWHERE).filter_map(take));
+        } else {
+            let mut pairs: Vec<(u32, u32)> = places.into_iter().zip(0..).collect();
+            pairs.sort_unstable();
+            let without = pairs.partition_point(|&(place, _)| place == 0);
+            new.extend(pairs[..without].iter().filter_map(|&(_, index)| take(index)));
+            placed.extend(pairs[without..].iter().filter_map(|&(_, index)| take(index)));
         }
-        let (mut placed, new): (Vec<_>, Vec<_>) =
-            series.into_iter().map(|series| (self.of(series.series_ref), series)).partition(|&(place, _)| place > 0);
-        placed.sort_unstable_by_key(|&(place, _)| place);
-        let placed = placed.into_iter().map(|(_, series)| series);
-        if new.is_empty() {
-            return placed.collect();
+        match new.is_empty() {
+            true => placed,
+            false => merge(placed.into_iter(), by_labels(new, symbols).into_iter(), symbols),
         }
-        let new = by_labels(new.into_iter().map(|(_, series)| series).collect(), symbols);
-        merge(placed, new.into_iter(), symbols)
+    }
+
+    /// The first `limit`, by labels, of the series that `look` gives for references. It is asked for few more than these and
+    /// for those that have no place. Cost: 10 ns for each other one, 0.1 µs if it has no place.
+    pub(crate) fn first(
+        &self,
+        series: impl Iterator<Item = SeriesRef>,
+        limit: usize,
+        symbols: &SymbolsView,
+        mut look: impl FnMut(SeriesRef) -> Option<Arc<MemSeries>>,
+    ) -> Vec<Arc<MemSeries>> {
+        let (mut placed, mut new) = (Vec::with_capacity(series.size_hint().0), Vec::new());
+        for series in series {
+            match self.of(series) {
+                0 => new.extend(look(series)),
+                place => placed.push((place, series)),
+            }
+        }
+        let (mut found, mut rest, mut count) = (Vec::new(), &mut placed[..], limit);
+        while found.len() < limit && !rest.is_empty() {
+            if count < rest.len() {
+                rest.select_nth_unstable_by_key(count, |&(place, _)| place);
+            }
+            let (next, later) = rest.split_at_mut(count.min(rest.len()));
+            next.sort_unstable_by_key(|&(place, _)| place);
+            found.extend(next.iter().filter_map(|&(_, series)| look(series)));
+            (rest, count) = (later, count.saturating_mul(2));
+        }
+        found.truncate(limit);
+        if let Some(last) = found.last().filter(|_| found.len() == limit) {
+            new.retain(|series| compare(series, last, symbols) == Ordering::Less);
+        }
+        let mut found = merge(found.into_iter(), by_labels(new, symbols).into_iter(), symbols);
+        found.truncate(limit);
+        found
+    }
+
+    /// Slots that had been given when it was made.
+    fn slots(&self) -> usize {
+        self.places.iter().map(Vec::len).sum()
+    }
+
+    /// Whether it has no places.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 }
 
+/// Of so many series one is looked for place by place.
+const FEW: u64 = 16;
+/// No index.
+const NOWHERE: u32 = u32::MAX;
 /// So many series are worth ranking their label pairs.
 const MANY: usize = 10_000;
 /// Label pairs by which most series differ.
@@ -111,26 +187,30 @@ fn compare_pairs(a: &(Symbol, Symbol), b: &(Symbol, Symbol), symbols: &SymbolsVi
 }
 
 impl Head {
-    /// Gives places to series that have none, if they are many: a tenth of all.
+    /// Gives places to series that have none, if they are many: a tenth of all, or a hundredth once no more come.
     ///
     /// Cost: 0.4 to 1 µs per series without a place, 0.2 µs per other one. Readers go on meanwhile.
     pub(crate) fn keep_order(&self) {
-        let old = self.order();
-        let len = self.series_count();
-        if len.saturating_sub(old.len) < (len / 10).max(1000) && old.len / 2 <= len {
+        let (old, shards) = (self.order(), self.index.shards());
+        let slots: usize = shards.iter().map(|shard| shard.read().slots()).sum();
+        let (len, new) = (self.series_count(), (slots - old.slots()) as u64);
+        let quiet = old.new.swap(new, Relaxed) == new;
+        let many = if quiet { len / 100 } else { len / 10 };
+        if new < many.max(1000) && old.len / 2 <= len {
             return;
         }
-        let mut all = Vec::new();
-        for shard in self.index.shards() {
-            all.extend(shard.read().all().cloned());
+        let (mut all, mut places) = (Vec::new(), Vec::with_capacity(shards.len()));
+        for shard in shards {
+            let shard = shard.read();
+            all.extend(shard.all().cloned());
+            places.push(vec![0; shard.slots()]);
         }
         let sorted = old.sort(all, &self.index.symbols_view());
-        let mut places: Vec<Vec<u32>> = self.index.shards().iter().map(|shard| vec![0; shard.read().slots()]).collect();
         for (series, at) in sorted.iter().zip(1..) {
             let (shard, slot) = place(series.series_ref);
             places[shard][slot as usize] = at;
         }
-        *self.order.write() = Arc::new(Order { places, len: sorted.len() as u64 });
+        *self.order.write() = Arc::new(Order { places, len: sorted.len() as u64, new: AtomicU64::new(0) });
     }
 
     /// The order that is kept now.

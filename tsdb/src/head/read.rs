@@ -1,17 +1,19 @@
 //! Reading the head.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::Head;
-use super::index::place;
+use super::index::reference;
 use super::isolation::ReadTicket;
-use super::series::{MemSeries, View};
+use super::series::{MemSeries, TOGETHER, View, Wanted, touch};
 use super::shard::ShardIndex;
 use super::values::first_texts;
 use crate::error::Error;
 use crate::index::{Symbol, SymbolsView};
 use crate::labels::Labels;
 use crate::matcher::Matcher;
+use crate::merge::MergedSet;
 use crate::querier::{Columns, Querier, SeriesSet};
 use crate::sample::{SeriesRef, TimeRange};
 
@@ -30,42 +32,44 @@ impl HeadQuerier {
         Self { head, ticket, flushed_until_ms }
     }
 
-    /// The series that pass, in no order, and the text of their labels.
-    fn selected(&self, matchers: &[Matcher], range: TimeRange) -> (Vec<Arc<MemSeries>>, Arc<SymbolsView>) {
-        let mut found = Vec::new();
-        for shard in self.head.index.shards() {
-            let index = shard.read();
+    /// Hands the slots of the series that pass to `each`, shard by shard, each with its number.
+    fn each_shard(&self, matchers: &[Matcher], mut each: impl FnMut(usize, &ShardIndex, Vec<u32>)) {
+        for (number, shard) in self.head.index.shards().iter().enumerate() {
+            let shard = shard.read();
             // After the lock: the symbols of every series in this shard are in the view.
             let symbols = self.head.index.symbols_view();
-            let slots = index.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
-            found.reserve(slots.len());
-            found.extend(
-                slots
-                    .into_iter()
-                    .filter_map(|slot| index.series(slot))
-                    .filter(|s| s.may_overlap(range, self.flushed_until_ms))
-                    .cloned(),
-            );
+            let slots = shard.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
+            each(number, &shard, slots);
         }
-        (found, self.head.index.symbols_view())
+    }
+
+    /// Hands the series that pass `matchers` and may have samples within `range` to `each`, in no order.
+    fn each_matching(&self, matchers: &[Matcher], range: TimeRange, mut each: impl FnMut(&Arc<MemSeries>)) {
+        self.each_shard(matchers, |_, shard, slots| {
+            for slots in slots.chunks(TOGETHER) {
+                let series = slots.iter().filter_map(|&slot| shard.series(slot));
+                touch(series.clone(), Wanted::Begin);
+                series.filter(|s| s.may_overlap(range, self.flushed_until_ms)).for_each(&mut each);
+            }
+        });
     }
 
     /// The series that pass `matchers` and may have samples within `range`, in no order.
     pub(super) fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Arc<MemSeries>> {
-        self.selected(matchers, range).0
+        let mut found = Vec::new();
+        self.each_matching(matchers, range, |series| found.push(series.clone()));
+        found
     }
 
     /// Series by reference; those that are gone are left out.
     pub(crate) fn select_refs(&self, series: &[SeriesRef]) -> Arc<dyn SeriesSet> {
-        let found = series.iter().filter_map(|&series| {
-            let (shard, slot) = place(series);
-            self.head.index.shards()[shard].read().series(slot).cloned()
-        });
-        self.set_of(found.collect(), self.head.index.symbols_view())
+        let found = series.iter().filter_map(|&series| self.head.index.by_ref(series)).collect();
+        let symbols = self.head.index.symbols_view();
+        self.set_of(self.head.order().sort(found, &symbols), symbols)
     }
 
+    /// A set of series, which are in the order of their labels.
     fn set_of(&self, series: Vec<Arc<MemSeries>>, symbols: Arc<SymbolsView>) -> Arc<dyn SeriesSet> {
-        let series = self.head.order().sort(series, &symbols);
         Arc::new(HeadSeriesSet {
             head: self.head.clone(),
             ticket: self.ticket.clone(),
@@ -79,19 +83,36 @@ impl HeadQuerier {
     /// range.
     fn found(&self, matchers: &[Matcher], look: impl Fn(&ShardIndex, &[u32]) -> Vec<Symbol>) -> Vec<Symbol> {
         let mut found = Vec::new();
-        for shard in self.head.index.shards() {
-            let shard = shard.read();
-            let symbols = self.head.index.symbols_view();
-            let slots = shard.select(matchers, &symbols, |text| self.head.index.symbols().find(text));
-            found.append(&mut look(&shard, &slots));
-        }
+        self.each_shard(matchers, |_, shard, slots| found.append(&mut look(shard, &slots)));
         found
     }
 }
 
 impl Querier for HeadQuerier {
     fn select(&self, matchers: &[Matcher], range: TimeRange) -> Result<Arc<dyn SeriesSet>, Error> {
-        let (series, symbols) = self.selected(matchers, range);
+        let order = self.head.order();
+        let (mut series, mut places) = (Vec::new(), Vec::new());
+        self.each_matching(matchers, range, |found| {
+            series.push(found.clone());
+            places.push(order.of(found.series_ref));
+        });
+        let symbols = self.head.index.symbols_view();
+        Ok(self.set_of(order.sort_placed(series, places, &symbols), symbols))
+    }
+
+    fn select_first(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Arc<dyn SeriesSet>, Error> {
+        let order = self.head.order();
+        if limit == usize::MAX || order.is_empty() {
+            return Ok(MergedSet::cut(self.select(matchers, range)?, limit));
+        }
+        let mut passing = Vec::new();
+        self.each_shard(matchers, |shard, _, slots| {
+            passing.extend(slots.into_iter().map(|slot| reference(shard, slot)));
+        });
+        let symbols = self.head.index.symbols_view();
+        let series = order.first(passing.into_iter(), limit, &symbols, |series| {
+            self.head.index.by_ref(series).filter(|s| s.may_overlap(range, self.flushed_until_ms))
+        });
         Ok(self.set_of(series, symbols))
     }
 
@@ -157,6 +178,10 @@ impl SeriesSet for HeadSeriesSet {
     fn read(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {
         let view = self.head.view(self.ticket.watermark(), self.flushed_until_ms);
         self.series[index].read(view, range, columns)
+    }
+
+    fn prefetch(&self, range: Range<usize>) {
+        self.series[range].chunks(TOGETHER).for_each(|series| touch(series.iter(), Wanted::Newest));
     }
 
     fn read_newest(&self, index: usize, range: TimeRange, columns: &mut Columns) -> Result<(), Error> {

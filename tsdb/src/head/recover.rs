@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::checkpoint::checkpoint_path;
 use super::files::ChunkFiles;
@@ -18,11 +19,12 @@ use crate::codec::Malformed;
 use crate::error::Error;
 use crate::exemplar::Exemplars;
 use crate::fs::Fs;
+use crate::matcher::Matcher;
 use crate::metadata::Metadata;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
-    ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedSample, LoggedSamples, Record, Records, SeriesId, WAL_DIR,
-    read_frames, replay,
+    ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedLabels, LoggedSample, LoggedSamples, Record, Records,
+    SeriesId, WAL_DIR, read_frames, replay,
 };
 
 /// What a checkpoint and the log are read into.
@@ -31,6 +33,39 @@ pub(crate) struct Recovering<'a> {
     pub(crate) index: &'a SeriesIndex,
     pub(crate) history: &'a History,
     pub(crate) files: &'a ChunkFiles,
+    pub(crate) part: Part<'a>,
+}
+
+/// How much of a head is recovered.
+#[derive(Clone, Copy)]
+pub(crate) enum Part<'a> {
+    All,
+    /// Only the series that pass all matchers; the rest is passed over.
+    Matching {
+        matchers: &'a [Matcher],
+        /// Once there are more series, recovery ends early. What is recovered is of no use then.
+        most: u64,
+        /// Likewise once this is set.
+        over: &'a AtomicBool,
+    },
+}
+
+impl Part<'_> {
+    fn has(self, labels: &LoggedLabels<'_>) -> bool {
+        let value = |name| labels.clone().find(|(n, _)| *n == name).map_or("", |(_, value)| value);
+        match self {
+            Self::All => true,
+            Self::Matching { matchers, .. } => matchers.iter().all(|matcher| matcher.matches(value(matcher.name()))),
+        }
+    }
+
+    /// Whether to end early.
+    fn is_over(self, series: u64) -> bool {
+        match self {
+            Self::All => false,
+            Self::Matching { most, over, .. } => series > most || over.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Where a series that the log has named is: its shard, and one more than the place of the name there.
@@ -173,11 +208,17 @@ impl<'s> Steps<'s> {
 
     /// Applies one frame: one commit.
     fn frame(&mut self, frame: Frame<'_>) -> Result<(), Error> {
+        if self.into.part.is_over(self.found.series) {
+            return Ok(());
+        }
         self.found.commits += 1;
         let corrupt = |malformed| frame.corrupt(malformed);
         for record in Records::new(frame.payload) {
             match record.map_err(corrupt)? {
                 Record::Series { id, labels } => {
+                    if !self.into.part.has(&labels) {
+                        continue;
+                    }
                     let (pairs, hash) = self.texts.intern(labels, self.into.index);
                     let shard = self.into.index.shard_of(hash);
                     let worker = &mut self.shards[shard];

@@ -1,5 +1,6 @@
 //! One series of the head, as readers see it.
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,16 +21,18 @@ use crate::wal::SeriesId;
 
 /// A series as readers see it. 112 bytes with the counts of its `Arc`, which is what an allocator has a size class for.
 #[derive(Debug)]
+// In this order, so that what needs no lock lies at both ends; see `touch`.
+#[repr(C)]
 pub(crate) struct MemSeries {
     pub(crate) series_ref: SeriesRef,
     /// The log's name of it; 0 until it has one.
     id: AtomicU64,
-    /// A packed [`Extent`]: what is published of the open chunk. Set to another chunk's only while `data` is locked.
-    extent: AtomicU64,
     /// Sorted by the text of the names.
     pub(crate) labels: Box<[(Symbol, Symbol)]>,
     /// Locked to hand out or replace chunks, never while one is encoded or read.
     data: RwLock<Data>,
+    /// A packed [`Extent`]: what is published of the open chunk. Set to another chunk's only while `data` is locked.
+    extent: AtomicU64,
 }
 
 /// The samples of a series: stored chunks, then those in memory, the open one last, all in ascending time, and beside them
@@ -171,9 +174,45 @@ pub(crate) struct View<'a> {
     pub(crate) flushed_until_ms: i64,
 }
 
+/// Series whose memory is fetched together.
+pub(super) const TOGETHER: usize = 16;
+
+/// What is going to be read of a series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// When its open chunk begins.
+    Begin,
+    /// Its newest sample.
+    Newest,
+}
+
+/// Looks at what is going to be read of a few series. Where no cache holds it, the processor waits for all of it at once: what is
+/// read one series after the other, each behind its lock, it waits for each time.
+pub(super) fn touch<'s>(series: impl Iterator<Item = &'s Arc<MemSeries>> + Clone, wanted: Wanted) {
+    let unlocked = series.clone().map(|s| s.series_ref.0 ^ s.labels.len() as u64 ^ s.extent.load(Ordering::Relaxed));
+    let mut seen = unlocked.fold(0, |seen, some| seen ^ some);
+    // Never waits for one while it holds another.
+    let all: SmallVec<[_; TOGETHER]> = series.filter_map(|series| series.data.try_read()).collect();
+    for data in &all {
+        let lines = match wanted {
+            Wanted::Begin => 1,
+            Wanted::Newest => {
+                seen ^= u64::from(data.aside().is_some());
+                usize::MAX
+            }
+        };
+        let words = data.words.iter().flat_map(|words| words.iter().step_by(WORDS_PER_LINE).take(lines));
+        seen = words.fold(seen, |seen, word| seen ^ word.load(Ordering::Relaxed));
+    }
+    black_box(seen);
+}
+
+/// Words in a line of a processor's cache.
+const WORDS_PER_LINE: usize = 8;
+
 impl MemSeries {
     pub(crate) fn new(series_ref: SeriesRef, labels: Box<[(Symbol, Symbol)]>) -> Self {
-        Self { series_ref, id: AtomicU64::new(0), extent: AtomicU64::new(0), labels, data: RwLock::default() }
+        Self { series_ref, id: AtomicU64::new(0), labels, data: RwLock::default(), extent: AtomicU64::new(0) }
     }
 
     /// The log's name of the series; 0 if it has none.
@@ -247,15 +286,22 @@ impl MemSeries {
             drop(data);
             return self.read(view, range, columns);
         }
-        let chunks: SmallVec<[Chunk; 1]> = data.chunks().into();
-        let (open, stored) = (data.open(self.published()), data.stored);
+        let open = data.open(self.published());
         drop(data);
         if let Some(open) = open {
-            self.read_open(&open, view, recent, columns);
+            open.read_newest(self.visible(open.times(), open.extent(), view), recent, columns);
             if columns.first_after(from).is_some() {
                 return Ok(());
             }
         }
+        // Whatever has happened meanwhile: what the view allows to see is the same.
+        let data = self.data.read();
+        if data.aside().is_some() {
+            drop(data);
+            return self.read(view, range, columns);
+        }
+        let (chunks, stored) = (SmallVec::<[Chunk; 1]>::from(data.chunks()), data.stored);
+        drop(data);
         let may_hold = |chunk: &&Chunk| match chunk {
             Chunk::Sealed(sealed) => sealed.range().overlaps(&recent),
             Chunk::Closed(_) => true,

@@ -72,6 +72,12 @@ impl SeriesWriter {
         Self { series, chunk: ChunkWriter::none(), last: Last { at_ms: i64::MIN, bits: 0 } }
     }
 
+    /// Something of all the memory that the next append will need.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        self.series.id().0 ^ self.chunk.touch()
+    }
+
     /// Samples that a chunk with times of its own takes.
     fn capacity(&self) -> usize {
         if self.chunk.note() & LATER != 0 {

@@ -1,16 +1,26 @@
 //! Bodies of fuzz targets: whatever the bytes are, nothing may panic, hang or take much memory. Proptests call them too.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use super::FaultFs;
+use super::blocks::WritingBlock;
+use crate::block::BlockRange;
+use crate::blocks::blocks_dir;
 use crate::chunk::{Column, TimesOfColumn, decode_chunk, decode_column};
 use crate::db::{Db, Options};
 use crate::fs::Fs;
+use crate::labels::Labels;
+use crate::manifest::MANIFEST;
+use crate::matcher::Matcher;
+use crate::opening::Opening;
 use crate::querier::{Columns, Queryable, SeriesSet};
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{SyncPolicy, begin_frame, finish_frame, segment_header};
+
+/// The data directory.
+const DIR: &str = "/data";
 
 /// Bytes as a sealed chunk, with each way of keeping times, and as a column of times.
 pub fn check_chunk(bytes: &[u8]) {
@@ -52,6 +62,43 @@ pub fn check_checkpoint(bytes: &[u8]) {
     ]);
 }
 
+/// Bytes as the records of a manifest, under right checksums, of a store that has a block, a checkpoint and a log.
+pub fn check_manifest(bytes: &[u8]) {
+    let disk = STORE.after_kill();
+    disk.set_bytes(&Path::new(DIR).join(MANIFEST), frames(0, bytes));
+    read_opened(disk);
+}
+
+/// The store whose manifest is changed. The names of its files are always the same.
+static STORE: LazyLock<FaultFs> = LazyLock::new(|| {
+    let disk = FaultFs::default();
+    let fs: Arc<dyn Fs> = Arc::new(disk.clone());
+    let dir = Path::new(DIR);
+    let labels = [Labels::from_pairs([("__name__", "a")]), Labels::from_pairs([("__name__", "b")])];
+    let mut columns = Columns::default();
+    (0..20).for_each(|i| columns.push(i * 1000, i as f64, 0));
+    fs.create_dir_all(&blocks_dir(dir)).expect("memory does not refuse");
+    let range = BlockRange { start_ms: 0, end_ms: 20_000 };
+    let mut block = WritingBlock::begin(&fs, &blocks_dir(dir), range, 7).expect("memory does not refuse");
+    labels.iter().for_each(|labels| block.add(labels, &columns).expect("labels are in order"));
+    block.finish().expect("memory does not refuse");
+    // Samples of the last steps are in the log only.
+    let options = Options { checkpoint_samples: 100, ..options() };
+    let db = Db::open(&fs, dir, &options, |_, _| {}).expect("what is missing is made");
+    for step in 0..100 {
+        let mut appender = db.appender();
+        for labels in &labels {
+            let series = appender.series(labels).expect("there is no limit");
+            appender.append_at(series, Timestamp::from_millis(30_000 + step), None, step as f64);
+        }
+        appender.commit().expect("memory does not refuse");
+        if step == 90 {
+            db.maintain();
+        }
+    }
+    disk
+});
+
 /// Bytes as they are, as manifest, log segment, checkpoint and chunk file.
 pub fn check_files(bytes: &[u8]) {
     for path in ["MANIFEST", "wal/00000001", "checkpoints/00000001", "head/00000001"] {
@@ -76,24 +123,31 @@ fn frames(number: u64, mut bytes: &[u8]) -> Vec<u8> {
 
 fn open_and_read(files: &[(&str, Vec<u8>)]) {
     let disk = FaultFs::default();
-    let dir = Path::new("/data");
     for (name, bytes) in files {
-        let path = dir.join(name);
+        let path = Path::new(DIR).join(name);
         disk.create_dir_all(path.parent().expect("it is below the directory")).expect("memory does not refuse");
         disk.create(&path).and_then(|file| file.write_at(0, bytes)).expect("memory does not refuse");
     }
-    let fs: Arc<dyn Fs> = Arc::new(disk);
-    let options = Options {
+    read_opened(disk);
+}
+
+fn options() -> Options {
+    Options {
         shards: 2,
         sync: SyncPolicy::Never,
         wal_segment_bytes: 1 << 12,
         max_sealed_bytes: 0,
         maintain_every: Duration::ZERO,
         ..Options::default()
-    };
-    let Ok(db) = Db::open(&fs, dir, &options, |_, _| {}) else { return };
-    let read = |db: &Db| {
-        let set = db.querier().and_then(|querier| querier.select(&[], TimeRange::ALL));
+    }
+}
+
+/// Opens a store, if it can be, and reads all of it: a series before the log is replayed, the rest before and after
+/// everything is moved to where it is to stay.
+fn read_opened(disk: FaultFs) {
+    let fs: Arc<dyn Fs> = Arc::new(disk);
+    let read = |source: &dyn Queryable, matchers: &[Matcher]| {
+        let set = source.querier().and_then(|querier| querier.select(matchers, TimeRange::ALL));
         let Ok(set) = set else { return };
         let mut columns = Columns::default();
         for index in 0..set.len() {
@@ -101,15 +155,19 @@ fn open_and_read(files: &[(&str, Vec<u8>)]) {
             let _ = set.read(index, TimeRange::ALL, &mut columns);
         }
     };
-    read(&db);
+    let Ok(opening) = Opening::begin(&fs, Path::new(DIR), &options()) else { return };
+    read(&opening.early(), &[Matcher::equal("__name__", "a")]);
+    let Ok(db) = opening.finish(|_, _| {}) else { return };
+    read(&db, &[]);
     db.maintain();
-    read(&db);
+    read(&db, &[]);
 }
 
 /// Reads the newest samples of a series: they must be the end of `all`, which are those within `range`.
 pub fn check_newest(set: &dyn SeriesSet, index: usize, range: TimeRange, all: &Columns) {
     let mut newest = Columns::default();
     newest.push(i64::MIN, 7.0, 0);
+    set.prefetch(index..set.len().min(index + 20));
     set.read_newest(index, range, &mut newest).expect("what can be read whole can be read in part");
     let floats = newest.values.len() - 1;
     let from = all.values.len().checked_sub(floats).expect("no more floats than there are");
@@ -126,4 +184,32 @@ pub fn check_newest(set: &dyn SeriesSet, index: usize, range: TimeRange, all: &C
     let left_out = all.timestamps_ms[..from].iter().copied();
     let left_out = left_out.chain(all.histograms[..skipped].iter().map(|h| h.timestamp.millis()));
     assert!(left_out.max().is_none_or(|last| last < first), "a sample before {first} is left out");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_whose_manifest_is_changed_has_all_that_one_can_name() {
+        let manifest = Path::new(DIR).join(MANIFEST);
+        let written = STORE.bytes(&manifest).expect("it is there");
+        // The last record is one that the fuzzer can write.
+        let header = segment_header(0).len() + crate::wal::FRAME_HEADER_BYTES;
+        let mut state = None;
+        let fs: Arc<dyn Fs> = Arc::new(STORE.after_kill());
+        let visit = |frame: crate::wal::Frame<'_>| {
+            state = Some(frame.payload.to_vec());
+            Ok(())
+        };
+        crate::wal::read_frames(&*fs, &manifest, 0, &mut Vec::new(), visit, |_| ()).expect("memory does not refuse");
+        let state = state.expect("there is a record");
+        let mut bytes = vec![state.len() as u8];
+        bytes.extend(&state);
+        assert_eq!(frames(0, &bytes)[header..], written[written.len() - state.len()..]);
+        let db = Db::open(&fs, Path::new(DIR), &options(), |_, _| {}).expect("it is whole");
+        assert_eq!((db.blocks().len(), db.recovery().blocks), (1, 1));
+        assert!(db.recovery().damage.is_empty() && db.recovery().series == 2, "{:?}", db.recovery());
+        assert!(STORE.files().iter().any(|path| path.starts_with("/data/checkpoints")), "{:?}", STORE.files());
+    }
 }

@@ -87,6 +87,7 @@ impl From<query::Error> for ApiError {
             return Self::parameter("query", why);
         }
         let kind = match &error {
+            query::Error::Storage { source: tsdb::Error::Replaying } => ErrorType::Unavailable,
             query::Error::Parse(_) | query::Error::BadRequest(_) => ErrorType::BadData,
             query::Error::Execution(_) | query::Error::Limit(..) | query::Error::Storage { .. } => ErrorType::Execution,
             query::Error::Timeout { .. } => ErrorType::Timeout,

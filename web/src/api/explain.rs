@@ -72,7 +72,7 @@ fn branch(node: PlanNode, rest: &mut std::iter::Peekable<std::vec::IntoIter<Plan
 pub(crate) async fn why_empty(state: &AppState, expr: Expr, steps: Steps) -> Result<Vec<Missing>, ApiError> {
     let state = state.clone();
     blocking(move || {
-        let lookback_ms = i64::try_from(state.engine.options().lookback.as_millis()).unwrap_or(i64::MAX);
+        let lookback_ms = i64::try_from(state.queries.engine().options().lookback.as_millis()).unwrap_or(i64::MAX);
         let querier = state.db.querier()?;
         Ok(query::why_empty(&expr, steps, lookback_ms, &*querier)?)
     })

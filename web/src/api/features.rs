@@ -33,7 +33,7 @@ const OPERATORS: [BinaryOp; 18] = [
 
 /// `/features`
 pub(crate) async fn features(State(state): State<AppState>) -> Response {
-    let switches = state.engine.options().features;
+    let switches = state.queries.engine().options().features;
     let all = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), true)).collect::<BTreeMap<_, _>>();
     let mut promql = all(&[
         "anchored",

@@ -9,7 +9,6 @@ use tsdb::{Matcher, Querier, Queryable};
 
 use super::json::put_strings;
 use super::params::Params;
-use super::query::{guarded, stopped, timeout};
 use super::{ApiError, Notes, begin, finish};
 use crate::state::AppState;
 
@@ -48,17 +47,17 @@ async fn list(
     at_once: bool,
     look_up: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, tsdb::Error> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, timeout(&state, params)?);
+    let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, state.queries.timeout(params)?);
     let of_work = state.clone();
     let work = move |stop: StopFlag| {
         let state = of_work;
         let querier = state.db.querier()?;
         let budget = budget(&state);
         // One more than asked for, to tell whether there are more; and no more than may be held.
-        let within = usize::try_from(state.engine.options().max_bytes / TEXT_BYTES).unwrap_or(usize::MAX);
+        let within = usize::try_from(state.queries.engine().options().max_bytes / TEXT_BYTES).unwrap_or(usize::MAX);
         let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1)).min(within.saturating_add(1));
         let look_up = |matchers: &[Matcher]| -> Result<Vec<String>, ApiError> {
-            let limited = |why| stopped(&state, why);
+            let limited = |why| state.queries.stopped(why);
             stop.check("query preparation").map_err(limited)?;
             let found = look_up(&*querier, matchers, most)?;
             // Each as it is held, as text of the list, and as the body that is made of it.
@@ -90,12 +89,12 @@ async fn list(
     if at_once {
         return work(StopFlag::default());
     }
-    guarded(&state, timeout, work).await.map(|(response, _)| response)
+    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
 }
 
 /// What a look-up may hold: as much as a query.
 pub(super) fn budget(state: &AppState) -> Budget {
-    Budget::new(state.engine.reserve().clone(), state.engine.options().max_bytes, u64::MAX)
+    Budget::new(state.queries.engine().reserve().clone(), state.queries.engine().options().max_bytes, u64::MAX)
 }
 
 /// Runs work that takes the store's locks off the threads that serve connections.

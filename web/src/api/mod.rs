@@ -19,7 +19,7 @@ pub(crate) mod targets;
 pub(crate) mod write;
 
 pub(crate) use envelope::{Notes, begin, finish, no_content, success};
-pub(crate) use error::ApiError;
+pub(crate) use error::{ApiError, ErrorType};
 pub(crate) use number::put_float;
 
 /// A moment as the API takes it: seconds since the Unix epoch with a fraction, or RFC 3339.

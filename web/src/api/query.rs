@@ -1,20 +1,21 @@
 //! `/query`, `/query_range`, `/format_query`, `/parse_query`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use query::{Answer, Expr, Request, Stats, Steps, StopFlag, Value};
+use query::{Answer, Stats, Steps, Value};
 use serde_json::json;
-use tokio::sync::OwnedSemaphorePermit;
-use tsdb::Timestamp;
+use tsdb::{Queryable, Timestamp};
 
 use super::envelope::{self, Notes};
-use super::error::{ApiError, ErrorType};
+use super::error::ApiError;
 use super::explain::{self, Explain};
 use super::json::ResultWriter;
 use super::params::{Params, parse_seconds};
 use super::success;
+use crate::queries::Queries;
 use crate::state::{AppState, now};
 
 /// Points that a series of a range query may have.
@@ -22,183 +23,83 @@ const MAX_POINTS: i64 = 11_000;
 
 /// `/query`: the value of an expression at one moment.
 pub(crate) async fn instant(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let at = params.time("time")?.unwrap_or_else(now);
-    answer(&state, &params, Steps::Instant(at), at).await
+    explained(&state, &params, Asked::instant(&params)?).await
 }
 
 /// `/query_range`: the value of an expression at every step of a range.
 pub(crate) async fn range(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let (start, end) = (params.required_time("start")?, params.required_time("end")?);
-    if end < start {
-        return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
+    explained(&state, &params, Asked::range(&params)?).await
+}
+
+/// When a request asks for values.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    steps: Steps,
+    /// The time of what has no time of its own.
+    at: Timestamp,
+}
+
+impl Asked {
+    pub(crate) fn instant(params: &Params) -> Result<Self, ApiError> {
+        let at = params.time("time")?.unwrap_or_else(now);
+        Ok(Self { steps: Steps::Instant(at), at })
     }
-    let step = parse_seconds(params.get("step")).map_err(|why| ApiError::parameter("step", why))?;
-    if step <= 0.0 {
-        let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
-        return Err(ApiError::parameter("step", why));
-    }
-    let step_ms = ((step * 1000.0) as i64).max(1);
-    if (end.millis().saturating_sub(start.millis())) / step_ms > MAX_POINTS {
-        let why = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
-        return Err(ApiError::bad(why));
-    }
-    let steps = Steps::Range { start, end, step: Duration::from_millis(step_ms as u64) };
-    answer(&state, &params, steps, end).await
-}
 
-/// A query that is ready to run.
-pub(crate) struct Query {
-    pub(crate) expr: Expr,
-    pub(crate) steps: Steps,
-    pub(crate) lookback: Option<Duration>,
-    /// Whether statistics are asked for, as Prometheus counts them.
-    pub(crate) count_all: bool,
-    pub(crate) timeout: Duration,
-}
-
-/// How long a request may take.
-pub(crate) fn timeout(state: &AppState, params: &Params) -> Result<Duration, ApiError> {
-    let most = state.options.query_timeout;
-    Ok(params.duration("timeout")?.map_or(most, |asked| asked.min(most)))
-}
-
-impl Query {
-    fn from_params(state: &AppState, params: &Params, steps: Steps) -> Result<Self, ApiError> {
-        let timeout = timeout(state, params)?;
-        let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
-        let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-        let count_all = !params.get("stats").is_empty();
-        Ok(Self { expr, steps, lookback, count_all, timeout })
-    }
-}
-
-/// Stops a query when whoever waits for it has gone.
-struct StopOnDrop<'a> {
-    stop: StopFlag,
-    state: &'a AppState,
-    is_done: bool,
-}
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        if !self.is_done {
-            self.stop.cancel();
-            self.state.metrics.query_ended("canceled");
+    pub(crate) fn range(params: &Params) -> Result<Self, ApiError> {
+        let (start, end) = (params.required_time("start")?, params.required_time("end")?);
+        if end < start {
+            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
-    }
-}
-
-/// Runs a query, as [`guarded`] work.
-pub(crate) async fn run(state: &AppState, query: Query) -> Result<Answer, ApiError> {
-    run_timed(state, query).await.map(|(answer, _)| answer)
-}
-
-/// The same, and how long the query waited for its place.
-async fn run_timed(state: &AppState, query: Query) -> Result<(Answer, Duration), ApiError> {
-    let of_work = state.clone();
-    let outcome = guarded(state, query.timeout, move |stop| {
-        let Query { expr, steps, lookback, count_all, .. } = query;
-        let request = Request { expr: &expr, steps, lookback, count_all, stop };
-        of_work.engine.run(&*of_work.db, &request).map_err(|why| stopped(&of_work, why))
-    })
-    .await;
-    state.metrics.query(outcome.is_ok());
-    outcome
-}
-
-/// Counts what a limit has stopped.
-pub(crate) fn stopped(state: &AppState, why: query::Error) -> ApiError {
-    if let query::Error::Limit(limit, _) = &why {
-        state.metrics.query_ended(limit.as_str());
-    }
-    why.into()
-}
-
-/// Runs work on the blocking pool, once there is a place among the queries for it. It is told to stop when its time is
-/// over, and when the caller goes away; its place is free once it has stopped. Gives how long it waited, too.
-pub(crate) async fn guarded<T: Send + 'static>(
-    state: &AppState,
-    timeout: Duration,
-    work: impl FnOnce(StopFlag) -> Result<T, ApiError> + Send + 'static,
-) -> Result<(T, Duration), ApiError> {
-    let begun = tokio::time::Instant::now();
-    let deadline = begun + timeout;
-    let outcome = match place(state, deadline.min(begun + state.options.query_wait)).await {
-        Ok(place) => {
-            let waited = begun.elapsed();
-            evaluate(state, work, place, deadline).await.map(|done| (done, waited))
+        let step = parse_seconds(params.get("step")).map_err(|why| ApiError::parameter("step", why))?;
+        if step <= 0.0 {
+            let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
+            return Err(ApiError::parameter("step", why));
         }
-        Err(why) => Err(why),
+        let step_ms = ((step * 1000.0) as i64).max(1);
+        if (end.millis().saturating_sub(start.millis())) / step_ms > MAX_POINTS {
+            let why = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
+            return Err(ApiError::bad(why));
+        }
+        Ok(Self { steps: Steps::Range { start, end, step: Duration::from_millis(step_ms as u64) }, at: end })
+    }
+}
+
+/// Answers a query over `source`, without explaining anything.
+pub(crate) async fn plain(
+    queries: &Queries,
+    source: Arc<dyn Queryable>,
+    params: &Params,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let query = queries.query(params, asked.steps)?;
+    let (answer, waited) = queries.run(source, query).await?;
+    respond(answer, waited, asked.at, params, Vec::new())
+}
+
+/// Answers a query, or explains it.
+async fn explained(state: &AppState, params: &Params, asked: Asked) -> Result<Response, ApiError> {
+    let Some(explain) = Explain::parse(params.get("explain"))? else {
+        return plain(&state.queries, state.db.clone(), params, asked).await;
     };
-    if let Err(why) = &outcome
-        && why.kind == ErrorType::Timeout
-    {
-        state.metrics.query_ended(if why.message.ends_with("queue") { "queue" } else { "timeout" });
-    }
-    outcome
-}
-
-/// A place among the queries that run at once.
-async fn place(state: &AppState, until: tokio::time::Instant) -> Result<OwnedSemaphorePermit, ApiError> {
-    let waiting = state.metrics.waiting();
-    let place = tokio::time::timeout_at(until, state.gate.clone().acquire_owned()).await;
-    drop(waiting);
-    let timed_out = || ApiError { kind: ErrorType::Timeout, message: "query timed out in query queue".into() };
-    place.map_err(|_| timed_out())?.map_err(|_| ApiError::unavailable("the server is stopping"))
-}
-
-async fn evaluate<T: Send + 'static>(
-    state: &AppState,
-    work: impl FnOnce(StopFlag) -> Result<T, ApiError> + Send + 'static,
-    place: OwnedSemaphorePermit,
-    deadline: tokio::time::Instant,
-) -> Result<T, ApiError> {
-    let stop = StopFlag::default();
-    let mut guard = StopOnDrop { stop: stop.clone(), state, is_done: false };
-    let job = {
-        let stop = stop.clone();
-        move || {
-            let _place = place;
-            work(stop)
-        }
-    };
-    let mut job = tokio::task::spawn_blocking(job);
-    let outcome = match tokio::time::timeout_at(deadline, &mut job).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            stop.time_out();
-            job.await
-        }
-    };
-    guard.is_done = true;
-    outcome.map_err(|panic| {
-        tracing::error!(%panic, "a query ended in a panic");
-        ApiError::internal("the query failed for a defect of the server; the log says more")
-    })?
-}
-
-/// Answers a query, or explains it. `at` is the time of what has no time of its own.
-async fn answer(state: &AppState, params: &Params, steps: Steps, at: Timestamp) -> Result<Response, ApiError> {
-    let query = Query::from_params(state, params, steps)?;
-    let explain = Explain::parse(params.get("explain"))?;
-    if explain == Some(Explain::Plan) {
+    let query = state.queries.query(params, asked.steps)?;
+    if explain == Explain::Plan {
         return Ok(success(&json!({ "explain": explain::tree(&query.expr, &[]) })));
     }
-    let expr = explain.map(|_| query.expr.clone());
-    let (answer, waited) = run_timed(state, query).await?;
+    let expr = query.expr.clone();
+    let (answer, waited) = state.queries.run(state.db.clone(), query).await?;
     let mut beside = Vec::new();
-    match (explain, expr) {
-        (Some(Explain::Analyze), Some(expr)) => {
+    match explain {
+        Explain::Analyze => {
             beside.push(("explain", explain::tree(&expr, &answer.stats.nodes).to_string().into_bytes()));
         }
-        (Some(Explain::Empty), Some(expr)) if is_empty(&answer.value) => {
-            let missing = explain::why_empty(state, expr, steps).await?;
+        Explain::Empty if is_empty(&answer.value) => {
+            let missing = explain::why_empty(state, expr, asked.steps).await?;
             let missing: Vec<_> = missing.iter().map(|missing| explain::missing_json(state, missing)).collect();
             beside.push(("empty", json!(missing).to_string().into_bytes()));
         }
-        _ => {}
+        Explain::Empty | Explain::Plan => {}
     }
-    respond(answer, waited, at, params, beside)
+    respond(answer, waited, asked.at, params, beside)
 }
 
 /// Whether there is no series in it.

@@ -11,7 +11,6 @@ use tsdb::{Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange};
 use super::json::put_labels;
 use super::labels::budget;
 use super::params::Params;
-use super::query::{guarded, stopped, timeout};
 use super::{ApiError, Notes, begin, finish};
 use crate::state::AppState;
 
@@ -27,7 +26,7 @@ pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Res
     if selectors.is_empty() {
         return Err(ApiError::bad("no match[] parameter provided"));
     }
-    let (range, limit, timeout) = (params.range()?, params.limit()?, timeout(&state, &params)?);
+    let (range, limit, timeout) = (params.range()?, params.limit()?, state.queries.timeout(&params)?);
     let of_work = state.clone();
     let work = move |stop| {
         let budget = budget(&of_work);
@@ -45,7 +44,7 @@ pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Res
         }
         Ok(finish(body, &notes))
     };
-    guarded(&state, timeout, work).await.map(|(response, _)| response)
+    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
 }
 
 /// What is listed, and within what.
@@ -61,17 +60,18 @@ impl Listing<'_> {
     /// Accounts for bytes, and sees whether to go on.
     fn take(&self, bytes: usize) -> Result<(), ApiError> {
         let go_on = self.stop.check("expression evaluation").and_then(|()| self.budget.take_bytes(bytes as u64));
-        go_on.map_err(|why| stopped(self.state, why))
+        go_on.map_err(|why| self.state.queries.stopped(why))
     }
 
     fn select(&self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, ApiError> {
         self.take(0)?;
-        let set = querier.select(matchers, self.range)?;
+        // One more than is given tells that there are more.
+        let set = querier.select_first(matchers, self.range, self.most.saturating_add(1))?;
         self.take(set.len() * BYTES_PER_REFERENCE)?;
         Ok(set)
     }
 
-    /// Writes the series that one selector finds; gives how many there are.
+    /// Writes the series that one selector finds; gives how many there are, or one more than are asked for.
     fn of_one(&self, matchers: &[Matcher], body: &mut Vec<u8>) -> Result<usize, ApiError> {
         let set = self.select(&*self.state.db.querier()?, matchers)?;
         let count = set.len().min(self.most);
@@ -92,7 +92,7 @@ impl Listing<'_> {
         for matchers in selectors {
             let set = self.select(&*querier, matchers)?;
             // What comes first of all is among the first of each.
-            for index in 0..set.len().min(self.most.saturating_add(1)) {
+            for index in 0..set.len() {
                 let labels = set.labels(index);
                 self.take(labels.size_bytes() + size_of::<Labels>())?;
                 all.insert(labels);

@@ -9,8 +9,8 @@ use tsdb::{Labels, TimeRange, Timestamp};
 use super::model::{Panel, PanelKind, ValueKind};
 use super::variables::{Choices, series_name, substitute, telling_names};
 use crate::api::ApiError;
-use crate::api::query::{Query, run};
 use crate::chart::{ChartOptions, Line, Theme, Unit, gauge, sparkline};
+use crate::queries::Query;
 use crate::state::AppState;
 use crate::ui::Chart;
 
@@ -145,7 +145,8 @@ fn chart(panel: &Panel, exprs: &[String], slice: Slice) -> View {
 /// Evaluates an expression.
 pub(crate) async fn evaluate(state: &AppState, expr: &str, steps: Steps) -> Result<Answer, ApiError> {
     let expr = query::parse(expr).map_err(|why| ApiError::parameter("query", why))?;
-    run(state, Query { expr, steps, lookback: None, count_all: false, timeout: state.options.query_timeout }).await
+    let query = Query { expr, steps, lookback: None, count_all: false, timeout: state.options.query_timeout };
+    state.queries.run(state.db.clone(), query).await.map(|(answer, _)| answer)
 }
 
 /// The series of several expressions over a slice of time, named by their templates.
