@@ -235,6 +235,10 @@ async fn open_store(flags: &Flags, opening: Opening) -> Result<Arc<Db>, StartErr
         for damage in &found.damage {
             tracing::warn!(%damage, "the store was damaged");
         }
+        if let Some(unfinished) = &found.unfinished {
+            tracing::info!(%unfinished, "a crash left a commit unfinished");
+        }
+        warn_of_expired(&db);
         Ok(Arc::new(db))
     })
     .await
@@ -248,6 +252,18 @@ async fn on_disk<T: Send + 'static>(
     let dir = flags.data.clone();
     let done = tokio::task::spawn_blocking(move || work(&dir).map_err(|error| StartError(cure(&dir, &error)))).await;
     done.unwrap_or_else(|panic| failed(format!("the store could not be opened: {panic}")))
+}
+
+/// Says what the store drops for its age once it takes samples of now: what was imported may be older than what is kept.
+fn warn_of_expired(db: &Db) {
+    let Some(retention_ms) = db.retention().retention_ms else { return };
+    let kept_from_ms = now().millis().saturating_sub(retention_ms);
+    let blocks = db.blocks();
+    let expired = blocks.iter().filter(|block| block.range.end_ms <= kept_from_ms);
+    let (blocks, samples) = expired.fold((0, 0), |(n, samples), block| (n + 1, samples + block.stats.num_samples));
+    if blocks > 0 {
+        tracing::warn!(blocks, samples, retention_ms, "blocks are older than the retention: they are dropped");
+    }
 }
 
 /// What is wrong with the data directory, and what helps.
@@ -389,6 +405,6 @@ pub(crate) fn monotonic() -> Duration {
 }
 
 /// The time of day.
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Clock::system().now()
 }

@@ -155,6 +155,14 @@ fn what_is_dumped_can_be_imported_and_a_directory_in_use_is_refused() {
     let of_file = printed(&["query", "sum(pushed)", "--from", text(&file), "--format=csv"]);
     assert_eq!(printed(&["query", "sum(pushed)", "--from", text(&other), "--format=csv"]), of_file);
 
+    // Older than a server keeps by default, which it says; the samples of today are not.
+    let old = server.dir.join("old.om");
+    std::fs::write(&old, "a 1 1000000000\na 2 1000000015\n# EOF\n").unwrap();
+    let warned = |file| String::from_utf8(silverback(&["tsdb", "import", text(&other), file]).stderr).unwrap();
+    let warning = warned(text(&old));
+    assert!(warning.contains("warning: 2 of the samples, in 1 blocks, are older than the 15 days"), "{warning}");
+    assert_eq!(warned(text(&file)), "");
+
     let untimed = server.dir.join("untimed.om");
     std::fs::write(&untimed, "a 1\n# EOF\n").unwrap();
     assert!(refused(&["tsdb", "import", text(&other), text(&untimed)], 1).contains("a sample without a time"));

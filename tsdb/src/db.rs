@@ -220,6 +220,12 @@ impl Db {
         self.head.cardinality(limit)
     }
 
+    /// How long samples are kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        self.maintenance.retention()
+    }
+
     /// Changes how long samples are kept and how late they may come.
     pub fn configure(&self, retention: Retention, late_window: Duration) {
         self.maintenance.set_retention(retention);

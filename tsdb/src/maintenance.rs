@@ -131,6 +131,10 @@ impl Maintenance {
         self.blocks.read().clone()
     }
 
+    pub(crate) fn retention(&self) -> Retention {
+        *self.retention.read()
+    }
+
     pub(crate) fn set_retention(&self, retention: Retention) {
         *self.retention.write() = retention;
     }

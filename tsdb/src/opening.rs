@@ -90,8 +90,8 @@ impl Opening {
         over.store(true, Ordering::SeqCst);
         head.begin_writing(*start, &end, options.wal_segment_bytes)?;
         damage.append(&mut recovery.damage);
-        damage.extend(end.tail.and_then(|tail| tail.unfinished));
         recovery.damage = damage;
+        recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);
         recovery.blocks = blocks.list().len();
         let (fs, dir, blocks, head) = (fs.clone(), dir.clone(), blocks.clone(), Arc::new(head));
         Ok(Db::of_parts(Parts { fs, dir, lock, head, state, blocks, recovery }, &options))

@@ -7,7 +7,7 @@ use crate::block::{self, Block, BlockId};
 use crate::blocks::blocks_dir;
 use crate::error::Error;
 use crate::fs::Fs;
-use crate::head::{HeadFound, newest_checkpoint, verify_checkpoint};
+use crate::head::{HeadFound, checkpoints, finished_checkpoint, verify_checkpoint};
 use crate::manifest::{MANIFEST, Manifest, State};
 use crate::wal::{Frame, Records, WAL_DIR, Walked, segment_path, segments, walk_frames};
 
@@ -138,7 +138,7 @@ impl Run<'_> {
                 Err(error) => self.fault(&error),
             }
         }
-        if self.state.is_none() && (!blocks.is_empty() || newest_checkpoint(&**self.fs, self.dir)? > 0) {
+        if self.state.is_none() && (!blocks.is_empty() || !checkpoints(&**self.fs, self.dir)?.is_empty()) {
             let path = self.dir.join(MANIFEST);
             self.fault(&Error::Corrupt { path, offset: 0, what: "names nothing, but there are blocks or checkpoints" });
         }
@@ -175,7 +175,7 @@ impl Run<'_> {
     fn head(&mut self) -> Result<(), Error> {
         let (number, flushed_until_ms) = match &self.state {
             Some(state) => (state.checkpoint, state.flushed_until_ms),
-            None => (newest_checkpoint(&**self.fs, self.dir)?, i64::MIN),
+            None => (finished_checkpoint(&**self.fs, self.dir, &mut Vec::new())?, i64::MIN),
         };
         if number == 0 {
             return Ok(());

@@ -10,6 +10,7 @@ use crate::cli::args::Import;
 use crate::cli::openmetrics;
 use crate::cli::progress::Progress;
 use crate::cli::source::{disk, readable};
+use crate::flags::DEFAULT_RETENTION;
 
 /// Time that a block holds of what comes from a text.
 const BLOCK_WIDTH: Duration = Duration::from_secs(86_400);
@@ -29,6 +30,10 @@ pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
     db.close()?;
     imported.faults.iter().for_each(|fault| eprintln!("left out: {fault}"));
     println!("{}", told(&imported));
+    let kept_from = crate::wire::now().millis() - DEFAULT_RETENTION.as_millis() as i64;
+    if let Some(warning) = too_old(&imported, kept_from) {
+        eprintln!("{warning}");
+    }
     Ok(u8::from(!imported.faults.is_empty()))
 }
 
@@ -44,6 +49,22 @@ fn told(imported: &Imported) -> String {
             format!("{samples} samples in {} blocks, from {start} to {end}", blocks.len())
         }
     }
+}
+
+/// What a server that keeps only what is newer than `kept_from_ms` would drop.
+fn too_old(imported: &Imported, kept_from_ms: i64) -> Option<String> {
+    let (gone, samples) = imported
+        .blocks
+        .iter()
+        .filter(|block| block.range.end_ms <= kept_from_ms)
+        .fold((0, 0), |(gone, samples), block| (gone + 1, samples + block.stats.num_samples));
+    let days = DEFAULT_RETENTION.as_secs() / 86_400;
+    (gone > 0).then(|| {
+        format!(
+            "warning: {samples} of the samples, in {gone} blocks, are older than the {days} days that a server keeps if it is not \
+             told otherwise: start it with a longer --storage.tsdb.retention.time, or it drops them",
+        )
+    })
 }
 
 /// Where samples come from.

@@ -19,9 +19,9 @@ use crate::index::SymbolsView;
 use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
-    ColumnId, FRAME_HEADER_BYTES, LoggedHead, LoggedSample, LoggedState, SamplesWriter, SeriesId, begin_frame,
-    finish_frame, put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state,
-    segment_header,
+    ColumnId, FRAME_HEADER_BYTES, Frame, LoggedHead, LoggedSample, LoggedState, Record, Records, SamplesWriter,
+    SeriesId, begin_frame, finish_frame, put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series,
+    put_state, segment_header, walk_frames,
 };
 
 /// Directory of checkpoints within the data directory.
@@ -140,9 +140,34 @@ impl Head {
     }
 }
 
-/// The number of the newest checkpoint that is there; 0 if there is none.
-pub(crate) fn newest_checkpoint(fs: &dyn Fs, dir: &Path) -> Result<u64, Error> {
-    Ok(names_in(fs, &dir.join(CHECKPOINTS_DIR))?.iter().filter_map(|name| name.parse().ok()).max().unwrap_or(0))
+/// The numbers of the checkpoints that are there, ascending.
+pub(crate) fn checkpoints(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, Error> {
+    let names = names_in(fs, &dir.join(CHECKPOINTS_DIR))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The checkpoint to begin with where no manifest names one: the newest that was finished. If none was, the log holds all,
+/// unless its beginning is gone: then the newest for what it has, or 0 if there is none. Tells of those that are passed over.
+/// Cost: reads the checkpoints that it looks at.
+pub(crate) fn finished_checkpoint(fs: &dyn Fs, dir: &Path, damage: &mut Vec<String>) -> Result<u64, Error> {
+    let numbers = checkpoints(fs, dir)?;
+    for &number in numbers.iter().rev() {
+        let path = checkpoint_path(dir, number);
+        let mut finished = false;
+        let look = |frame: Frame<'_>| {
+            finished |= Records::new(frame.payload).any(|record| matches!(record, Ok(Record::Head(_))));
+        };
+        match walk_frames(fs, &path, number, look, |_| ()) {
+            Ok(_) if finished => return Ok(number),
+            Ok(_) => damage.push(format!("{}: an unfinished checkpoint", path.display())),
+            Err(error) => damage.push(error.to_string()),
+        }
+    }
+    let log = crate::wal::segments(fs, &dir.join(crate::wal::WAL_DIR))?;
+    let begins = log.first().is_none_or(|&first| first <= 1);
+    Ok(numbers.last().copied().filter(|_| !begins).unwrap_or(0))
 }
 
 /// Removes all checkpoints but `kept`.

@@ -55,7 +55,7 @@ pub(crate) use verify::{HeadFound, verify_checkpoint};
 
 use appender::Batch;
 use checkpoint::sweep_checkpoints;
-pub(crate) use checkpoint::{Snapshot, newest_checkpoint};
+pub(crate) use checkpoint::{Snapshot, checkpoints, finished_checkpoint};
 use commit::{Committer, CommitterState, Counters, Sealers};
 use files::{CHUNKS_DIR, ChunkFiles};
 pub(crate) use gc::Truncation;

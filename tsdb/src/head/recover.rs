@@ -90,6 +90,9 @@ pub struct Recovery {
     pub orphans: u64,
     /// What was wrong with the log, in words: file, offset, what. Empty after a clean stop.
     pub damage: Vec<String>,
+    /// What a crash has left at the end of the log of a commit that was never acknowledged, in words. It is cut off by whoever
+    /// goes on with the log, and is no damage; a last commit that was damaged looks the same.
+    pub unfinished: Option<String>,
 }
 
 /// Where the log ends, for whoever goes on with it.
