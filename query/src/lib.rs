@@ -11,6 +11,7 @@ mod explain;
 mod format;
 mod functions;
 mod parser;
+mod small;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod value;

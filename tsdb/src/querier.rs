@@ -35,6 +35,12 @@ pub trait Querier: Send + Sync {
         Ok(MergedSet::cut(self.select(matchers, range)?, limit))
     }
 
+    /// No more series than this pass all `matchers` and may have samples in `range`; the greatest number if it takes more than
+    /// a look-up per matcher to tell, or if files would have to be read.
+    fn at_most(&self, _matchers: &[Matcher], _range: TimeRange) -> u64 {
+        u64::MAX
+    }
+
     /// The label names of the series that pass all `matchers`, sorted, at most `limit` of them.
     ///
     /// # Errors

@@ -81,6 +81,13 @@ impl Querier for StoreQuerier {
         }))
     }
 
+    fn at_most(&self, matchers: &[Matcher], range: TimeRange) -> u64 {
+        if self.blocks_in(range).next().is_some() {
+            return u64::MAX;
+        }
+        self.head.at_most(matchers, range)
+    }
+
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {
         self.union(
             range,

@@ -136,15 +136,22 @@ impl Queries {
         Ok(Query { expr, steps, lookback, count_all, timeout })
     }
 
-    /// Runs a query over `source`, as [`guarded`](Self::guarded) work. Gives how long it waited for its place, too.
+    /// Runs a query over `source`: a small one here and now, others as [`guarded`](Self::guarded) work. Gives how long it waited
+    /// for its place, too.
     pub(crate) async fn run(&self, source: Arc<dyn Queryable>, query: Query) -> Result<(Answer, Duration), ApiError> {
         let of_work = self.clone();
-        let outcome = self.guarded(query.timeout, move |stop| {
+        let small = query.lookback.is_none() && self.engine().is_small(&*source, &query.expr, query.steps);
+        let place = if small { self.0.gate.try_acquire().ok() } else { None };
+        let timeout = query.timeout;
+        let work = move |stop| {
             let Query { expr, steps, lookback, count_all, .. } = query;
             let request = Request { expr: &expr, steps, lookback, count_all, stop };
             of_work.engine().run(&*source, &request).map_err(|why| of_work.stopped(why))
-        });
-        let outcome = outcome.await;
+        };
+        let outcome = match place {
+            Some(_place) => work(StopFlag::default()).map(|answer| (answer, Duration::ZERO)),
+            None => self.guarded(timeout, work).await,
+        };
         // One that cannot be answered yet is asked again.
         if outcome.as_ref().err().is_none_or(|why| why.kind != ErrorType::Unavailable) {
             self.counts().all.fetch_add(1, Relaxed);

@@ -9,7 +9,7 @@ use super::appender::{Batch, BatchExemplar, BatchSample, Committed};
 use super::column::SharedColumn;
 use super::index::place;
 use super::late::LateValue;
-use super::series::Closed;
+use super::series::{Closed, TOGETHER};
 use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, Refusal, SeriesWriter, Verdict};
 use super::slab::Slab;
 use crate::chunk::Sealer;
@@ -58,9 +58,6 @@ struct Pending {
     /// Entries of `undo` that have been taken over.
     taken: usize,
 }
-
-/// Samples whose memory is asked for at once.
-const AT_ONCE: usize = 16;
 
 /// Marks an entry of a batch that is not to be applied.
 const LEFT_OUT: SeriesRef = SeriesRef(u64::MAX);
@@ -294,7 +291,7 @@ impl Committer {
             let started = batch.scraped.iter().any(|s| s.start_ms != 0);
             let mut body = std::mem::take(&mut self.body);
             let mut record = SamplesWriter::begin(&mut body, Some(column.id), at.millis(), false, started);
-            for samples in batch.scraped.chunks_mut(AT_ONCE) {
+            for samples in batch.scraped.chunks_mut(TOGETHER) {
                 self.touch(samples.iter().map(|sample| sample.series));
                 for sample in samples {
                     self.log_sample(head, sample, at.millis(), bounds, &mut record, &mut body, committed);
@@ -369,7 +366,7 @@ impl Committer {
         let started = timed.iter().any(|(s, _)| s.start_ms != 0);
         let mut body = std::mem::take(&mut self.body);
         let mut record = SamplesWriter::begin(&mut body, None, first_ms, each_its_own, started);
-        for samples in timed.chunks_mut(AT_ONCE) {
+        for samples in timed.chunks_mut(TOGETHER) {
             self.touch(samples.iter().map(|(sample, _)| sample.series));
             for (sample, at_ms) in samples {
                 self.log_sample(head, sample, *at_ms, bounds, &mut record, &mut body, committed);

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use parking_lot::RwLock;
+
 use super::Head;
 use super::index::reference;
 use super::isolation::ReadTicket;
@@ -12,7 +14,7 @@ use super::values::first_texts;
 use crate::error::Error;
 use crate::index::{Symbol, SymbolsView};
 use crate::labels::Labels;
-use crate::matcher::Matcher;
+use crate::matcher::{MatchOp, Matcher};
 use crate::merge::MergedSet;
 use crate::querier::{Columns, Querier, SeriesSet};
 use crate::sample::{SeriesRef, TimeRange};
@@ -114,6 +116,23 @@ impl Querier for HeadQuerier {
             self.head.index.by_ref(series).filter(|s| s.may_overlap(range, self.flushed_until_ms))
         });
         Ok(self.set_of(series, symbols))
+    }
+
+    fn at_most(&self, matchers: &[Matcher], _: TimeRange) -> u64 {
+        let mut pairs = Vec::new();
+        for matcher in matchers.iter().filter(|m| m.op() == MatchOp::Equal && !m.value().is_empty()) {
+            let symbols = self.head.index.symbols();
+            match (symbols.find(matcher.name()), symbols.find(matcher.value())) {
+                (Some(name), Some(value)) => pairs.push((name, value)),
+                // Nothing is called that.
+                _ => return 0,
+            }
+        }
+        let of_shard = |shard: &RwLock<ShardIndex>| {
+            let shard = shard.read();
+            pairs.iter().map(|&(name, value)| shard.count(name, value) as u64).min().unwrap_or(u64::MAX)
+        };
+        self.head.index.shards().iter().map(of_shard).fold(0, u64::saturating_add)
     }
 
     fn label_names(&self, matchers: &[Matcher], range: TimeRange, limit: usize) -> Result<Vec<String>, Error> {

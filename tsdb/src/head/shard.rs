@@ -193,6 +193,11 @@ impl ShardIndex {
             .collect()
     }
 
+    /// How many series have the label.
+    pub(crate) fn count(&self, name: Symbol, value: Symbol) -> usize {
+        self.by_name.get(&name).and_then(|values| values.get(&value)).map_or(0, Postings::len)
+    }
+
     /// The names of all labels.
     pub(crate) fn names(&self) -> impl Iterator<Item = Symbol> {
         self.by_name.keys().copied()

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use query::{Budget, StopFlag};
-use tsdb::{Matcher, Querier, Queryable};
+use tsdb::{METRIC_NAME, Matcher, Querier, Queryable};
 
 use super::json::put_strings;
 use super::params::Params;
@@ -34,10 +34,12 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad(format!("invalid label name: {name:?}")));
     }
-    let range = params.range()?;
+    let (range, is_of_metrics) = (params.range()?, name == METRIC_NAME);
     let look_up =
         move |querier: &dyn Querier, matchers: &[Matcher], limit| querier.label_values(&name, matchers, range, limit);
-    list(state, &params, false, look_up).await
+    // So are the names of metrics.
+    let at_once = is_of_metrics && params.selectors()?.is_empty();
+    list(state, &params, at_once, look_up).await
 }
 
 /// Answers with what `look_up` finds for each selector, together, sorted: here and `at_once`, or as a query is.
