@@ -42,8 +42,8 @@ pub(crate) struct Flags {
     #[arg(long = "storage.max-series", value_name = "N")]
     pub(crate) max_series: Option<u64>,
 
-    /// Bytes of full chunks that stay in memory; beyond, they move to files below the data directory, which are mapped.
-    #[arg(long = "storage.chunk-memory", value_name = "BYTES", default_value = "8MB", value_parser = bytes)]
+    /// Bytes that full chunks may take in memory; beyond, they move to files below the data directory, which are mapped.
+    #[arg(long = "storage.chunk-memory", value_name = "BYTES", default_value = "4MB", value_parser = bytes)]
     pub(crate) chunk_memory: u64,
 
     /// Samples of the log that a start may have to replay; a checkpoint is written beyond, and beyond 40 for each series.

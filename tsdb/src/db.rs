@@ -68,7 +68,7 @@ impl Default for Options {
             late_window: Duration::from_secs(30 * 60),
             max_exemplars: 100_000,
             retention: Retention::default(),
-            max_sealed_bytes: 8 << 20,
+            max_sealed_bytes: 4 << 20,
             checkpoint_samples: 8 << 20,
             maintain_every: Duration::from_secs(1),
         }

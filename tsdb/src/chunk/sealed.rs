@@ -137,8 +137,9 @@ impl SealedChunk {
         self.column.as_ref()
     }
 
+    /// Bytes that it takes behind an `Arc`.
     pub(crate) fn heap_bytes(&self) -> usize {
-        self.bytes.len()
+        2 * size_of::<usize>() + size_of::<Self>() + self.bytes.len()
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

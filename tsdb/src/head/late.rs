@@ -133,7 +133,7 @@ impl Late {
     }
 
     pub(crate) fn heap_bytes(&self) -> usize {
-        let sealed = self.sealed.iter().map(|chunk| size_of::<SealedChunk>() + chunk.heap_bytes()).sum::<usize>();
+        let sealed = self.sealed.iter().map(|chunk| chunk.heap_bytes()).sum::<usize>();
         size_of::<Self>() + self.buffer.capacity() * size_of::<LateSample>() + sealed
     }
 

@@ -80,7 +80,8 @@ impl Chunk {
     fn sealed_bytes(&self) -> usize {
         match self {
             Self::Closed(_) => 0,
-            Self::Sealed(sealed) => sealed.heap_bytes(),
+            // Few have more than one, and something else for which the rest is there.
+            Self::Sealed(sealed) => size_of::<Rest>() + sealed.heap_bytes(),
         }
     }
 
@@ -149,9 +150,8 @@ impl Closed {
         let at = rest.chunks.iter().position(|c| matches!(c, Chunk::Closed(open) if Arc::ptr_eq(open, &self.chunk)));
         match (at, sealed) {
             (Some(at), Some(sealed)) => {
-                let bytes = sealed.heap_bytes();
                 rest.chunks[at] = Chunk::Sealed(sealed);
-                bytes
+                rest.chunks[at].sealed_bytes()
             }
             (Some(at), None) => {
                 rest.chunks.remove(at);
@@ -556,7 +556,7 @@ impl MemSeries {
         if let Some(rest) = &mut data.rest {
             rest.chunks.retain(|chunk| match chunk {
                 Chunk::Sealed(sealed) if sealed.range().end.millis() < until_ms => {
-                    freed += sealed.heap_bytes();
+                    freed += chunk.sealed_bytes();
                     false
                 }
                 _ => true,
@@ -574,7 +574,7 @@ impl MemSeries {
     pub(crate) fn chunk_bytes(&self) -> usize {
         let chunk_bytes = |chunk: &Chunk| match chunk {
             Chunk::Closed(closed) => size_of::<OpenChunk>() + closed.heap_bytes(),
-            Chunk::Sealed(sealed) => size_of::<SealedChunk>() + sealed.heap_bytes(),
+            Chunk::Sealed(_) => chunk.sealed_bytes(),
         };
         let data = self.data.read();
         let late = data.aside().map_or(0, |aside| aside.late.heap_bytes());

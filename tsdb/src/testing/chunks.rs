@@ -75,6 +75,6 @@ impl SealedCopy {
     /// Bytes that the samples take.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.heap_bytes()
+        self.0.bytes().len()
     }
 }
