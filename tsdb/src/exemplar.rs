@@ -1,6 +1,11 @@
 //! Exemplars: single observations that a sample counts, with labels that lead to them, such as a trace.
 
+mod found;
+
 use std::collections::{HashMap, VecDeque};
+
+pub use found::FoundExemplars;
+pub(crate) use found::Newest;
 
 use crate::labels::Labels;
 use crate::matcher::Matcher;
@@ -33,6 +38,11 @@ impl Exemplars {
     /// Room for `limit` exemplars.
     pub(crate) fn new(limit: usize) -> Self {
         Self { limit, first: 0, kept: VecDeque::new(), by_series: HashMap::new() }
+    }
+
+    /// How many it has room for.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 
     /// Whether [`add`](Self::add) would keep it: it is newer than the last one of its series.

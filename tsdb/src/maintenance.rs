@@ -14,14 +14,18 @@ use crate::block::{self, Block, BlockId, BlockRange};
 use crate::blocks::{Blocks, blocks_dir};
 use crate::compact::{self, BASE_WIDTH_MS, Candidate, Compacted, Plan, Retention};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
 use crate::import::{Imported, Importer};
+use crate::labels::Labels;
 use crate::manifest::{Manifest, State};
 use crate::matcher::Matcher;
 use crate::querier::Querier;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::view::StoreQuerier;
+
+use cut::Contents;
 
 /// Time that stays in the head when a block is cut from it.
 const KEPT_MS: i64 = 3_600_000;
@@ -224,7 +228,9 @@ impl Maintenance {
         let snapshot = self.head.snapshot(until_ms)?;
         let range = TimeRange { start: Timestamp::MIN, end: Timestamp::from_millis(until_ms).plus_millis(-1) };
         let set = self.head_querier(&snapshot).select(&[], range)?;
-        let blocks = self.write_blocks(&blocks_dir(&self.dir), &*set, snapshot.span(), until_ms)?;
+        let exemplars = self.all_exemplars();
+        let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms };
+        let blocks = self.write_blocks(&blocks_dir(&self.dir), &contents)?;
         drop(set);
         // What ended before has nothing left in the head.
         let ended = self.head.ended(until_ms, until_ms);
@@ -235,9 +241,17 @@ impl Maintenance {
     fn flush_ended(&self, waiting: &mut Waiting, ended: Vec<SeriesRef>) -> Result<(), Error> {
         let snapshot = self.head.snapshot(i64::MIN)?;
         let set = self.head_querier(&snapshot).select_refs(&ended);
-        let blocks = self.write_blocks(&blocks_dir(&self.dir), &*set, snapshot.span(), i64::MAX)?;
+        let exemplars = cut::of_series_in(&*set, self.all_exemplars());
+        let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms: i64::MAX };
+        let blocks = self.write_blocks(&blocks_dir(&self.dir), &contents)?;
         drop(set);
         self.commit(waiting, &snapshot, blocks, i64::MIN, ended)
+    }
+
+    /// All exemplars that the head keeps, and goes on to keep: a target shows the same one for hours, and it is only known
+    /// again by those.
+    fn all_exemplars(&self) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.head.exemplars(&[Vec::new()], TimeRange::ALL)
     }
 
     fn head_querier(&self, snapshot: &Snapshot) -> HeadQuerier {
@@ -380,7 +394,7 @@ impl Maintenance {
     pub(crate) fn clean_tombstones(&self) -> Result<(), Error> {
         let _alone = self.compacting.lock();
         let blocks = self.blocks();
-        for block in blocks.list().iter().filter(|block| block.deleted_samples() > 0) {
+        for block in blocks.list().iter().filter(|block| block.has_deleted()) {
             let plan = Plan { blocks: vec![block.meta().ulid], range: block.meta().range };
             self.compact(&blocks, &plan)?;
         }
@@ -397,7 +411,9 @@ impl Maintenance {
             let _working = self.working.lock();
             let snapshot = self.head.snapshot(i64::MIN)?;
             let set = self.head_querier(&snapshot).select(&[], TimeRange::ALL)?;
-            names = self.write_blocks(&to_blocks, &*set, snapshot.span(), i64::MAX)?;
+            let exemplars = self.all_exemplars();
+            let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms: i64::MAX };
+            names = self.write_blocks(&to_blocks, &contents)?;
         }
         for block in self.blocks().list() {
             block.link_to(&to_blocks)?;

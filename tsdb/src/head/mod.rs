@@ -320,6 +320,11 @@ impl Head {
         found
     }
 
+    /// Exemplars that are kept at the most.
+    pub(crate) fn max_exemplars(&self) -> usize {
+        self.exemplars.lock().limit()
+    }
+
     /// Syncs the log and gives back the space that was reserved for more.
     pub(crate) fn close(&self) -> Result<(), Error> {
         self.sync()?;

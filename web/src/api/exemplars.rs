@@ -9,8 +9,12 @@ use tsdb::{Exemplar, Labels, TimeRange, Timestamp};
 
 use super::labels::blocking;
 use super::params::{Params, parse_time};
-use super::{ApiError, no_content, put_float, success};
+use super::{ApiError, Notes, no_content, put_float, success_with};
 use crate::state::AppState;
+
+/// What an answer says that is not whole.
+const LEFT_OUT: &str = "there are more exemplars than max_exemplars allows: the oldest are left out; ask for less time or \
+                        fewer series";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,10 +62,14 @@ pub(crate) async fn exemplars(State(state): State<AppState>, params: Params) -> 
         return Ok(no_content());
     }
     let range = TimeRange { start: start.unwrap_or(Timestamp::MIN), end: end.unwrap_or(Timestamp::MAX) };
-    let found = blocking(move || Ok(state.db.exemplars(&selectors, range))).await?;
-    let found = found.into_iter().map(|(labels, exemplars)| OfSeries {
+    let found = blocking(move || Ok(state.db.exemplars(&selectors, range)?)).await?;
+    let of_series = found.series.into_iter().map(|(labels, exemplars)| OfSeries {
         series_labels: map(&labels),
         exemplars: exemplars.into_iter().map(Entry::from).collect(),
     });
-    Ok(success(&found.collect::<Vec<_>>()))
+    let mut notes = Notes::default();
+    if found.is_partial {
+        notes.warn(LEFT_OUT);
+    }
+    Ok(success_with(&of_series.collect::<Vec<_>>(), &notes))
 }
