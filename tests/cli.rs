@@ -191,16 +191,21 @@ fn exemplars_of_a_text_are_imported() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert!(error.contains("left out: 1 exemplars from times without samples"), "{error}");
     assert!(printed(&["tsdb", "verify", text(&data)]).contains("all is whole"));
-    let server = Server::start_in(temp.path(), &[]);
-    let found = server.api("/query_exemplars", &[("query", "jobs_total")]);
-    let expected = serde_json::json!([{
-        "seriesLabels": {"__name__": "jobs_total", "q": "a"},
-        "exemplars": [
-            {"labels": {"trace_id": "a\"b"}, "value": "0.5", "timestamp": at as f64 + 0.25},
-            {"labels": {}, "value": "2", "timestamp": at as f64 + 60.5},
-        ],
-    }]);
-    assert_eq!(found, expected);
+    let first = serde_json::json!({"labels": {"trace_id": "a\"b"}, "value": "0.5", "timestamp": at as f64 + 0.25});
+    let second = serde_json::json!({"labels": {}, "value": "2", "timestamp": at as f64 + 60.5});
+    let config = |most: usize| {
+        let yaml = format!("storage: {{exemplars: {{max_exemplars: {most}}}}}\nscrape_configs: []\n");
+        std::fs::write(temp.path().join("prometheus.yml"), yaml).unwrap();
+        let server = Server::start_in(temp.path(), &["--config.file=prometheus.yml"]);
+        server.get("/api/v1/query_exemplars?query=jobs_total").json()
+    };
+    let all = config(2);
+    assert_eq!(all["data"][0]["seriesLabels"], serde_json::json!({"__name__": "jobs_total", "q": "a"}));
+    assert_eq!((&all["data"][0]["exemplars"], all.get("warnings")), (&serde_json::json!([first, second]), None));
+    let newest = config(1);
+    assert_eq!(newest["data"][0]["exemplars"], serde_json::json!([second]));
+    let warning = newest["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("the oldest are left out"), "{newest}");
 }
 
 #[test]
