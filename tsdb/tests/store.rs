@@ -474,6 +474,15 @@ fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
     (acknowledged, tried)
 }
 
+/// So many of the series that are scraped have an exemplar beside each sample.
+const TRACED: usize = 2;
+
+/// The exemplars beside the samples of `model`.
+fn beside(model: &Model) -> Model {
+    let traced = model.keys().filter(|(s, _)| *s < TRACED);
+    traced.map(|&(s, at)| ((s, at - 500), (at as f64).to_bits())).collect()
+}
+
 fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
     let column = db.column();
     let mut now = START;
@@ -485,6 +494,9 @@ fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
             let Ok(reference) = appender.series(&labels(s)) else { continue };
             appender.append(reference, f64::from(step) + s as f64);
             batch.insert((s, now), (f64::from(step) + s as f64).to_bits());
+            if s < TRACED {
+                appender.exemplar(reference, exemplar(now - 500));
+            }
         }
         let late = now - 600_000 - 7;
         if let Ok(reference) = appender.series(&labels(3)) {
@@ -538,6 +550,11 @@ fn sweep(from: u64, step: usize) {
             assert!(lost.is_empty(), "stopped at {stop}, {what}: lost {lost:?}, {:?}", db.recovery());
             let more: Vec<_> = held.iter().filter(|(key, _)| !tried.contains_key(key)).take(3).collect();
             assert!(more.is_empty(), "stopped at {stop}, {what}: {more:?}");
+            let exemplars = exemplars_of(&db, TimeRange::ALL);
+            let (must, may) = (beside(&acknowledged), beside(&tried));
+            let lost = must.keys().filter(|key| !exemplars.contains_key(key)).count();
+            let more = exemplars.keys().filter(|key| !may.contains_key(key)).count();
+            assert_eq!((lost, more), (0, 0), "stopped at {stop}, {what}: exemplars");
             // The commit that failed is there whole or not at all.
             if let Some((_, last)) = tried.keys().find(|key| !acknowledged.contains_key(key)) {
                 let of_last = |(s, at): &&(usize, i64)| *s < 3 && at == last;
