@@ -181,13 +181,19 @@ impl Db {
     /// blocks: the newest of them, [`Options::max_exemplars`] at the most.
     ///
     /// # Errors
-    /// If what is read of a block is damaged.
-    pub fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Result<FoundExemplars, Error> {
+    /// If what is read of a block is damaged, and [`Error::Cancelled`] once `is_stopped` says so, which is asked at each
+    /// series of a block.
+    pub fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<FoundExemplars, Error> {
         // The head first: what it lets go of meanwhile is in a block. Added last: what blocks hold was accepted first.
         let of_head = self.head.exemplars(selectors, range);
         let mut found = Newest::new(self.head.max_exemplars());
         for block in self.maintenance.blocks().list() {
-            block.find_exemplars(selectors, range, |labels, exemplar| found.add(labels, exemplar))?;
+            block.find_exemplars(selectors, range, &is_stopped, |labels, exemplar| found.add(labels, exemplar))?;
         }
         for (labels, exemplars) in of_head {
             exemplars.into_iter().for_each(|exemplar| found.add(&labels, exemplar));

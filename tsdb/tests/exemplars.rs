@@ -73,7 +73,7 @@ fn all() -> [Vec<Matcher>; 1] {
 }
 
 fn found(db: &Db, range: TimeRange) -> BTreeMap<Labels, Vec<Exemplar>> {
-    let FoundExemplars { series, is_partial } = db.exemplars(&all(), range).unwrap();
+    let FoundExemplars { series, is_partial } = db.exemplars(&all(), range, || false).unwrap();
     assert!(!is_partial);
     series.into_iter().collect()
 }
@@ -114,8 +114,10 @@ fn what_the_head_lets_go_of_is_in_blocks() {
     assert_eq!(db.recovery().damage, Vec::<String>::new());
     assert_eq!(times(&db, 0..13), pushed);
     // All at once is more than one may have: the newest.
-    let newest = db.exemplars(&all(), TimeRange::ALL).unwrap();
+    let newest = db.exemplars(&all(), TimeRange::ALL, || false).unwrap();
     let (newest, is_partial) = (&newest.series[0].1, newest.is_partial);
+    let stopped = db.exemplars(&all(), TimeRange::ALL, || true).unwrap_err();
+    assert!(matches!(stopped, Error::Cancelled), "{stopped}");
     assert!(is_partial && newest.iter().map(|e| e.timestamp.millis()).eq(pushed[pushed.len() - 210..].to_vec()));
     verified(&disk);
 }
@@ -257,7 +259,7 @@ fn a_file_that_is_missing_or_damaged_is_told() {
     damaged[100] ^= 1;
     disk.set_bytes(&path, damaged);
     let db = open(&disk);
-    let error = db.exemplars(&all(), TimeRange::ALL).unwrap_err();
+    let error = db.exemplars(&all(), TimeRange::ALL, || false).unwrap_err();
     assert!(matches!(&error, Error::Corrupt { path: named, offset: 0, .. } if *named == path), "{error}");
     drop(db);
     disk.remove(&path).unwrap();

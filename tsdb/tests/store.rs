@@ -271,7 +271,7 @@ fn exemplar(ms: i64) -> Exemplar {
 }
 
 fn exemplars_of(db: &Db, range: TimeRange) -> Model {
-    let found = db.exemplars(&[vec![]], range).unwrap();
+    let found = db.exemplars(&[vec![]], range, || false).unwrap();
     assert!(!found.is_partial && found.series.is_sorted_by(|a, b| a.0 < b.0));
     let mut all = Model::new();
     for (labels, exemplars) in found.series {
@@ -641,7 +641,7 @@ fn exemplars_survive_restarts_and_the_end_of_their_series() {
     }
     let selectors = [vec![Matcher::new(MatchOp::Equal, "__name__", "m").unwrap()]];
     for _ in 0..2 {
-        let found = world.db().exemplars(&selectors, TimeRange::ALL).unwrap();
+        let found = world.db().exemplars(&selectors, TimeRange::ALL, || false).unwrap();
         let series = vec![(labels(1), (0..200).map(exemplar).collect::<Vec<_>>())];
         assert_eq!(found, FoundExemplars { series, is_partial: false });
         world.apply(Op::Reopen);

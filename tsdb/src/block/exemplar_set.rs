@@ -45,9 +45,16 @@ impl<'b> ExemplarSet<'b> {
     }
 
     /// Goes to the next series that is wanted.
-    fn next_of<S: AsRef<[Matcher]>>(&mut self, wanted: &Wanted<'_, S>) -> Result<bool, Error> {
+    fn next_of<S: AsRef<[Matcher]>>(
+        &mut self,
+        wanted: &Wanted<'_, S>,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> Result<bool, Error> {
         let Some(all) = &mut self.all else { return Ok(false) };
         while let Some(series) = all.next()? {
+            if is_stopped() {
+                return Err(Error::Cancelled);
+            }
             series.labels(&mut self.labels)?;
             if wanted.takes(&self.labels) {
                 self.series = Some(series);
@@ -73,18 +80,19 @@ impl Block {
     /// each selector names a metric, up to the last of these.
     ///
     /// # Errors
-    /// If what is read is damaged.
+    /// If what is read is damaged, or once `is_stopped` says so.
     pub(crate) fn find_exemplars(
         &self,
         selectors: &[Vec<Matcher>],
         range: TimeRange,
+        is_stopped: &dyn Fn() -> bool,
         mut each: impl FnMut(&Labels, Exemplar),
     ) -> Result<(), Error> {
         if !self.meta().range.touches(range) {
             return Ok(());
         }
         let (wanted, mut set) = (Wanted::new(selectors), self.exemplars());
-        while set.next_of(&wanted)? {
+        while set.next_of(&wanted, is_stopped)? {
             let labels = Labels::from_sorted(set.labels.iter().copied());
             set.read(range, |exemplar| each(&labels, exemplar))?;
         }

@@ -250,7 +250,7 @@ mod tests {
             let block = Block::open(&fs, dir, meta.ulid).unwrap();
             block.verify(|e| panic!("{e}"));
             let each = |labels: &Labels, exemplar| found.push((meta.range.start_ms, labels.clone(), exemplar));
-            block.find_exemplars(&[vec![]], TimeRange::ALL, each).unwrap();
+            block.find_exemplars(&[vec![]], TimeRange::ALL, &|| false, each).unwrap();
         }
         let of_b = [exemplar(7, 3.0), exemplar(99, 1.0)].map(|exemplar| (0, series("b"), exemplar));
         assert_eq!(found, [&of_b[..], &[(200, series("a"), exemplar(250, 2.0))]].concat());

@@ -103,7 +103,7 @@ pub fn check_block(changes: &[u8]) {
         let _ = block.0.label_names(matchers, part, |_| ());
         let _ = block.0.label_values("a", matchers, part, 10, |_| ());
         let _ = block.0.delete(matchers, part, true);
-        let _ = block.0.find_exemplars(&[vec![], matchers.clone()], part, |_, _| ());
+        let _ = block.0.find_exemplars(&[vec![], matchers.clone()], part, &|| false, |_, _| ());
         let Ok(set) = block.select(matchers, part) else { continue };
         for i in 0..set.len() {
             let (mut columns, _) = (Columns::default(), set.labels(i));
@@ -223,7 +223,8 @@ impl OpenedBlock {
     /// If the block is damaged.
     pub fn exemplars(&self) -> Result<Vec<(Labels, Exemplar)>, Error> {
         let mut all = Vec::new();
-        self.0.find_exemplars(&[vec![]], TimeRange::ALL, |labels, exemplar| all.push((labels.clone(), exemplar)))?;
+        let each = |labels: &Labels, exemplar| all.push((labels.clone(), exemplar));
+        self.0.find_exemplars(&[vec![]], TimeRange::ALL, &|| false, each)?;
         Ok(all)
     }
 

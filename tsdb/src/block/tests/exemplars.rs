@@ -30,7 +30,9 @@ fn exemplars_are_found_by_series_and_time_within_the_range_of_the_block() {
     assert_eq!(found, [series("a"), series("b")].map(|labels| (labels, vec![exemplar(2500)])).into());
     let mut times = Vec::new();
     let selector = [vec![Matcher::equal("__name__", "b")]];
-    block.find_exemplars(&selector, TimeRange::from_millis(0, 2500), |_, e| times.push(e.timestamp.millis())).unwrap();
+    block
+        .find_exemplars(&selector, TimeRange::from_millis(0, 2500), &|| false, |_, e| times.push(e.timestamp.millis()))
+        .unwrap();
     assert_eq!(times, [100, 2500]);
 }
 

@@ -64,7 +64,7 @@ fn exemplar(ms: i64) -> Exemplar {
 /// The exemplars of all series, without those of which none is left.
 fn exemplars_of(block: &Block, range: TimeRange) -> Result<Exemplars, Error> {
     let mut found = Exemplars::new();
-    block.find_exemplars(&[Vec::new()], range, |labels, exemplar| {
+    block.find_exemplars(&[Vec::new()], range, &|| false, |labels, exemplar| {
         found.entry(labels.clone()).or_default().push(exemplar);
     })?;
     Ok(found)
