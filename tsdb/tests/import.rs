@@ -53,7 +53,7 @@ fn import(from: &Path) -> (Contents, Exemplars, Imported) {
     for meta in &imported.blocks {
         let block = OpenedBlock::open(&target, blocks_dir, meta.ulid).unwrap();
         block.verify().unwrap();
-        exemplars.extend(block.exemplars().unwrap());
+        exemplars.extend(block.exemplars(&[]).unwrap());
         let set = block.select(&[], TimeRange::ALL).unwrap();
         for i in 0..set.len() {
             let mut columns = Columns::default();

@@ -217,14 +217,14 @@ impl OpenedBlock {
         (self.0.index_bytes(), self.0.size_bytes() - self.0.index_bytes())
     }
 
-    /// All its exemplars, by series in the order of labels.
+    /// The exemplars of the series that pass all `matchers`, by series in the order of labels.
     ///
     /// # Errors
     /// If the block is damaged.
-    pub fn exemplars(&self) -> Result<Vec<(Labels, Exemplar)>, Error> {
+    pub fn exemplars(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, Exemplar)>, Error> {
         let mut all = Vec::new();
         let each = |labels: &Labels, exemplar| all.push((labels.clone(), exemplar));
-        self.0.find_exemplars(&[vec![]], TimeRange::ALL, &|| false, each)?;
+        self.0.find_exemplars(&[matchers.to_vec()], TimeRange::ALL, &|| false, each)?;
         Ok(all)
     }
 
