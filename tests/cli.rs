@@ -29,7 +29,9 @@ fn filled() -> (Server, i64) {
             .map(|i| (hour * 60..hour * 60 + 60).map(|n| (start_ms + n * MINUTE, n as f64 + i as f64 / 8.0)).collect())
             .collect();
         let series: Vec<push::Series<'_>> = labels.iter().zip(&samples).map(|(l, s)| (&l[..], &s[..])).collect();
-        let answer = server.post("/api/v1/write", "application/x-protobuf", &push::request(&series));
+        let traced = |n: i64| (start_ms + (hour * 60 + n) * MINUTE - 100, n as f64, format!("trace{n}"));
+        let body = push::request_with(&series, |_| [20, 50].map(traced).to_vec());
+        let answer = server.post("/api/v1/write", "application/x-protobuf", &body);
         assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.text());
     }
     (server, start_ms)
@@ -169,6 +171,41 @@ fn what_is_dumped_can_be_imported_and_a_directory_in_use_is_refused() {
     let missing = server.dir.join("missing.om");
     refused(&["tsdb", "import", text(&server.dir.join("never")), text(&missing)], 1);
     assert!(!server.dir.join("never").exists());
+}
+
+#[test]
+fn exemplars_of_a_text_are_imported() {
+    let temp = tempfile::tempdir().unwrap();
+    let (file, data) = (temp.path().join("in.om"), temp.path().join("data"));
+    let at = now() as i64 - 600;
+    let text_of = format!(
+        "# TYPE jobs counter\njobs_total{{q=\"a\"}} 1 {at} # {{trace_id=\"a\\\"b\"}} 0.5 {at}.25\njobs_total{{q=\"a\"}} 2 {}.5 \
+         # {{}} 2\njobs_total{{q=\"a\"}} 3 {} # {{n=\"1\"}} 1 1000\n# EOF\n",
+        at + 60,
+        at + 120,
+    );
+    std::fs::write(&file, text_of).unwrap();
+    let output = silverback(&["tsdb", "import", text(&data), text(&file)]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(told.starts_with("3 samples and 2 exemplars in "), "{told}");
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(error.contains("left out: 1 exemplars from times without samples"), "{error}");
+    assert!(printed(&["tsdb", "verify", text(&data)]).contains("all is whole"));
+    let first = serde_json::json!({"labels": {"trace_id": "a\"b"}, "value": "0.5", "timestamp": at as f64 + 0.25});
+    let second = serde_json::json!({"labels": {}, "value": "2", "timestamp": at as f64 + 60.5});
+    let config = |most: usize| {
+        let yaml = format!("storage: {{exemplars: {{max_exemplars: {most}}}}}\nscrape_configs: []\n");
+        std::fs::write(temp.path().join("prometheus.yml"), yaml).unwrap();
+        let server = Server::start_in(temp.path(), &["--config.file=prometheus.yml"]);
+        server.get("/api/v1/query_exemplars?query=jobs_total").json()
+    };
+    let all = config(2);
+    assert_eq!(all["data"][0]["seriesLabels"], serde_json::json!({"__name__": "jobs_total", "q": "a"}));
+    assert_eq!((&all["data"][0]["exemplars"], all.get("warnings")), (&serde_json::json!([first, second]), None));
+    let newest = config(1);
+    assert_eq!(newest["data"][0]["exemplars"], serde_json::json!([second]));
+    let warning = newest["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("the oldest are left out"), "{newest}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The server is killed again and again, at moments that are found while it takes samples in, cuts blocks, compacts them,
 //! writes checkpoints, moves chunks to files, deletes or recovers. What it had acknowledged is there afterwards, value by
-//! value; what it had deleted stays deleted; of each request all is there or nothing.
+//! value, exemplars included; what it had deleted stays deleted; of each request all is there or nothing.
 //!
 //! Twenty kills take under a minute. The long run, about six minutes:
 //!
@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use common::{Server, free_port, now, wait_for};
-use model::{HOUR_MS, Model, Rng};
+use model::{FEW_EXEMPLARS, HOUR_MS, Model, Rng};
 use moment::Moment;
 use parking_lot::Mutex;
 
@@ -46,6 +46,8 @@ struct Totals {
     counters: BTreeMap<&'static str, u64>,
     moments: BTreeMap<&'static str, usize>,
     verified: usize,
+    /// Exemplars that were found in blocks alone, about.
+    in_blocks: usize,
     deletions: usize,
     late: usize,
 }
@@ -71,7 +73,7 @@ fn kills_at_any_moment_lose_nothing_that_was_acknowledged_and_bring_nothing_back
     for moment in moment::ALL {
         assert!(totals.moments.contains_key(moment.name()), "never killed {}: {totals:?}", moment.name());
     }
-    assert!(totals.deletions > 0 && totals.late > 0, "{totals:?}");
+    assert!(totals.deletions > 0 && totals.late > 0 && totals.in_blocks > 0, "{totals:?}");
 }
 
 /// Kills a server on one store `rounds` times, and looks at the store after each.
@@ -81,7 +83,7 @@ fn store(rounds: usize, rng: &mut Rng, deck: &mut Deck, totals: &mut Totals) {
     let model = Mutex::new(Model::begin(present_ms - 84 * HOUR_MS));
     for round in 0..=rounds {
         let scraping = round >= KILLS_IN_THE_PAST;
-        let mut server = start(dir.path(), scraping);
+        let mut server = start(dir.path(), scraping, 100_000);
         let moment = if round < rounds { deck.draw(rng) } else { Moment::Any };
         if moment == Moment::Starting {
             moment.wait(dir.path(), rng, &|| false);
@@ -98,7 +100,11 @@ fn store(rounds: usize, rng: &mut Rng, deck: &mut Deck, totals: &mut Totals) {
         assert_eq!(server.read_log().lines().find(amiss), None);
         round::finish_deletion(&server.url, &model);
         if round == rounds {
+            let until_ms = model::blocks_end(&server.url);
             assert_eq!(server.stop(), Some(0), "{}", server.log);
+            let server = start(dir.path(), false, FEW_EXEMPLARS);
+            wait_for("the server to recover", || server.get("/-/ready").status == 200);
+            totals.in_blocks += model.lock().verify_exemplars_in_blocks(&server.url, until_ms);
             break;
         }
         if scraping {
@@ -134,9 +140,10 @@ impl Deck {
 }
 
 /// A server that spills, checkpoints and cuts blocks as often as one with a thousand times the samples would.
-fn start(dir: &std::path::Path, scraping: bool) -> Server {
+fn start(dir: &std::path::Path, scraping: bool, max_exemplars: usize) -> Server {
     let port = free_port();
-    let mut config = "global: {scrape_interval: 100ms, scrape_timeout: 100ms}\nscrape_configs:\n".to_owned();
+    let mut config = format!("storage: {{exemplars: {{max_exemplars: {max_exemplars}}}}}\n");
+    config.push_str("global: {scrape_interval: 100ms, scrape_timeout: 100ms}\nscrape_configs:\n");
     if scraping {
         config.push_str(&format!(
             "- job_name: self\n  static_configs: [{{targets: ['127.0.0.1:{port}'], labels: {{instance: self}}}}]\n"

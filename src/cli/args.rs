@@ -65,7 +65,7 @@ pub(crate) struct Dump {
     #[command(flatten)]
     pub(crate) part: Part,
     /// `openmetrics` text (floats only, without stale markers), or `json`: an object for each series on a line, with
-    /// `metric`, `values`, `timestamps` in milliseconds and `histograms`.
+    /// `metric`, `values`, `timestamps` in milliseconds and `histograms`. Neither has exemplars.
     #[arg(long, value_name = "FORMAT", default_value = "openmetrics", hide_possible_values = true)]
     pub(crate) format: DumpFormat,
     /// Go on although part of the data is damaged and left out.
@@ -125,6 +125,7 @@ pub(crate) struct Import {
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// A file in OpenMetrics text, whose samples say their times, or the data directory of a Prometheus that does not run.
+    /// Exemplars come along.
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
 }

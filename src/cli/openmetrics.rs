@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use scraper::parse::{Entry, Format, Parser};
-use tsdb::{Labels, METRIC_NAME, Timestamp, is_label_name, is_metric_name};
+use tsdb::{Exemplar, Labels, METRIC_NAME, Timestamp, is_label_name, is_metric_name};
 
 use super::Failure;
 use super::source::{disk, number};
@@ -18,12 +18,24 @@ pub(crate) fn load(path: &Path) -> Result<tsdb::Map, Failure> {
     read.map_err(|error| Failure::Told(format!("{}: {error}", path.display())))
 }
 
-/// Hands every sample of `body` to `each`: its labels, its time if it says one, its value, and when its counts began if a
-/// `_created` line before it says so. `progress` gets the bytes read, now and then.
+/// A sample of a text.
+pub(crate) struct Read {
+    /// Of its series.
+    pub(crate) labels: Labels,
+    /// None if it says none.
+    pub(crate) at: Option<Timestamp>,
+    pub(crate) value: f64,
+    /// When its counts began, if a `_created` line before it says so.
+    pub(crate) start: Option<Timestamp>,
+    /// At its own time, or, if it says none, at that of the sample.
+    pub(crate) exemplar: Option<Exemplar>,
+}
+
+/// Hands every sample of `body` to `each`. `progress` gets the bytes read, now and then.
 pub(crate) fn read(
     path: &Path,
     body: &[u8],
-    mut each: impl FnMut(&Labels, Option<Timestamp>, f64, Option<Timestamp>) -> Result<(), Failure>,
+    mut each: impl FnMut(Read) -> Result<(), Failure>,
     mut progress: impl FnMut(u64),
 ) -> Result<(), Failure> {
     let mut parser = Parser::new(body, Format::OpenMetrics);
@@ -46,7 +58,12 @@ pub(crate) fn read(
             created.insert(labels.without_metric_name(), Timestamp::from_millis((sample.value * 1000.0) as i64));
         }
         let start = if sample.created || created.is_empty() { None } else { created_of(&created, &labels) };
-        each(&labels, sample.timestamp.map(Timestamp::from_millis), sample.value, start)?;
+        let at = sample.timestamp.map(Timestamp::from_millis);
+        let exemplar = parser.exemplar().and_then(|written| {
+            let timestamp = written.timestamp.map(Timestamp::from_millis).or(at)?;
+            Some(Exemplar { labels: Labels::from_pairs(written.pairs()), value: written.value, timestamp })
+        });
+        each(Read { labels, at, value: sample.value, start, exemplar })?;
         samples += 1;
         if samples.is_multiple_of(4096) {
             let at = sample.series.as_ptr().addr().saturating_sub(body.as_ptr().addr());

@@ -8,7 +8,7 @@ use tsdb::{Columns, FloatHistogram, Labels, METRIC_NAME, MemoryStore, Queryable,
 
 use super::Failure;
 use super::args::{Query, QueryFormat};
-use super::openmetrics;
+use super::openmetrics::{self, Read};
 use super::source::{newest, number, open, readable, table};
 
 /// Evaluates an expression and prints what it gives.
@@ -58,11 +58,8 @@ pub(crate) fn run(query: &Query) -> Result<u8, Failure> {
 fn load(query: &Query, now: Timestamp) -> Result<MemoryStore, Failure> {
     let body = openmetrics::load(&query.from)?;
     let mut series: BTreeMap<Labels, Columns> = BTreeMap::new();
-    let take = |labels: &Labels, at: Option<Timestamp>, value, start: Option<Timestamp>| {
-        let columns = match series.get_mut(labels) {
-            Some(columns) => columns,
-            None => series.entry(labels.clone()).or_default(),
-        };
+    let take = |Read { labels, at, value, start, .. }: Read| {
+        let columns = series.entry(labels).or_default();
         columns.push(at.unwrap_or(now).millis(), value, start.map_or(0, Timestamp::millis));
         Ok(())
     };

@@ -13,7 +13,7 @@ pub(crate) struct Storage {
     pub(crate) late_window: Option<Duration>,
     pub(crate) retention_time: Option<Duration>,
     pub(crate) retention_bytes: Option<u64>,
-    /// Exemplars kept. Read at start only.
+    /// Exemplars kept in memory, and found at once. Read at start only.
     pub(crate) max_exemplars: Option<usize>,
 }
 

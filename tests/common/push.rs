@@ -5,26 +5,44 @@
 /// One time series: labels, samples as `(milliseconds, value)`.
 pub type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
 
+/// An exemplar that leads to a trace: milliseconds, value, trace.
+pub type Traced = (i64, f64, String);
+
 /// A request of version 1.0, compressed.
 pub fn request(series: &[Series<'_>]) -> Vec<u8> {
+    request_with(series, |_| Vec::new())
+}
+
+/// The same with exemplars, by the series' place in `series`.
+pub fn request_with(series: &[Series<'_>], exemplars: impl Fn(usize) -> Vec<Traced>) -> Vec<u8> {
     let mut message = Vec::new();
-    for (labels, samples) in series {
+    for (place, (labels, samples)) in series.iter().enumerate() {
         let mut one = Vec::new();
-        for (name, value) in *labels {
-            let mut label = Vec::new();
-            bytes(&mut label, 1, name.as_bytes());
-            bytes(&mut label, 2, value.as_bytes());
-            bytes(&mut one, 1, &label);
-        }
+        labels.iter().for_each(|(name, value)| label(&mut one, name, value));
         for (at, value) in *samples {
             let mut sample = Vec::new();
             double(&mut sample, 1, *value);
             number(&mut sample, 2, *at as u64);
             bytes(&mut one, 2, &sample);
         }
+        for (at, value, trace) in exemplars(place) {
+            let mut exemplar = Vec::new();
+            label(&mut exemplar, "trace_id", &trace);
+            double(&mut exemplar, 2, value);
+            number(&mut exemplar, 3, at as u64);
+            bytes(&mut one, 3, &exemplar);
+        }
         bytes(&mut message, 1, &one);
     }
     compress(&message)
+}
+
+/// A label of version 1.0.
+fn label(out: &mut Vec<u8>, name: &str, value: &str) {
+    let mut label = Vec::new();
+    bytes(&mut label, 1, name.as_bytes());
+    bytes(&mut label, 2, value.as_bytes());
+    bytes(out, 1, &label);
 }
 
 pub fn compress(message: &[u8]) -> Vec<u8> {

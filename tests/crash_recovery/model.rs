@@ -17,6 +17,10 @@ const CHURNING: usize = 3;
 pub(crate) const DELETABLE: usize = 8;
 /// Series that get late samples only.
 pub(crate) const LATE: usize = 5;
+/// Series with an exemplar at the last step of each request; of some of them samples are deleted.
+const TRACED: [usize; 3] = [0, 3, DELETABLE + 5];
+/// Exemplars that a server keeps in memory, so that blocks must have the others: those of a series and a day.
+pub(crate) const FEW_EXEMPLARS: usize = 300;
 /// Time between two steps, in the past and in the present.
 const STEP_MS: i64 = 30_000;
 const PRESENT_STEP_MS: i64 = 500;
@@ -68,6 +72,8 @@ impl Deletion {
 pub(crate) struct Model {
     /// Steps that were acknowledged, ascending.
     steps: Vec<i64>,
+    /// Those of them that were the last of their request.
+    traced: BTreeSet<i64>,
     /// Steps of the request that is under way.
     sent: Vec<i64>,
     next_ms: i64,
@@ -93,6 +99,7 @@ impl Model {
         let next_ms = at_ms - at_ms % STEP_MS;
         Self {
             steps: Vec::new(),
+            traced: BTreeSet::new(),
             sent: Vec::new(),
             next_ms,
             step_ms: STEP_MS,
@@ -131,12 +138,18 @@ impl Model {
             }
         }
         self.sent = steps;
-        Some(body(&owned))
+        let at = *self.sent.last()?;
+        Some(body(&owned, |series| {
+            let one = |i| (at, value("steady", i, at), format!("{at:x}"));
+            TRACED.into_iter().find(|&i| i == series).map(one).into_iter().collect()
+        }))
     }
 
     /// The request of [`send_steps`](Self::send_steps) was acknowledged.
     pub(crate) fn steps_acknowledged(&mut self) {
-        self.next_ms = self.sent.last().unwrap() + self.step_ms;
+        let last = *self.sent.last().unwrap();
+        self.next_ms = last + self.step_ms;
+        self.traced.insert(last);
         self.steps.append(&mut self.sent);
     }
 
@@ -152,7 +165,7 @@ impl Model {
                 owned.push((labels, vec![(at, value("late", i, at))]));
             }
         }
-        Some(body(&owned))
+        Some(body(&owned, |_| Vec::new()))
     }
 
     /// The request of [`send_late`](Self::send_late) was acknowledged.
@@ -222,7 +235,46 @@ impl Model {
             self.steps_acknowledged();
         }
         self.sent.clear();
-        compared + self.verify_late(&server.url, round) + self.verify_scraped(&server.url, round)
+        let url = &server.url;
+        compared + self.verify_exemplars(url, round) + self.verify_late(url, round) + self.verify_scraped(url, round)
+    }
+
+    /// Compares the exemplars, which are there as the samples of their requests are.
+    fn verify_exemplars(&self, url: &str, round: usize) -> usize {
+        let compare =
+            |i| self.compare_exemplars(&format!("round {round}"), i, &exemplars(url, i, 0, i64::MAX), i64::MAX);
+        TRACED.into_iter().map(compare).sum()
+    }
+
+    /// Looks for the exemplars before `until_ms` on a server that keeps [`FEW_EXEMPLARS`] in memory. Answers how many were
+    /// found.
+    pub(crate) fn verify_exemplars_in_blocks(&self, url: &str, until_ms: i64) -> usize {
+        let days: BTreeSet<i64> = self.traced.iter().map(|at| at / (24 * HOUR_MS)).collect();
+        let mut compared = 0;
+        for i in TRACED {
+            let day = |day| exemplars(url, i, day * 24 * HOUR_MS, (day + 1) * 24 * HOUR_MS - 1);
+            let found = days.iter().copied().filter(|day| day * 24 * HOUR_MS < until_ms).flat_map(day).collect();
+            compared += self.compare_exemplars("blocks", i, &found, until_ms);
+        }
+        compared
+    }
+
+    /// Compares what was found of the exemplars of a series; all those before `until_ms` must be there.
+    fn compare_exemplars(&self, what: &str, i: usize, found: &Traces, until_ms: i64) -> usize {
+        for &at in &self.traced {
+            let is_there = found.contains_key(&at);
+            if self.deleted.iter().any(|deletion| deletion.hits(i, at)) {
+                assert!(!is_there, "{what}, exemplar of {i} at {at}: deleted, and there again");
+            } else if at < until_ms && !self.deletion_sent.is_some_and(|deletion| deletion.hits(i, at)) {
+                assert!(is_there, "{what}, exemplar of {i} at {at}: lost");
+            }
+        }
+        for (at, found) in found {
+            let expected = (value("steady", i, *at), format!("{at:x}"));
+            assert!(self.traced.contains(at), "{what}: an exemplar of {i} at {at} was never sent");
+            assert_eq!(*found, expected, "{what}, exemplar of {i} at {at}");
+        }
+        found.len()
     }
 
     /// Compares one series with the steps it must have. Counts samples of what was under way in `of_sent`.
@@ -295,11 +347,11 @@ impl Model {
     }
 }
 
-fn body(series: &[Pushed]) -> Vec<u8> {
+fn body(series: &[Pushed], exemplars: impl Fn(usize) -> Vec<push::Traced>) -> Vec<u8> {
     let labels: Vec<Vec<(&str, &str)>> =
         series.iter().map(|(labels, _)| labels.iter().map(|(n, v)| (*n, v.as_str())).collect()).collect();
     let series: Vec<push::Series<'_>> = labels.iter().zip(series).map(|(l, (_, s))| (&l[..], &s[..])).collect();
-    push::request(&series)
+    push::request_with(&series, exemplars)
 }
 
 #[derive(Deserialize)]
@@ -342,6 +394,34 @@ fn read(url: &str, selector: &str) -> Option<Samples> {
 
 fn samples(url: &str, metric: &str) -> Samples {
     read(url, &format!("{metric}[10d]")).expect("the server runs")
+}
+
+/// Value and trace of exemplars by time.
+type Traces = BTreeMap<i64, (f64, String)>;
+
+/// The exemplars of a steady series between two moments.
+fn exemplars(url: &str, i: usize, from_ms: i64, to_ms: i64) -> Traces {
+    let (selector, [from, to]) =
+        (format!("steady{{i=\"{i}\"}}"), [from_ms, to_ms.min(1 << 42)].map(|ms| ms as f64 / 1e3));
+    let query = encode(&[("query", &selector), ("start", &from.to_string()), ("end", &to.to_string())]);
+    let answer = crate::common::fetch(&format!("{url}/api/v1/query_exemplars?{query}"));
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let json = answer.json();
+    assert!(json.get("warnings").is_none(), "{json}");
+    let all = json["data"].as_array().unwrap().iter().flat_map(|series| series["exemplars"].as_array().unwrap());
+    let one = |exemplar: &serde_json::Value| {
+        let (value, trace) = (exemplar["value"].as_str().unwrap(), exemplar["labels"]["trace_id"].as_str().unwrap());
+        let at = (exemplar["timestamp"].as_f64().unwrap() * 1000.0).round() as i64;
+        (at, (value.parse().unwrap(), trace.to_owned()))
+    };
+    all.map(one).collect()
+}
+
+/// Up to where blocks hold all there is.
+pub(crate) fn blocks_end(url: &str) -> i64 {
+    let blocks = crate::common::fetch(&format!("{url}/api/v1/status/tsdb/blocks")).json();
+    let ends = blocks["data"]["blocks"].as_array().unwrap().iter().map(|block| block["maxTime"].as_i64().unwrap());
+    ends.max().unwrap_or(i64::MIN)
 }
 
 /// The samples of a metric that is scraped.

@@ -2,7 +2,7 @@
 //!
 //! Run: `cargo bench -p tsdb --features testing --bench blocks`. Bytes per sample are printed first. With
 //! `SILVERBACK_PAGES=FILE`, a recording of exporter pages that are parted by lines `@@@ <ms>`, those of these too, taken as
-//! one page per 15 s. Throughput of `write` and `read` is in samples, of `select` in series. Seed: fixed.
+//! one page per 15 s. Throughput of `write` and `read` is in samples, of `select` and `exemplars` in series. Seed: fixed.
 
 #[path = "../../benches/per_sample.rs"]
 mod per_sample;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use tsdb::testing::FaultFs;
 use tsdb::testing::blocks::{OpenedBlock, WritingBlock};
-use tsdb::{BlockMeta, BlockRange, Columns, Fs, Labels, MatchOp, Matcher, SeriesSet, TimeRange};
+use tsdb::{BlockMeta, BlockRange, Columns, Exemplar, Fs, Labels, MatchOp, Matcher, SeriesSet, TimeRange, Timestamp};
 
 use per_sample::PerSample;
 
@@ -166,6 +166,47 @@ fn selections(c: &mut Criterion<PerSample>) {
     group.finish();
 }
 
+/// Searches for exemplars: 100 metrics of 200 series, five exemplars each that lead to a trace.
+fn exemplars(c: &mut Criterion<PerSample>) {
+    let fs: Arc<dyn Fs> = Arc::new(FaultFs::default());
+    let range = BlockRange { start_ms: START_MS, end_ms: START_MS + 7_200_000 };
+    let mut writer = WritingBlock::begin(&fs, Path::new("/blocks"), range, 1).expect("memory does not refuse");
+    let mut columns = Columns::default();
+    columns.push(START_MS, 1.0, 0);
+    let mut seed = 7;
+    for n in 0..20_000 {
+        let (metric, pod) = (format!("requests_{:02}_seconds_bucket", n / 200), format!("pod-{:03}", n % 200));
+        let labels =
+            [("__name__", metric.as_str()), ("job", "api"), ("le", "0.25"), ("namespace", "shop"), ("pod", &pod)];
+        let labels = Labels::from_pairs(labels);
+        writer.add(&labels, &columns).expect("series are sorted");
+        let one = |i: i64| {
+            let trace = format!("{:016x}{:016x}", noise(&mut seed).to_bits(), noise(&mut seed).to_bits());
+            let (labels, timestamp) = (Labels::from_pairs([("trace_id", trace)]), START_MS + i * 1_000_000);
+            Exemplar { labels, value: noise(&mut seed), timestamp: Timestamp::from_millis(timestamp) }
+        };
+        let exemplars: Vec<Exemplar> = (0..5).map(one).collect();
+        writer.add_exemplars(&labels, &exemplars).expect("series are sorted");
+    }
+    let meta = writer.finish().expect("memory does not refuse").expect("there are samples");
+    let path = Path::new("/blocks").join(meta.ulid.to_string()).join("exemplars");
+    let bytes = fs.open_read(&path).and_then(|file| file.size()).expect("a block just written");
+    println!(
+        "exemplars: {:.1} bytes each, with the labels of their series",
+        bytes as f64 / meta.stats.num_exemplars as f64
+    );
+    let block = OpenedBlock::open(&fs, Path::new("/blocks"), meta.ulid).expect("a block just written");
+    let mut group = c.benchmark_group("exemplars");
+    group.throughput(Throughput::Elements(20_000));
+    let metric = |n: usize| Matcher::equal("__name__", format!("requests_{n:02}_seconds_bucket"));
+    let regex = Matcher::new(MatchOp::Regex, "pod", "pod-0[0-4]7").expect("a good pattern");
+    for (name, matcher) in [("first_metric", metric(0)), ("last_metric", metric(99)), ("regex", regex)] {
+        group.bench_function(name, |b| b.iter(|| block.exemplars(black_box(std::slice::from_ref(&matcher)))));
+    }
+    group.bench_function("all", |b| b.iter(|| block.exemplars(&[])));
+    group.finish();
+}
+
 fn blocks(c: &mut Criterion<PerSample>) {
     bench(c, "hosts", &hosts());
     match std::env::var("SILVERBACK_PAGES").ok().and_then(|path| pages(&path)) {
@@ -173,6 +214,7 @@ fn blocks(c: &mut Criterion<PerSample>) {
         None => println!("pages: skipped, SILVERBACK_PAGES names no recording"),
     }
     selections(c);
+    exemplars(c);
 }
 
 criterion_group! { name = benches; config = Criterion::default().with_measurement(PerSample).sample_size(20); targets = blocks }

@@ -9,11 +9,10 @@ use crate::block::BlockMeta;
 use crate::blocks::Blocks;
 use crate::compact::Retention;
 use crate::error::Error;
-use crate::exemplar::Exemplar;
+use crate::exemplar::{FoundExemplars, Newest};
 use crate::fs::Fs;
 use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
 use crate::import::{Imported, Importer};
-use crate::labels::Labels;
 use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
 use crate::manifest::State;
 use crate::matcher::Matcher;
@@ -39,7 +38,8 @@ pub struct Options {
     /// How much older than the newest sample of the store a sample may be that does not follow the last one of its
     /// series; zero, and none is taken.
     pub late_window: Duration,
-    /// Exemplars that are kept in all, the newest: about 200 bytes each.
+    /// Exemplars that the head keeps, the newest, about 200 bytes each, and that one question finds at the most. Blocks
+    /// hold more: what the head had when they were cut.
     pub max_exemplars: usize,
     /// How long samples are kept.
     pub retention: Retention,
@@ -177,11 +177,28 @@ impl Db {
         self.head.metadata()
     }
 
-    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`: by series in label order,
-    /// each series' in ascending time.
-    #[must_use]
-    pub fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        self.head.exemplars(selectors, range)
+    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`, of the head and of the
+    /// blocks: the newest of them, [`Options::max_exemplars`] at the most.
+    ///
+    /// # Errors
+    /// If what is read of a block is damaged, and [`Error::Cancelled`] once `is_stopped` says so, which is asked at each
+    /// series of a block.
+    pub fn exemplars(
+        &self,
+        selectors: &[Vec<Matcher>],
+        range: TimeRange,
+        is_stopped: impl Fn() -> bool,
+    ) -> Result<FoundExemplars, Error> {
+        // The head first: what it lets go of meanwhile is in a block. Added last: what blocks hold was accepted first.
+        let of_head = self.head.exemplars(selectors, range);
+        let mut found = Newest::new(self.head.max_exemplars());
+        for block in self.maintenance.blocks().list() {
+            block.find_exemplars(selectors, range, &is_stopped, |labels, exemplar| found.add(labels, exemplar))?;
+        }
+        for (labels, exemplars) in of_head {
+            exemplars.into_iter().for_each(|exemplar| found.add(&labels, exemplar));
+        }
+        Ok(found.finish())
     }
 
     /// What the head holds, in numbers.
@@ -232,8 +249,8 @@ impl Db {
         self.head.set_late_window_ms(i64::try_from(late_window.as_millis()).unwrap_or(i64::MAX));
     }
 
-    /// Deletes what the series that pass `matchers` hold within `range`, up to the newest sample there is; or, with
-    /// `dry_run`, only counts it. Space is given back when blocks are compacted.
+    /// Deletes what the series that pass `matchers` hold within `range`, up to the newest sample there is, and their
+    /// exemplars; or, with `dry_run`, only counts the samples. Space is given back when blocks are compacted.
     ///
     /// # Errors
     /// If a block or the log cannot be written. What was deleted until then stays deleted.

@@ -1,6 +1,11 @@
 //! Exemplars: single observations that a sample counts, with labels that lead to them, such as a trace.
 
+mod found;
+
 use std::collections::{HashMap, VecDeque};
+
+pub use found::FoundExemplars;
+pub(crate) use found::Newest;
 
 use crate::labels::Labels;
 use crate::matcher::Matcher;
@@ -23,7 +28,8 @@ pub(crate) struct Exemplars {
     limit: usize,
     /// Number of the first exemplar kept.
     first: u64,
-    kept: VecDeque<(Labels, Exemplar)>,
+    /// None in the place of one that has been deleted.
+    kept: VecDeque<Option<(Labels, Exemplar)>>,
     /// Numbers of the exemplars of each series, ascending in number and in time.
     by_series: HashMap<Labels, VecDeque<u64>>,
 }
@@ -34,11 +40,20 @@ impl Exemplars {
         Self { limit, first: 0, kept: VecDeque::new(), by_series: HashMap::new() }
     }
 
+    /// How many it has room for.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
     /// Whether [`add`](Self::add) would keep it: it is newer than the last one of its series.
     pub(crate) fn takes(&self, series: &Labels, exemplar: &Exemplar) -> bool {
-        let last =
-            self.by_series.get(series).and_then(VecDeque::back).map(|&n| &self.kept[(n - self.first) as usize].1);
+        let last = self.by_series.get(series).and_then(VecDeque::back).and_then(|&n| self.at(n));
         self.limit > 0 && last.is_none_or(|last| last.timestamp < exemplar.timestamp)
+    }
+
+    /// The exemplar of a number; none if it has been deleted.
+    fn at(&self, number: u64) -> Option<&Exemplar> {
+        self.kept[(number - self.first) as usize].as_ref().map(|(_, exemplar)| exemplar)
     }
 
     /// Keeps an exemplar, unless there is a newer one of its series, or one of the same time.
@@ -50,13 +65,14 @@ impl Exemplars {
             self.forget_first();
         }
         self.by_series.entry(series.clone()).or_default().push_back(self.first + self.kept.len() as u64);
-        self.kept.push_back((series, exemplar));
+        self.kept.push_back(Some((series, exemplar)));
         true
     }
 
     fn forget_first(&mut self) {
-        let Some((series, _)) = self.kept.pop_front() else { return };
+        let Some(first) = self.kept.pop_front() else { return };
         self.first += 1;
+        let Some((series, _)) = first else { return };
         if let Some(numbers) = self.by_series.get_mut(&series) {
             numbers.pop_front();
             if numbers.is_empty() {
@@ -65,28 +81,48 @@ impl Exemplars {
         }
     }
 
-    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`, by series in label
-    /// order, each in ascending time.
+    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`: series in no order, each
+    /// one's in ascending time.
     pub(crate) fn select(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        let passes = |labels: &Labels| {
-            let value = |matcher: &Matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default());
-            selectors.iter().any(|matchers| matchers.iter().all(value))
-        };
+        let passing = self.by_series.iter().filter(|(labels, _)| selectors.iter().any(|all| passes(labels, all)));
         let of_series = |(labels, numbers): (&Labels, &VecDeque<u64>)| {
-            let all = numbers.iter().map(|&n| &self.kept[(n - self.first) as usize].1);
+            let all = numbers.iter().filter_map(|&number| self.at(number));
             let within: Vec<Exemplar> = all.filter(|e| range.contains(e.timestamp)).cloned().collect();
             (!within.is_empty()).then(|| (labels.clone(), within))
         };
-        let mut found: Vec<_> =
-            self.by_series.iter().filter(|(labels, _)| passes(labels)).filter_map(of_series).collect();
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        found
+        passing.filter_map(of_series).collect()
+    }
+
+    /// The series that pass all `matchers` and have an exemplar within `range`.
+    pub(crate) fn matching(&self, matchers: &[Matcher], range: TimeRange) -> Vec<Labels> {
+        let within = |numbers: &VecDeque<u64>| {
+            numbers.iter().filter_map(|&number| self.at(number)).any(|e| range.contains(e.timestamp))
+        };
+        let found = self.by_series.iter().filter(|(labels, numbers)| passes(labels, matchers) && within(numbers));
+        found.map(|(labels, _)| labels.clone()).collect()
+    }
+
+    /// Deletes the exemplars of a series within `range`. Their places stay taken until it would be their turn to go.
+    pub(crate) fn delete(&mut self, series: &Labels, range: TimeRange) {
+        let Some(numbers) = self.by_series.get_mut(series) else { return };
+        let (kept, first) = (&mut self.kept, self.first);
+        numbers.retain(|&number| {
+            let place = &mut kept[(number - first) as usize];
+            place.take_if(|(_, exemplar)| range.contains(exemplar.timestamp)).is_none()
+        });
+        if numbers.is_empty() {
+            self.by_series.remove(series);
+        }
     }
 
     /// All exemplars in the order in which they came.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(Labels, Exemplar)> {
-        self.kept.iter()
+        self.kept.iter().flatten()
     }
+}
+
+fn passes(labels: &Labels, matchers: &[Matcher]) -> bool {
+    matchers.iter().all(|matcher| matcher.matches(labels.get(matcher.name()).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -108,12 +144,37 @@ mod tests {
         assert!(!exemplars.add(a.clone(), exemplar(2)), "the same again");
         assert!(!exemplars.add(a.clone(), exemplar(1)), "an older one");
         let all = vec![vec![Matcher::new(MatchOp::Regex, "__name__", "a|b").unwrap()]];
-        let found = exemplars.select(&all, TimeRange::ALL);
+        let mut found = exemplars.select(&all, TimeRange::ALL);
+        found.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(found, [(a.clone(), vec![exemplar(2)]), (b, vec![exemplar(1)])]);
         (3..7).for_each(|ms| assert!(exemplars.add(a.clone(), exemplar(ms))));
         assert_eq!(exemplars.iter().count(), 4);
         let found = exemplars.select(&all, TimeRange::from_millis(4, 5));
         assert_eq!(found, [(a, vec![exemplar(4), exemplar(5)])]);
         assert!(!Exemplars::new(0).add(Labels::empty(), exemplar(1)));
+    }
+
+    #[test]
+    fn what_is_deleted_is_gone_and_what_came_beside_it_goes_in_its_turn() {
+        let mut exemplars = Exemplars::new(4);
+        let (a, b) = (Labels::from_pairs([("__name__", "a")]), Labels::from_pairs([("__name__", "b")]));
+        for (series, ms) in [(&a, 1), (&a, 2), (&b, 3), (&a, 4)] {
+            assert!(exemplars.add(series.clone(), exemplar(ms)));
+        }
+        let (of_a, range) = ([Matcher::equal("__name__", "a")], TimeRange::from_millis(2, 3));
+        assert!(exemplars.matching(&of_a, range).iter().eq([&a]));
+        exemplars.delete(&a, range);
+        assert_eq!(exemplars.matching(&of_a, range), [] as [Labels; 0]);
+        let times = |exemplars: &Exemplars| {
+            exemplars.iter().map(|(_, exemplar)| exemplar.timestamp.millis()).collect::<Vec<_>>()
+        };
+        assert_eq!(times(&exemplars), [1, 3, 4]);
+        (5..7).for_each(|ms| assert!(exemplars.add(b.clone(), exemplar(ms))));
+        assert_eq!(times(&exemplars), [3, 4, 5, 6]);
+        exemplars.delete(&b, TimeRange::ALL);
+        exemplars.delete(&a, TimeRange::ALL);
+        assert_eq!((exemplars.iter().count(), exemplars.by_series.len()), (0, 0));
+        (7..12).for_each(|ms| assert!(exemplars.add(a.clone(), exemplar(ms))));
+        assert_eq!(times(&exemplars), [8, 9, 10, 11]);
     }
 }

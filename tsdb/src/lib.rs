@@ -40,7 +40,7 @@ pub use chunk::HistogramValue;
 pub use compact::Retention;
 pub use db::{Db, Deleted, Options};
 pub use error::Error;
-pub use exemplar::Exemplar;
+pub use exemplar::{Exemplar, FoundExemplars};
 pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,

@@ -1,7 +1,8 @@
 //! What a store does by itself: cuts blocks from the head, lets ended series go, writes checkpoints, compacts blocks and
 //! drops what is too old.
 
-use std::collections::BTreeMap;
+mod cut;
+
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,18 +10,22 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::block::{self, Block, BlockId, BlockRange, BlockSpec, BlockWriter};
+use crate::block::{self, Block, BlockId, BlockRange};
 use crate::blocks::{Blocks, blocks_dir};
 use crate::compact::{self, BASE_WIDTH_MS, Candidate, Compacted, Plan, Retention};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
 use crate::import::{Imported, Importer};
+use crate::labels::Labels;
 use crate::manifest::{Manifest, State};
 use crate::matcher::Matcher;
-use crate::querier::{Columns, Querier, SeriesSet};
+use crate::querier::Querier;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::view::StoreQuerier;
+
+use cut::Contents;
 
 /// Time that stays in the head when a block is cut from it.
 const KEPT_MS: i64 = 3_600_000;
@@ -223,7 +228,9 @@ impl Maintenance {
         let snapshot = self.head.snapshot(until_ms)?;
         let range = TimeRange { start: Timestamp::MIN, end: Timestamp::from_millis(until_ms).plus_millis(-1) };
         let set = self.head_querier(&snapshot).select(&[], range)?;
-        let blocks = self.write_blocks(&blocks_dir(&self.dir), &*set, snapshot.span(), until_ms)?;
+        let exemplars = self.all_exemplars();
+        let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms };
+        let blocks = self.write_blocks(&blocks_dir(&self.dir), &contents)?;
         drop(set);
         // What ended before has nothing left in the head.
         let ended = self.head.ended(until_ms, until_ms);
@@ -234,50 +241,21 @@ impl Maintenance {
     fn flush_ended(&self, waiting: &mut Waiting, ended: Vec<SeriesRef>) -> Result<(), Error> {
         let snapshot = self.head.snapshot(i64::MIN)?;
         let set = self.head_querier(&snapshot).select_refs(&ended);
-        let blocks = self.write_blocks(&blocks_dir(&self.dir), &*set, snapshot.span(), i64::MAX)?;
+        let exemplars = cut::of_series_in(&*set, self.all_exemplars());
+        let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms: i64::MAX };
+        let blocks = self.write_blocks(&blocks_dir(&self.dir), &contents)?;
         drop(set);
         self.commit(waiting, &snapshot, blocks, i64::MIN, ended)
     }
 
-    fn head_querier(&self, snapshot: &Snapshot) -> HeadQuerier {
-        HeadQuerier::new(self.head.clone(), snapshot.ticket.clone(), self.blocks().flushed_until_ms)
+    /// All exemplars that the head keeps, and goes on to keep: a target shows the same one for hours, and it is only known
+    /// again by those.
+    fn all_exemplars(&self) -> Vec<(Labels, Vec<Exemplar>)> {
+        self.head.exemplars(&[Vec::new()], TimeRange::ALL)
     }
 
-    /// Writes the samples of `set` within `span` and before `until_ms`: a block for each range of time that has any.
-    /// Answers their names.
-    fn write_blocks(
-        &self,
-        dir: &Path,
-        set: &dyn SeriesSet,
-        span: TimeRange,
-        until_ms: i64,
-    ) -> Result<Vec<BlockId>, Error> {
-        let mut blocks = Vec::new();
-        let mut columns = Columns::default();
-        let last_ms = span.end.millis().min(until_ms.saturating_sub(1));
-        let mut from_ms = span.start.millis();
-        while let Some(first_ms) = first_from(set, from_ms, last_ms, &mut columns)? {
-            let range = BlockRange::aligned(first_ms, BASE_WIDTH_MS);
-            let within = TimeRange::from_millis(range.start_ms, (range.end_ms - 1).min(last_ms));
-            let id = self.name();
-            let mut writer = BlockWriter::begin(&self.fs, dir, cut(id, range))?;
-            for index in 0..set.len() {
-                columns.clear();
-                set.read(index, within, &mut columns)?;
-                if !columns.is_empty() {
-                    writer.add(&set.labels(index), &columns)?;
-                }
-                if self.cancel.load(Ordering::Relaxed) {
-                    return Err(Error::Cancelled);
-                }
-            }
-            if writer.finish()?.is_some() {
-                blocks.push(id);
-                self.counters.flushes.fetch_add(1, Ordering::Relaxed);
-            }
-            from_ms = range.end_ms;
-        }
-        Ok(blocks)
+    fn head_querier(&self, snapshot: &Snapshot) -> HeadQuerier {
+        HeadQuerier::new(self.head.clone(), snapshot.ticket.clone(), self.blocks().flushed_until_ms)
     }
 
     /// Makes the blocks live and the head begin at `until_ms`, at one moment.
@@ -416,7 +394,7 @@ impl Maintenance {
     pub(crate) fn clean_tombstones(&self) -> Result<(), Error> {
         let _alone = self.compacting.lock();
         let blocks = self.blocks();
-        for block in blocks.list().iter().filter(|block| block.deleted_samples() > 0) {
+        for block in blocks.list().iter().filter(|block| block.has_deleted()) {
             let plan = Plan { blocks: vec![block.meta().ulid], range: block.meta().range };
             self.compact(&blocks, &plan)?;
         }
@@ -433,7 +411,9 @@ impl Maintenance {
             let _working = self.working.lock();
             let snapshot = self.head.snapshot(i64::MIN)?;
             let set = self.head_querier(&snapshot).select(&[], TimeRange::ALL)?;
-            names = self.write_blocks(&to_blocks, &*set, snapshot.span(), i64::MAX)?;
+            let exemplars = self.all_exemplars();
+            let contents = Contents { set: &*set, exemplars, span: snapshot.span(), until_ms: i64::MAX };
+            names = self.write_blocks(&to_blocks, &contents)?;
         }
         for block in self.blocks().list() {
             block.link_to(&to_blocks)?;
@@ -476,38 +456,4 @@ impl Maintenance {
 
 fn candidate(block: &Arc<Block>) -> Candidate<'_> {
     Candidate { meta: block.meta(), deleted_samples: block.deleted_samples() }
-}
-
-/// A block cut from the head.
-fn cut(id: BlockId, range: BlockRange) -> BlockSpec {
-    BlockSpec {
-        id,
-        range,
-        level: 1,
-        sources: Vec::new(),
-        parents: Vec::new(),
-        labels: BTreeMap::new(),
-        replica: String::new(),
-    }
-}
-
-/// The time of the first sample of `set` from `from_ms` up to `last_ms`. Most often the first series has one near the
-/// start of the first range, so that few are looked at.
-fn first_from(set: &dyn SeriesSet, from_ms: i64, last_ms: i64, columns: &mut Columns) -> Result<Option<i64>, Error> {
-    let mut first = None;
-    let mut end_ms = last_ms;
-    for index in 0..set.len() {
-        if from_ms > end_ms {
-            break;
-        }
-        columns.clear();
-        set.read(index, TimeRange::from_millis(from_ms, end_ms), columns)?;
-        let histogram = columns.histograms.first().map(|sample| sample.timestamp.millis());
-        if let Some(found) = columns.timestamps_ms.first().copied().into_iter().chain(histogram).min() {
-            first = Some(found);
-            // Only an earlier range is of interest from here on.
-            end_ms = BlockRange::aligned(found, BASE_WIDTH_MS).start_ms.saturating_sub(1);
-        }
-    }
-    Ok(first)
 }

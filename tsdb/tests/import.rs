@@ -14,7 +14,8 @@ use std::time::Duration;
 use tsdb::testing::FaultFs;
 use tsdb::testing::blocks::OpenedBlock;
 use tsdb::{
-    BlockId, Columns, DiskFs, FloatHistogram, Fs, Imported, Importer, Labels, PrometheusDir, Span, TimeRange, Timestamp,
+    BlockId, Columns, DiskFs, Exemplar, FloatHistogram, Fs, Imported, Importer, Labels, PrometheusDir, Span, TimeRange,
+    Timestamp,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -32,7 +33,10 @@ fn peer(name: &str) -> Option<PathBuf> {
 /// What a store holds: per series floats by time, and histograms as text by time.
 type Contents = BTreeMap<String, (BTreeMap<i64, u64>, BTreeMap<i64, String>)>;
 
-fn import(from: &Path) -> (Contents, Imported) {
+/// Exemplars with the series that they are of.
+type Exemplars = Vec<(Labels, Exemplar)>;
+
+fn import(from: &Path) -> (Contents, Exemplars, Imported) {
     let (source, target): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(DiskFs), Arc::new(FaultFs::default()));
     let blocks_dir = Path::new("/blocks");
     let mut number = 0;
@@ -45,10 +49,11 @@ fn import(from: &Path) -> (Contents, Imported) {
     let imported = importer.finish().unwrap();
     assert!(imported.faults.is_empty(), "{:?}", imported.faults);
     assert!(last.0 == last.1 && last.1 > 0, "{last:?} of the bytes were read");
-    let mut contents = Contents::new();
+    let (mut contents, mut exemplars) = (Contents::new(), Exemplars::new());
     for meta in &imported.blocks {
         let block = OpenedBlock::open(&target, blocks_dir, meta.ulid).unwrap();
         block.verify().unwrap();
+        exemplars.extend(block.exemplars(&[]).unwrap());
         let set = block.select(&[], TimeRange::ALL).unwrap();
         for i in 0..set.len() {
             let mut columns = Columns::default();
@@ -58,7 +63,7 @@ fn import(from: &Path) -> (Contents, Imported) {
             histograms.extend(columns.histograms.iter().map(|h| (h.timestamp.millis(), text(&h.histogram))));
         }
     }
-    (contents, imported)
+    (contents, exemplars, imported)
 }
 
 /// A histogram without what is the source's choice: the hint, and buckets of nothing.
@@ -106,7 +111,8 @@ fn blocks_that_promtool_made_come_over_sample_by_sample() {
     let made =
         Command::new(promtool).args(["tsdb", "create-blocks-from", "openmetrics"]).args([&input, &output]).output();
     assert!(made.as_ref().unwrap().status.success(), "{made:?}");
-    let (contents, imported) = import(&output);
+    let (contents, exemplars, imported) = import(&output);
+    assert_eq!(exemplars, []);
     assert!(imported.blocks.len() >= 2, "{imported:?}");
     assert!(contents == expected, "{} series of {}", contents.len(), expected.len());
 }
@@ -129,21 +135,58 @@ fn request(port: u16, head: &str) -> Option<String> {
     answer.starts_with("HTTP/1.1 2").then_some(answer)
 }
 
+/// A target that counts how often it is scraped, in OpenMetrics, each time with an exemplar of this. Gives its port; it lives as
+/// long as the test.
+fn target_with_exemplars() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().enumerate() {
+            let Ok(mut stream) = stream else { return };
+            let (mut request, mut byte) = (Vec::new(), [0]);
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n > 0) {
+                request.push(byte[0]);
+            }
+            let body = format!("# TYPE hits counter\nhits_total {n} # {{trace_id=\"{n:x}\",k=\"é\"}} {n}.5\n# EOF\n");
+            let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\nContent-Length: {}",
+                body.len()
+            );
+            let _ = write!(stream, "{head}\r\n\r\n{body}");
+        }
+    });
+    port
+}
+
+/// Asserts that these are what that target shows, without a gap.
+fn check_exemplars(found: &Exemplars) {
+    assert!(found.len() > 4, "{found:?}");
+    for ((labels, exemplar), n) in found.iter().zip(found[0].1.value as i64..) {
+        assert_eq!(labels.metric_name(), Some("hits_total"));
+        assert_eq!(exemplar.labels, Labels::from_pairs([("trace_id", format!("{n:x}").as_str()), ("k", "é")]));
+        assert_eq!(exemplar.value, n as f64 + 0.5);
+    }
+}
+
 #[test]
 fn the_log_and_a_snapshot_of_a_running_prometheus_come_over_alike() {
     let Some(prometheus) = peer("prometheus") else { return };
     let temp = tempfile::tempdir().unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (config, data) = (temp.path().join("prometheus.yml"), temp.path().join("data"));
+    let traced = target_with_exemplars();
+    let each = "scrape_interval: 500ms, scrape_timeout: 500ms, static_configs:";
     let targets = format!(
-        "scrape_configs: [{{job_name: self, scrape_interval: 500ms, scrape_timeout: 500ms, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+        "scrape_configs: [{{job_name: self, {each} [{{targets: ['127.0.0.1:{port}']}}]}}, {{job_name: traced, {each} [{{targets: \
+         ['127.0.0.1:{traced}']}}]}}]\n"
     );
     std::fs::write(&config, targets).unwrap();
     let server = Command::new(prometheus)
         .arg(format!("--config.file={}", config.display()))
         .arg(format!("--storage.tsdb.path={}", data.display()))
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-        .args(["--web.enable-admin-api", "--enable-feature=native-histograms", "--log.level=error"])
+        .args(["--web.enable-admin-api", "--enable-feature=native-histograms,exemplar-storage", "--log.level=error"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn();
@@ -165,8 +208,10 @@ fn the_log_and_a_snapshot_of_a_running_prometheus_come_over_alike() {
     let snapshot = request(port, "POST /api/v1/admin/tsdb/snapshot").expect("a snapshot can be taken");
     let name = snapshot.split("\"name\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     drop(server);
-    let (from_blocks, _) = import(&data.join("snapshots").join(name));
-    let (from_log, _) = import(&data);
+    let (from_blocks, in_blocks, _) = import(&data.join("snapshots").join(name));
+    let (from_log, in_log, imported) = import(&data);
+    assert_eq!((in_blocks, imported.lost_exemplars), (Exemplars::new(), 0), "no block of Prometheus has any");
+    check_exemplars(&in_log);
     let histograms: usize = from_blocks.values().map(|(_, histograms)| histograms.len()).sum();
     let floats: usize = from_blocks.values().map(|(floats, _)| floats.len()).sum();
     assert!(histograms > 20 && floats > 3000, "{histograms} histograms, {floats} floats");

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
-    Columns, Db, Error, Exemplar, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening, Options, Queryable,
-    STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
+    Columns, Db, Error, Exemplar, FoundExemplars, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening, Options,
+    Queryable, STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -154,6 +154,8 @@ struct World {
     model: Model,
     /// What has been deleted: the last sample of a series is remembered even so, and refuses another at its time.
     deleted: Model,
+    /// Exemplars: their value, which is that of their time.
+    exemplars: Model,
     now: i64,
 }
 
@@ -162,7 +164,8 @@ impl World {
         let disk = FaultFs::default();
         let db = open(&disk).unwrap();
         let column = db.column();
-        Self { disk, db: Some(db), column, model: Model::new(), deleted: Model::new(), now: START }
+        let (model, deleted, exemplars) = (Model::new(), Model::new(), Model::new());
+        Self { disk, db: Some(db), column, model, deleted, exemplars, now: START }
     }
 
     fn db(&self) -> &Db {
@@ -193,6 +196,11 @@ impl World {
                     for s in 0..series {
                         let reference = appender.series(&labels(s)).unwrap();
                         appender.append(reference, (self.now / 1000 % 1000) as f64 + s as f64 / 10.0);
+                        // Of half a second ago, so that a deletion may hit it alone.
+                        if s % 2 == 0 && self.now / 1000 % 4 == 0 {
+                            appender.exemplar(reference, exemplar(self.now - 500));
+                            self.exemplars.insert((s, self.now - 500), (self.now as f64).to_bits());
+                        }
                     }
                     let committed = appender.commit().unwrap();
                     assert_eq!(committed.appended, series, "{committed:?}");
@@ -221,6 +229,7 @@ impl World {
                 let hit = |(s, at): &(usize, i64)| *s == series && range.contains(Timestamp::from_millis(*at));
                 self.deleted.extend(self.model.iter().filter(|(key, _)| hit(key)).map(|(&key, &value)| (key, value)));
                 self.model.retain(|key, _| !hit(key));
+                self.exemplars.retain(|key, _| !hit(key));
                 assert_eq!(planned.samples as usize, before - self.model.len());
             }
             Op::CleanTombstones => self.db().clean_tombstones().unwrap(),
@@ -245,9 +254,35 @@ impl World {
         let mut model = self.model.clone();
         model.retain(|(_, at), _| recent.contains(Timestamp::from_millis(*at)));
         same(&held(self.db(), recent), &model);
+        for range in [TimeRange::ALL, recent] {
+            let mut exemplars = self.exemplars.clone();
+            exemplars.retain(|(_, at), _| range.contains(Timestamp::from_millis(*at)));
+            same(&exemplars_of(self.db(), range), &exemplars);
+        }
         check_first(self.db(), &[], recent);
         check_first(self.db(), &[Matcher::new(MatchOp::NotEqual, "s", "001").unwrap()], TimeRange::ALL);
     }
+}
+
+/// One whose value says its time, half a second less.
+fn exemplar(ms: i64) -> Exemplar {
+    let labels = Labels::from_pairs([("trace_id", &format!("{ms:x}"))]);
+    Exemplar { labels, value: (ms + 500) as f64, timestamp: Timestamp::from_millis(ms) }
+}
+
+fn exemplars_of(db: &Db, range: TimeRange) -> Model {
+    let found = db.exemplars(&[vec![]], range, || false).unwrap();
+    assert!(!found.is_partial && found.series.is_sorted_by(|a, b| a.0 < b.0));
+    let mut all = Model::new();
+    for (labels, exemplars) in found.series {
+        assert!(exemplars.is_sorted_by(|a, b| a.timestamp < b.timestamp));
+        let series = labels.get("s").unwrap().parse().unwrap();
+        all.extend(exemplars.iter().map(|e| {
+            assert_eq!(e.labels, exemplar(e.timestamp.millis()).labels);
+            ((series, e.timestamp.millis()), e.value.to_bits())
+        }));
+    }
+    all
 }
 
 /// Says what differs in few words.
@@ -439,6 +474,15 @@ fn until_the_disk_stops(disk: &FaultFs) -> (Model, Model) {
     (acknowledged, tried)
 }
 
+/// So many of the series that are scraped have an exemplar beside each sample.
+const TRACED: usize = 2;
+
+/// The exemplars beside the samples of `model`.
+fn beside(model: &Model) -> Model {
+    let traced = model.keys().filter(|(s, _)| *s < TRACED);
+    traced.map(|&(s, at)| ((s, at - 500), (at as f64).to_bits())).collect()
+}
+
 fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
     let column = db.column();
     let mut now = START;
@@ -450,6 +494,9 @@ fn work(db: &Db, acknowledged: &mut Model, tried: &mut Model) {
             let Ok(reference) = appender.series(&labels(s)) else { continue };
             appender.append(reference, f64::from(step) + s as f64);
             batch.insert((s, now), (f64::from(step) + s as f64).to_bits());
+            if s < TRACED {
+                appender.exemplar(reference, exemplar(now - 500));
+            }
         }
         let late = now - 600_000 - 7;
         if let Ok(reference) = appender.series(&labels(3)) {
@@ -503,6 +550,11 @@ fn sweep(from: u64, step: usize) {
             assert!(lost.is_empty(), "stopped at {stop}, {what}: lost {lost:?}, {:?}", db.recovery());
             let more: Vec<_> = held.iter().filter(|(key, _)| !tried.contains_key(key)).take(3).collect();
             assert!(more.is_empty(), "stopped at {stop}, {what}: {more:?}");
+            let exemplars = exemplars_of(&db, TimeRange::ALL);
+            let (must, may) = (beside(&acknowledged), beside(&tried));
+            let lost = must.keys().filter(|key| !exemplars.contains_key(key)).count();
+            let more = exemplars.keys().filter(|key| !may.contains_key(key)).count();
+            assert_eq!((lost, more), (0, 0), "stopped at {stop}, {what}: exemplars");
             // The commit that failed is there whole or not at all.
             if let Some((_, last)) = tried.keys().find(|key| !acknowledged.contains_key(key)) {
                 let of_last = |(s, at): &&(usize, i64)| *s < 3 && at == last;
@@ -589,8 +641,9 @@ fn exemplars_survive_restarts_and_the_end_of_their_series() {
     }
     let selectors = [vec![Matcher::new(MatchOp::Equal, "__name__", "m").unwrap()]];
     for _ in 0..2 {
-        let found = world.db().exemplars(&selectors, TimeRange::ALL);
-        assert_eq!(found, [(labels(1), (0..200).map(exemplar).collect::<Vec<_>>())]);
+        let found = world.db().exemplars(&selectors, TimeRange::ALL, || false).unwrap();
+        let series = vec![(labels(1), (0..200).map(exemplar).collect::<Vec<_>>())];
+        assert_eq!(found, FoundExemplars { series, is_partial: false });
         world.apply(Op::Reopen);
     }
     assert!(world.db().maintenance().failures == 0 && world.db().recovery().samples < 200);

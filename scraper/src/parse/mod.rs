@@ -151,8 +151,9 @@ pub struct Exemplar<'a> {
 }
 
 impl Exemplar<'_> {
-    /// Its labels, unescaped.
-    pub(crate) fn pairs(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
+    /// Its labels, unescaped, in the order in which they are written.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
         labels::exemplar_pairs(self.labels)
     }
 }

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tsdb::{Db, Imported, Importer, Labels, Options, PrometheusDir, Timestamp};
+use tsdb::{Db, Imported, Importer, Options, PrometheusDir, Timestamp};
 
 use crate::cli::Failure;
 use crate::cli::args::Import;
-use crate::cli::openmetrics;
+use crate::cli::openmetrics::{self, Read};
 use crate::cli::progress::Progress;
 use crate::cli::source::{disk, readable};
 use crate::flags::DEFAULT_RETENTION;
@@ -29,6 +29,9 @@ pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
     let imported = db.import(BLOCK_WIDTH, |importer| source.read(importer))?;
     db.close()?;
     imported.faults.iter().for_each(|fault| eprintln!("left out: {fault}"));
+    if imported.lost_exemplars > 0 {
+        eprintln!("left out: {} exemplars from times without samples", imported.lost_exemplars);
+    }
     println!("{}", told(&imported));
     let kept_from = crate::wire::now().millis() - DEFAULT_RETENTION.as_millis() as i64;
     if let Some(warning) = too_old(&imported, kept_from) {
@@ -40,13 +43,17 @@ pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
 fn told(imported: &Imported) -> String {
     let blocks = &imported.blocks;
     let samples: u64 = blocks.iter().map(|block| block.stats.num_samples).sum();
+    let exemplars = match blocks.iter().map(|block| block.stats.num_exemplars).sum::<u64>() {
+        0 => String::new(),
+        count => format!(" and {count} exemplars"),
+    };
     let start = blocks.iter().map(|block| block.range.start_ms).min();
     let end = blocks.iter().map(|block| block.range.end_ms).max();
     match start.zip(end) {
         None => "there were no samples".into(),
         Some((start, end)) => {
             let (start, end) = (readable(Timestamp::from_millis(start)), readable(Timestamp::from_millis(end)));
-            format!("{samples} samples in {} blocks, from {start} to {end}", blocks.len())
+            format!("{samples} samples{exemplars} in {} blocks, from {start} to {end}", blocks.len())
         }
     }
 }
@@ -90,9 +97,13 @@ impl<'a> Source<'a> {
         match self {
             Self::Prometheus(dir) => Ok(dir.import(importer, |done, all| progress.show(done, all))?),
             Self::Text { path, body } => {
-                let take = |labels: &Labels, at: Option<Timestamp>, value, start| match at {
-                    Some(at) => Ok(importer.float(labels, at, value, start)?),
-                    None => Err(Failure::Told(format!("{}: {labels} has a sample without a time", path.display()))),
+                let take = |read: Read| {
+                    let Read { labels, at, value, start, exemplar } = read;
+                    let at = at.ok_or_else(|| {
+                        Failure::Told(format!("{}: {labels} has a sample without a time", path.display()))
+                    })?;
+                    importer.float(&labels, at, value, start)?;
+                    Ok(exemplar.map_or(Ok(()), |exemplar| importer.exemplar(&labels, exemplar))?)
                 };
                 openmetrics::read(path, body, take, |done| progress.show(done, body.len() as u64))
             }

@@ -142,8 +142,16 @@ pub struct BlockStats {
     pub num_series: u64,
     /// Chunks.
     pub num_chunks: u64,
-    /// Bytes of the index and of the chunks.
+    /// Exemplars.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub num_exemplars: u64,
+    /// Bytes of the index, of the chunks and of the exemplars.
     pub bytes: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as the derived code calls it")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A block that another was made from.

@@ -1,7 +1,10 @@
-//! Blocks: all samples of a span of time, immutable on disk. A directory `<ULID>/{meta.json,index,chunks}` that appears
+//! Blocks: all samples of a span of time, immutable on disk. A directory `<ULID>/{meta.json,index,chunks,exemplars}` that appears
 //! whole or not at all. Bytes: `docs/format/block.md`, `docs/format/index.md`.
 
 mod chunk;
+mod deletion;
+mod exemplar_set;
+mod exemplars;
 mod meta;
 mod reader;
 mod set;
@@ -12,6 +15,9 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use exemplar_set::ExemplarSet;
+#[cfg(feature = "testing")]
+pub(crate) use exemplars::{EXEMPLARS_FILE, EXEMPLARS_KIND};
 pub use meta::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 pub(crate) use reader::Block;
 pub(crate) use set::select_in;

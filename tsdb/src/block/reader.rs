@@ -7,6 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkTimes, MAX_CLAIMED};
+use super::exemplars::{EXEMPLARS_FILE, ExemplarsFile};
 use super::meta::{BlockId, BlockMeta};
 use super::set::select_in;
 use super::tombstones::{self, Tombstones};
@@ -31,8 +32,10 @@ pub(crate) struct Block {
     meta: BlockMeta,
     pub(super) index: IndexReader,
     pub(super) chunks: Pages,
+    /// None if the block has none.
+    pub(super) exemplars: Option<ExemplarsFile>,
     tombstones: RwLock<Arc<Tombstones>>,
-    deleting: Mutex<()>,
+    pub(super) deleting: Mutex<()>,
 }
 
 /// Series that are looked at, at least, before it is seen whether more are needed.
@@ -51,8 +54,13 @@ impl Block {
         if u64::from(index.len()) != meta.stats.num_series {
             return Err(index.pages().corrupt(0, "other number of series than the block has"));
         }
-        let tombstones = RwLock::new(Arc::new(Tombstones::read(&**fs, &dir, index.len())?));
-        Ok(Self { fs: fs.clone(), dir, meta, index, chunks, tombstones, deleting: Mutex::default() })
+        let exemplars =
+            (meta.stats.num_exemplars > 0).then(|| ExemplarsFile::open(&**fs, dir.join(EXEMPLARS_FILE))).transpose()?;
+        let tombstones = RwLock::default();
+        let deleting = Mutex::default();
+        let block = Self { fs: fs.clone(), dir, meta, index, chunks, exemplars, tombstones, deleting };
+        *block.tombstones.write() = Arc::new(block.read_tombstones()?);
+        Ok(block)
     }
 
     /// What the block `id` says of itself, without opening it.
@@ -96,9 +104,10 @@ impl Block {
         self.fs.sync_dir(blocks_dir).at(blocks_dir)
     }
 
-    /// Bytes of the index and of the chunks.
+    /// Bytes of the index, of the chunks and of the exemplars.
     pub(crate) fn size_bytes(&self) -> u64 {
-        self.index.pages().file_bytes() + self.chunks.file_bytes()
+        let exemplars = self.exemplars.as_ref().map_or(0, |file| file.pages().file_bytes());
+        self.index.pages().file_bytes() + self.chunks.file_bytes() + exemplars
     }
 
     /// Bytes of the index.
@@ -112,17 +121,36 @@ impl Block {
         self.tombstones().samples()
     }
 
+    /// Whether anything is deleted but still on the disk.
+    pub(crate) fn has_deleted(&self) -> bool {
+        !self.tombstones().is_empty()
+    }
+
     pub(super) fn fs(&self) -> &dyn Fs {
         &*self.fs
     }
 
     /// The tombstones as they are on the disk.
     pub(super) fn read_tombstones(&self) -> Result<Tombstones, Error> {
-        Tombstones::read(&*self.fs, &self.dir, self.index.len())
+        let most = u32::try_from(self.meta.stats.num_exemplars).unwrap_or(u32::MAX);
+        Tombstones::read(&*self.fs, &self.dir, self.exemplars_of(most))
+    }
+
+    /// The number that series `number` of the exemplars has among the tombstones: theirs come behind the series of the
+    /// index.
+    pub(super) fn exemplars_of(&self, number: u32) -> u32 {
+        self.index.len().saturating_add(number)
     }
 
     pub(super) fn tombstones(&self) -> Arc<Tombstones> {
         self.tombstones.read().clone()
+    }
+
+    /// Puts `tombstones` in the place of those there are.
+    pub(super) fn replace_tombstones(&self, tombstones: Tombstones) -> Result<(), Error> {
+        tombstones.write(&*self.fs, &self.dir)?;
+        *self.tombstones.write() = Arc::new(tombstones);
+        Ok(())
     }
 
     /// The series that pass all `matchers` and have chunks in `range`, in the order of their labels.
@@ -353,49 +381,5 @@ impl Block {
         } else {
             Err(self.chunks.corrupt(offset, "times are not as the index says"))
         }
-    }
-
-    /// Deletes the samples within `range` of the series that pass all `matchers`: they are not read any more, and the next
-    /// compaction drops them. Survives a power cut when it returns. Gives how many samples that is; with `dry_run` only
-    /// counts them.
-    ///
-    /// # Errors
-    /// If what is read is damaged, or the disk refuses; nothing is deleted then.
-    pub(crate) fn delete(&self, matchers: &[Matcher], range: TimeRange, dry_run: bool) -> Result<u64, Error> {
-        let _deleting = self.deleting.lock();
-        let mut tombstones = Tombstones::clone(&self.tombstones());
-        let ids = self.selected(matchers, range, usize::MAX)?;
-        let (mut total, mut times) = (0, Vec::new());
-        self.index.entries_of(&ids, |id, mut entry| {
-            entry.skip_values()?;
-            let mut count = 0u64;
-            for chunk in entry.chunks()? {
-                let column = self.index.column(chunk?.1.column)?;
-                let span = TimeRange::from_millis(column.min_ms, column.max_ms);
-                if !span.overlaps(&range) {
-                    continue;
-                }
-                if range.contains(span.start) && range.contains(span.end) && tombstones.of(id).is_empty() {
-                    count += u64::from(column.count);
-                    continue;
-                }
-                self.times(&column, &mut times)?;
-                times.retain(|&t| (range.start.millis()..=range.end.millis()).contains(&t));
-                for deleted in tombstones.of(id) {
-                    times.retain(|&t| !(deleted.start.millis()..=deleted.end.millis()).contains(&t));
-                }
-                count += times.len() as u64;
-            }
-            if count > 0 {
-                tombstones.add(id, range, count);
-                total += count;
-            }
-            Ok(())
-        })?;
-        if total > 0 && !dry_run {
-            tombstones.write(&*self.fs, &self.dir)?;
-            *self.tombstones.write() = Arc::new(tombstones);
-        }
-        Ok(total)
     }
 }

@@ -1,4 +1,4 @@
-//! What has been deleted from a block but is still in its chunks: the file `tombstones`. Bytes: `docs/format/block.md`.
+//! What has been deleted from a block but is still in its other files: the file `tombstones`. Bytes: `docs/format/block.md`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,13 +7,13 @@ use crate::codec::{Decoder, Encoder, Malformed, crc32c};
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
 use crate::querier::Columns;
-use crate::sample::TimeRange;
+use crate::sample::{TimeRange, Timestamp};
 
 const FILE: &str = "tombstones";
 const MAGIC: &[u8; 4] = b"SBts";
 const VERSION: u32 = 1;
 
-/// Deleted spans of time by series.
+/// Deleted spans of time by series: first those of the index, behind them those that have exemplars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tombstones {
     /// Per series ascending, apart from each other; none is empty.
@@ -26,6 +26,15 @@ impl Tombstones {
     /// The spans of a series.
     pub(crate) fn of(&self, series: u32) -> &[TimeRange] {
         self.series.get(&series).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether a moment of a series is deleted.
+    pub(crate) fn covers(&self, series: u32, at: Timestamp) -> bool {
+        self.of(series).iter().any(|range| range.contains(at))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.series.is_empty()
     }
 
     /// Samples that are deleted.

@@ -1,15 +1,16 @@
 //! Proves that a block is whole.
 
-use super::META_FILE;
 use super::chunk::{self, ChunkTimes};
 use super::reader::Block;
+use super::{BlockStats, META_FILE};
 use crate::error::Error;
 use crate::index::ColumnMeta;
+use crate::labels::Labels;
 use crate::pages::Cursor;
 use crate::querier::Columns;
 
 impl Block {
-    /// Checks every checksum, label, list of series, column of times and chunk, and that the counts in the block's
+    /// Checks every checksum, label, list of series, column of times, chunk and exemplar, and that the counts in the block's
     /// description are right. Each fault goes to `each`. Cost: reads the whole block.
     pub(crate) fn verify(&self, mut each: impl FnMut(Error)) {
         let mut faults = 0u64;
@@ -22,10 +23,26 @@ impl Block {
         }
         self.index.verify(&mut report);
         self.chunks.verify(&mut report);
+        if let Some(file) = &self.exemplars {
+            file.pages().verify(&mut report);
+        }
         if faults == 0
-            && let Err(e) = self.verify_chunks()
+            && let Err(e) = self.verify_content()
         {
             each(e);
+        }
+    }
+
+    fn verify_content(&self) -> Result<(), Error> {
+        let mut stats = self.meta().stats;
+        self.verify_chunks(&mut stats)?;
+        self.verify_exemplars(&mut stats)?;
+        stats.bytes = stats.bytes.wrapping_sub(self.size_bytes());
+        if stats == BlockStats::default() {
+            Ok(())
+        } else {
+            let path = self.dir().join(META_FILE);
+            Err(Error::Corrupt { path, offset: 0, what: "counts are not those of the block" })
         }
     }
 
@@ -39,7 +56,8 @@ impl Block {
         self.read_tombstones().map(drop)
     }
 
-    fn verify_chunks(&self) -> Result<(), Error> {
+    /// Takes what there is off `stats`.
+    fn verify_chunks(&self, stats: &mut BlockStats) -> Result<(), Error> {
         let range = self.meta().range;
         let columns = (0..self.index.column_count()).map(|id| self.index.column(id)).collect::<Result<Vec<_>, _>>()?;
         let mut times = Vec::new();
@@ -50,7 +68,6 @@ impl Block {
                 return Err(self.chunks.corrupt(column.offset, "times out of order or outside the block's range"));
             }
         }
-        let mut stats = self.meta().stats;
         let mut read = Columns::default();
         let ids: Vec<u32> = (0..self.index.len()).collect();
         let take = |count: &mut u64, n: usize| *count = count.wrapping_sub(n as u64);
@@ -79,13 +96,34 @@ impl Block {
             take(&mut stats.num_histogram_samples, read.histograms.len());
             take(&mut stats.num_samples, read.values.len() + read.histograms.len());
             Ok(())
-        })?;
-        take(&mut stats.bytes, self.size_bytes() as usize);
-        if stats == super::BlockStats::default() {
-            Ok(())
-        } else {
-            let path = self.dir().join(META_FILE);
-            Err(Error::Corrupt { path, offset: 0, what: "counts are not those of the block" })
+        })
+    }
+
+    /// Takes what there is off `stats`.
+    fn verify_exemplars(&self, stats: &mut BlockStats) -> Result<(), Error> {
+        let Some(file) = &self.exemplars else { return Ok(()) };
+        let (mut all, mut pairs, mut last) = (file.series(), Vec::new(), None);
+        while let Some(series) = all.next()? {
+            series.labels(&mut pairs)?;
+            let labels = Labels::from_sorted(pairs.iter().copied());
+            if last.is_some_and(|last| last >= labels) {
+                return Err(file.pages().corrupt(series.at, "series out of order"));
+            }
+            last = Some(labels);
+            let (mut count, mut outside) = (0, false);
+            series.read(
+                |at| {
+                    count += 1;
+                    outside |= !self.meta().range.contains(at.millis());
+                    false
+                },
+                |_| (),
+            )?;
+            if outside {
+                return Err(file.pages().corrupt(series.at, "exemplars outside the block's range"));
+            }
+            stats.num_exemplars = stats.num_exemplars.wrapping_sub(count);
         }
+        Ok(())
     }
 }

@@ -10,11 +10,13 @@ use rustc_hash::FxBuildHasher;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::chunk::{self, Scratch};
+use super::exemplars::{EXEMPLARS_FILE, ExemplarsWriter};
 use super::meta::{BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent};
 use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir, temporary_dir};
 use crate::chunk::ints;
 use crate::codec::Encoder;
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs};
 use crate::index::{ChunkMeta, ColumnMeta, FILE_KIND, IndexWriter};
 use crate::labels::Labels;
@@ -62,6 +64,8 @@ pub(crate) struct BlockWriter {
 struct Files {
     chunks: PageWriter,
     index: PageWriter,
+    /// Once there is one.
+    exemplars: Option<ExemplarsWriter>,
 }
 
 /// The columns of times so far.
@@ -97,7 +101,8 @@ impl BlockWriter {
         };
         let created = (|| {
             let chunks = PageWriter::create(&**fs, dir.join(CHUNKS_FILE), CHUNKS_KIND)?;
-            Ok(Files { chunks, index: PageWriter::create(&**fs, dir.join(INDEX_FILE), FILE_KIND)? })
+            let index = PageWriter::create(&**fs, dir.join(INDEX_FILE), FILE_KIND)?;
+            Ok(Files { chunks, index, exemplars: None })
         })();
         match created {
             Ok(files) => writer.files = Some(files),
@@ -158,6 +163,27 @@ impl BlockWriter {
         Ok(())
     }
 
+    /// Adds the exemplars of a series that lie in the block's range; beside the samples, in an order of its own: series come
+    /// in the order of their labels, each once, exemplars in the order of their times, no time twice. The series need not
+    /// have samples here.
+    ///
+    /// # Errors
+    /// If the disk refuses, or if series or exemplars are out of order.
+    pub(crate) fn add_exemplars(&mut self, labels: &Labels, exemplars: &[Exemplar]) -> Result<(), Error> {
+        let Some(files) = &mut self.files else { return Ok(()) };
+        let before = |ms| exemplars.partition_point(|exemplar| exemplar.timestamp.millis() < ms);
+        let within = before(self.spec.range.start_ms)..before(self.spec.range.end_ms);
+        let Some(exemplars) = exemplars.get(within).filter(|within| !within.is_empty()) else { return Ok(()) };
+        let out = match &mut files.exemplars {
+            Some(out) => out,
+            none => {
+                let path = temporary_dir(&self.blocks_dir, self.spec.id).join(EXEMPLARS_FILE);
+                none.insert(ExemplarsWriter::create(&*self.fs, path)?)
+            }
+        };
+        out.add(labels, exemplars)
+    }
+
     /// Writes the index and puts the block in its place; when it returns the block survives a power cut. `None`, and
     /// nothing is left behind, if no sample was added.
     ///
@@ -167,18 +193,21 @@ impl BlockWriter {
         if self.stats.num_series == 0 {
             return Ok(None);
         }
-        let Some(Files { chunks, index }) = self.files.take() else { return Ok(None) };
-        let result = self.write_rest(chunks, index);
+        let Some(files) = self.files.take() else { return Ok(None) };
+        let result = self.write_rest(files);
         if result.is_err() {
             self.discard();
         }
         result.map(Some)
     }
 
-    fn write_rest(&mut self, chunks: PageWriter, index: PageWriter) -> Result<BlockMeta, Error> {
+    fn write_rest(&mut self, files: Files) -> Result<BlockMeta, Error> {
         let dir = temporary_dir(&self.blocks_dir, self.spec.id);
+        let Files { chunks, index, exemplars } = files;
         let bytes = chunks.finish()? + std::mem::take(&mut self.index).finish(index, &self.columns.columns)?;
-        let stats = &mut self.stats;
+        let (num_exemplars, of_exemplars) = exemplars.map_or(Ok((0, 0)), ExemplarsWriter::finish)?;
+        let (bytes, stats) = (bytes + of_exemplars, &mut self.stats);
+        stats.num_exemplars = num_exemplars;
         stats.num_samples = stats.num_float_samples + stats.num_histogram_samples;
         stats.bytes = bytes;
         let BlockSpec { id, range, level, sources, parents, labels, replica } = &self.spec;

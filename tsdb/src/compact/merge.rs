@@ -11,19 +11,21 @@ use crate::merge::MergedSet;
 use crate::querier::Columns;
 use crate::sample::TimeRange;
 
+use super::exemplars::add_exemplars;
+
 /// What came of a compaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Compacted {
     /// This block, which is in its place.
-    Block(BlockMeta),
-    /// Nothing: all samples were deleted.
+    Block(Box<BlockMeta>),
+    /// Nothing: all samples were deleted. Exemplars that were left go with them.
     Nothing,
     /// It was told to stop. Nothing is left behind.
     Canceled,
 }
 
-/// Writes the samples of `blocks` that lie in `range` as one block `id` below `blocks_dir`. Of two samples at one time
-/// that of the earlier block stays. The blocks are left as they are.
+/// Writes the samples and exemplars of `blocks` that lie in `range` as one block `id` below `blocks_dir`. Of two samples, or
+/// exemplars, of a series at one time that of the earlier block stays. The blocks are left as they are.
 ///
 /// Memory: one series, and the label sets and index of the new block. Looks at `cancel` at each series.
 ///
@@ -63,7 +65,10 @@ pub(crate) fn compact(
         all.read(index, range.closed(), &mut columns)?;
         writer.add(&all.labels(index), &columns)?;
     }
-    Ok(writer.finish()?.map_or(Compacted::Nothing, Compacted::Block))
+    if !add_exemplars(blocks, range.closed(), &mut writer, cancel)? {
+        return Ok(Compacted::Canceled);
+    }
+    Ok(writer.finish()?.map_or(Compacted::Nothing, |meta| Compacted::Block(Box::new(meta))))
 }
 
 #[cfg(test)]

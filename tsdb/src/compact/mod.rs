@@ -1,5 +1,6 @@
 //! Making few large blocks of many small ones, and dropping what is too old or too much.
 
+mod exemplars;
 mod merge;
 mod plan;
 mod retention;

@@ -312,9 +312,17 @@ impl Head {
         self.index.labels(shard, slot)
     }
 
-    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`.
+    /// The exemplars within `range` of the series that pass all matchers of any of `selectors`: by series in label order,
+    /// each series' in ascending time.
     pub(crate) fn exemplars(&self, selectors: &[Vec<Matcher>], range: TimeRange) -> Vec<(Labels, Vec<Exemplar>)> {
-        self.exemplars.lock().select(selectors, range)
+        let mut found = self.exemplars.lock().select(selectors, range);
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
+    /// Exemplars that are kept at the most.
+    pub(crate) fn max_exemplars(&self) -> usize {
+        self.exemplars.lock().limit()
     }
 
     /// Syncs the log and gives back the space that was reserved for more.

@@ -240,6 +240,7 @@ impl<'s> Steps<'s> {
                     self.metadata.insert(family.to_owned(), metadata);
                 }
                 Record::Exemplar { series, exemplar } => drop(self.exemplars.add(series, exemplar)),
+                Record::ExemplarDeletion { series, range } => self.exemplars.delete(&series, range),
                 Record::Deletion { series, range } => {
                     self.step(series, |batch, nth| batch.deletion(nth, range));
                 }

@@ -18,6 +18,7 @@ pub use prometheus::PrometheusDir;
 use crate::block::{BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter};
 use crate::chunk::{HistogramValue, split};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::Fs;
 use crate::labels::Labels;
 use crate::querier::Columns;
@@ -33,15 +34,19 @@ pub struct Imported {
     pub blocks: Vec<BlockMeta>,
     /// What could not be read of the source, and histograms whose buckets do not fit their spans.
     pub faults: Vec<Error>,
+    /// Exemplars that were left out: no sample came with them that a block of their time would be made for.
+    pub lost_exemplars: u64,
 }
 
-/// Takes samples in any order and writes them as blocks. Memory: at most about 256 MiB of samples, and their labels.
+/// Takes samples and exemplars in any order and writes them as blocks. Memory: at most about 256 MiB of them, and their
+/// labels.
 pub struct Importer {
     fs: Arc<dyn Fs>,
     blocks_dir: PathBuf,
     width_ms: i64,
     ids: Box<dyn FnMut() -> BlockId + Send>,
     series: HashMap<Labels, Columns, FxBuildHasher>,
+    exemplars: BTreeMap<Labels, Vec<Exemplar>>,
     buffered: usize,
     imported: Imported,
 }
@@ -66,6 +71,7 @@ impl Importer {
             width_ms: width_ms.max(1),
             ids: Box::new(ids),
             series: HashMap::default(),
+            exemplars: BTreeMap::new(),
             buffered: 0,
             imported: Imported::default(),
         }
@@ -96,6 +102,19 @@ impl Importer {
         self.flush_if_full()
     }
 
+    /// Adds an exemplar of a series; of two of one time the first stays. It comes into a block that samples make.
+    ///
+    /// # Errors
+    /// If the disk refuses; what was added since the last block may be lost then.
+    pub fn exemplar(&mut self, labels: &Labels, exemplar: Exemplar) -> Result<(), Error> {
+        self.buffered += size_of::<Exemplar>() + exemplar.labels.size_bytes();
+        match self.exemplars.get_mut(labels) {
+            Some(exemplars) => exemplars.push(exemplar),
+            None => drop(self.exemplars.insert(labels.clone(), vec![exemplar])),
+        }
+        self.flush_if_full()
+    }
+
     fn flush_if_full(&mut self) -> Result<(), Error> {
         if self.buffered >= MAX_BUFFERED { self.flush() } else { Ok(()) }
     }
@@ -112,10 +131,22 @@ impl Importer {
             let times = times.chain(columns.histograms.iter().map(|h| h.timestamp.millis()));
             starts.extend(times.map(|ms| BlockRange::aligned(ms, self.width_ms).start_ms));
         }
+        let mut exemplars = std::mem::take(&mut self.exemplars);
+        for exemplars in exemplars.values_mut() {
+            exemplars.sort_by_key(|exemplar| exemplar.timestamp);
+            exemplars.dedup_by_key(|exemplar| exemplar.timestamp);
+            let is_lost = |exemplar: &&Exemplar| {
+                !starts.contains(&BlockRange::aligned(exemplar.timestamp.millis(), self.width_ms).start_ms)
+            };
+            self.imported.lost_exemplars += exemplars.iter().filter(is_lost).count() as u64;
+        }
         for start_ms in starts {
             let mut writer = self.begin(BlockRange::aligned(start_ms, self.width_ms))?;
             for (labels, columns) in &series {
                 writer.add(labels, columns)?;
+            }
+            for (labels, exemplars) in &exemplars {
+                writer.add_exemplars(labels, exemplars)?;
             }
             self.imported.blocks.extend(writer.finish()?);
         }
@@ -193,5 +224,35 @@ mod tests {
             (200, vec![250], vec![1.0], vec![]),
         ];
         assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn exemplars_come_into_the_blocks_of_their_times() {
+        let fs: Arc<dyn Fs> = Arc::new(FaultFs::default());
+        let dir = Path::new("/blocks");
+        let mut number = 0;
+        let mut importer = Importer::new(&fs, dir, 100, move || {
+            number += 1;
+            BlockId::new(Timestamp::from_millis(0), number)
+        });
+        let series = |name: &str| Labels::from_pairs([("__name__", name)]);
+        let exemplar = |ms, value| Exemplar { labels: series("x"), value, timestamp: Timestamp::from_millis(ms) };
+        for (name, ms, value) in [("b", 99, 1.0), ("a", 250, 2.0), ("b", 7, 3.0), ("b", 99, 4.0), ("a", 100, 5.0)] {
+            importer.exemplar(&series(name), exemplar(ms, value)).unwrap();
+        }
+        for ms in [5, 201] {
+            importer.float(&series("b"), Timestamp::from_millis(ms), 1.0, None).unwrap();
+        }
+        let imported = importer.finish().unwrap();
+        assert_eq!(imported.lost_exemplars, 1, "of a time without samples");
+        let mut found = Vec::new();
+        for meta in &imported.blocks {
+            let block = Block::open(&fs, dir, meta.ulid).unwrap();
+            block.verify(|e| panic!("{e}"));
+            let each = |labels: &Labels, exemplar| found.push((meta.range.start_ms, labels.clone(), exemplar));
+            block.find_exemplars(&[vec![]], TimeRange::ALL, &|| false, each).unwrap();
+        }
+        let of_b = [exemplar(7, 3.0), exemplar(99, 1.0)].map(|exemplar| (0, series("b"), exemplar));
+        assert_eq!(found, [&of_b[..], &[(200, series("a"), exemplar(250, 2.0))]].concat());
     }
 }

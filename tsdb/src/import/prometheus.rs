@@ -47,7 +47,7 @@ impl PrometheusDir {
         self.blocks.is_empty() && self.segments.is_empty()
     }
 
-    /// Hands all samples to `importer`; a block becomes a block of the same span. `progress` gets the bytes read and the bytes
+    /// Hands all samples, and the exemplars of the log, to `importer`; a block becomes a block of the same span. `progress` gets the bytes read and the bytes
     /// there are. What is damaged is passed over and told of in what the importer gives.
     ///
     /// # Errors
@@ -147,6 +147,13 @@ impl PrometheusDir {
                 {
                     match series.get(&number) {
                         Some(labels) => importer.histogram(labels, sample),
+                        None => Ok(()),
+                    }
+                }
+                // No block of Prometheus has any, so the age does not tell whether it has been taken.
+                Record::Exemplar(number, exemplar) if !gone(&number, exemplar.timestamp.millis()) => {
+                    match series.get(&number) {
+                        Some(labels) => importer.exemplar(labels, exemplar),
                         None => Ok(()),
                     }
                 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::block::{be32, be64};
 use crate::codec::{Decoder, Malformed, crc32c};
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs, Map};
 use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
 use crate::labels::Labels;
@@ -25,6 +26,7 @@ pub(super) enum Record {
     Series(u64, Labels),
     Float(u64, i64, f64),
     Histogram(u64, HistogramSample),
+    Exemplar(u64, Exemplar),
     /// Samples of a series are deleted between these times, both ends in it.
     Deleted(u64, i64, i64),
 }
@@ -154,8 +156,7 @@ fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> 
         1 => {
             while !input.is_empty() {
                 let series = be64(&mut input)?;
-                let pairs = (0..input.count(2)?).map(|_| Ok((input.text()?, input.text()?)));
-                visit(Record::Series(series, Labels::from_pairs(pairs.collect::<Result<Vec<_>, Malformed>>()?)));
+                visit(Record::Series(series, labels(&mut input)?));
             }
         }
         2 => each(&mut input, |input, series, time| {
@@ -167,6 +168,12 @@ fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> 
                 visit(Record::Deleted(be64(&mut input)?, input.varint()?, input.varint()?));
             }
         }
+        4 => each(&mut input, |input, series, time| {
+            let value = f64::from_bits(be64(input)?);
+            let labels = labels(input)?;
+            visit(Record::Exemplar(series, Exemplar { labels, value, timestamp: Timestamp::from_millis(time) }));
+            Ok(())
+        })?,
         // With and without bounds of their own; what is in them says which.
         7 | 9 => each(&mut input, |input, series, time| {
             visit(Record::Histogram(series, at(time, integer_histogram(input)?.to_float())));
@@ -181,11 +188,16 @@ fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> 
     Ok(())
 }
 
+fn labels(input: &mut Decoder<'_>) -> Result<Labels, Malformed> {
+    let pairs = (0..input.count(2)?).map(|_| Ok((input.text()?, input.text()?)));
+    Ok(Labels::from_pairs(pairs.collect::<Result<Vec<_>, Malformed>>()?))
+}
+
 fn at(time: i64, histogram: FloatHistogram) -> HistogramSample {
     HistogramSample { timestamp: Timestamp::from_millis(time), start: None, histogram: Arc::new(histogram) }
 }
 
-/// Samples, each with its series and time less those of the first.
+/// Samples or exemplars, each with its series and time less those of the first.
 fn each(
     input: &mut Decoder<'_>,
     mut take: impl FnMut(&mut Decoder<'_>, u64, i64) -> Result<(), Malformed>,
@@ -329,6 +341,29 @@ mod tests {
         assert_eq!(found, [(7, 1000, 1.5), (9, 1030, -2.0)].repeat(3));
         let damaged = 3 * PAGE_BYTES as u64;
         assert!(matches!(read, Err(Error::Corrupt { offset, .. }) if offset == damaged), "{read:?}");
+    }
+
+    #[test]
+    fn exemplars_are_read_with_their_labels() {
+        let mut record = vec![4];
+        record.extend_from_slice(&7u64.to_be_bytes());
+        record.extend_from_slice(&1000u64.to_be_bytes());
+        for (series, time, value, labels) in [(0u8, 0u8, 1.5f64, &b"\x01\x08trace_id\x02ab"[..]), (2, 3, -2.0, b"\0")] {
+            record.extend([series, time * 2]);
+            record.extend_from_slice(&value.to_bits().to_be_bytes());
+            record.extend_from_slice(labels);
+        }
+        let mut found = Vec::new();
+        decode(&record, &mut |record| {
+            if let Record::Exemplar(series, exemplar) = record {
+                found.push((series, exemplar));
+            }
+        })
+        .unwrap();
+        let trace = Labels::from_pairs([("trace_id", "ab")]);
+        let exemplar = |labels, value, ms| Exemplar { labels, value, timestamp: Timestamp::from_millis(ms) };
+        assert_eq!(found, [(7, exemplar(trace, 1.5, 1000)), (8, exemplar(Labels::empty(), -2.0, 1003))]);
+        assert!(decode(&record[..record.len() - 1], &mut |_| ()).is_err());
     }
 
     proptest! {

@@ -6,9 +6,11 @@ use std::sync::{Arc, LazyLock};
 
 use super::FaultFs;
 use crate::block::{
-    Block, BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter, CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE,
+    Block, BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter, CHUNKS_FILE, CHUNKS_KIND, EXEMPLARS_FILE,
+    EXEMPLARS_KIND, INDEX_FILE,
 };
 use crate::error::Error;
+use crate::exemplar::Exemplar;
 use crate::fs::{DiskFs, Fs};
 use crate::histogram::FloatHistogram;
 use crate::index::FILE_KIND;
@@ -46,6 +48,14 @@ impl WritingBlock {
         self.0.add(labels, columns)
     }
 
+    /// Adds the exemplars of a series, in the order of labels, ascending in time.
+    ///
+    /// # Errors
+    /// If the disk refuses, or if something is out of order.
+    pub fn add_exemplars(&mut self, labels: &Labels, exemplars: &[Exemplar]) -> Result<(), Error> {
+        self.0.add_exemplars(labels, exemplars)
+    }
+
     /// Puts the block in its place; `None` if it would be empty.
     ///
     /// # Errors
@@ -57,6 +67,7 @@ impl WritingBlock {
 
 /// Changes a small block as `changes` says, makes its checksums right again, and reads all of it in every way: whatever it
 /// says then, it must not panic, hang, or take much memory. Each change is four bytes: file and place, place, place, value.
+/// The highest bit is of the exemplars; without it the lowest tells index from chunks.
 pub fn check_block(changes: &[u8]) {
     static SOUND: LazyLock<(BlockId, Files)> = LazyLock::new(sound_block);
     let fault = FaultFs::default();
@@ -68,8 +79,9 @@ pub fn check_block(changes: &[u8]) {
             continue;
         };
         let mut body = bytes.clone();
-        for change in changes.chunks_exact(4).filter(|change| change[0] & 1 == file) {
-            let place = u32::from_be_bytes([0, change[0] >> 1, change[1], change[2]]) as usize;
+        let file_of = |change: &[u8]| if change[0] & EXEMPLARS != 0 { EXEMPLARS } else { change[0] & 1 };
+        for change in changes.chunks_exact(4).filter(|change| file_of(change) == file) {
+            let place = u32::from_be_bytes([0, (change[0] & !EXEMPLARS) >> 1, change[1], change[2]]) as usize;
             let len = body.len();
             body[place % len] = change[3];
         }
@@ -91,6 +103,7 @@ pub fn check_block(changes: &[u8]) {
         let _ = block.0.label_names(matchers, part, |_| ());
         let _ = block.0.label_values("a", matchers, part, 10, |_| ());
         let _ = block.0.delete(matchers, part, true);
+        let _ = block.0.find_exemplars(&[vec![], matchers.clone()], part, &|| false, |_, _| ());
         let Ok(set) = block.select(matchers, part) else { continue };
         for i in 0..set.len() {
             let (mut columns, _) = (Columns::default(), set.labels(i));
@@ -100,6 +113,9 @@ pub fn check_block(changes: &[u8]) {
 }
 
 const BLOCKS_DIR: &str = "/blocks";
+
+/// Bit of a change that is of the file of exemplars.
+const EXEMPLARS: u8 = 0x80;
 
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
@@ -123,6 +139,16 @@ fn sound_block() -> (BlockId, Files) {
         }
         let labels = [("a", format!("{i:02}")), (["b", "c"][i as usize % 2], "x".to_owned())];
         writer.add(&Labels::from_pairs(labels), &columns).expect("series are sorted");
+    }
+    for i in (0..70).step_by(3) {
+        let labels = [("a", format!("{i:02}")), (["b", "c"][i as usize % 2], "x".to_owned())];
+        let one = |n: i64| Exemplar {
+            labels: Labels::from_pairs([("trace_id", format!("{i:x}{n:x}")), ("ü", "y".repeat(n as usize % 3))]),
+            value: n as f64 / 3.0,
+            timestamp: Timestamp::from_millis(n * n * 1000),
+        };
+        let exemplars: Vec<Exemplar> = (1..5 + i % 4).map(one).collect();
+        writer.add_exemplars(&Labels::from_pairs(labels), &exemplars).expect("series are sorted");
     }
     let id = writer.finish().expect("memory does not refuse").expect("there are samples").ulid;
     let files = fault.files().into_iter().map(|path| {
@@ -151,6 +177,7 @@ fn file_kind(path: &Path) -> Option<(FileKind, u8)> {
     match path.file_name()?.to_str()? {
         INDEX_FILE => Some((FILE_KIND, 0)),
         CHUNKS_FILE => Some((CHUNKS_KIND, 1)),
+        EXEMPLARS_FILE => Some((EXEMPLARS_KIND, EXEMPLARS)),
         _ => None,
     }
 }
@@ -188,6 +215,17 @@ impl OpenedBlock {
     #[must_use]
     pub fn size_bytes(&self) -> (u64, u64) {
         (self.0.index_bytes(), self.0.size_bytes() - self.0.index_bytes())
+    }
+
+    /// The exemplars of the series that pass all `matchers`, by series in the order of labels.
+    ///
+    /// # Errors
+    /// If the block is damaged.
+    pub fn exemplars(&self, matchers: &[Matcher]) -> Result<Vec<(Labels, Exemplar)>, Error> {
+        let mut all = Vec::new();
+        let each = |labels: &Labels, exemplar| all.push((labels.clone(), exemplar));
+        self.0.find_exemplars(&[matchers.to_vec()], TimeRange::ALL, &|| false, each)?;
+        Ok(all)
     }
 
     /// The first fault of the block.

@@ -12,7 +12,8 @@ use crate::fs::{AtPath, File, Fs, names_in};
 
 pub(crate) use record::{
     ColumnId, LoggedHead, LoggedLabels, LoggedSample, LoggedSamples, LoggedState, Record, Records, SamplesWriter,
-    SeriesId, put_deletion, put_exemplar, put_head, put_histogram, put_metadata, put_series, put_state,
+    SeriesId, put_deletion, put_exemplar, put_exemplar_deletion, put_head, put_histogram, put_metadata, put_series,
+    put_state,
 };
 pub(crate) use replay::{Frame, LogFound, LogTail, Walked, read_frames, replay, walk_frames};
 pub(crate) use segment::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, begin_frame, finish_frame, segment_header};

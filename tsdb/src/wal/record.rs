@@ -16,6 +16,7 @@ const DELETION: u8 = 5;
 const STATE: u8 = 6;
 const HEAD: u8 = 7;
 const EXEMPLAR: u8 = 8;
+const EXEMPLAR_DELETION: u8 = 9;
 
 /// Flag of a samples record: the samples are on the column that follows.
 const ON_COLUMN: u8 = 1;
@@ -57,6 +58,8 @@ pub(crate) enum Record<'a> {
     Deletion { series: SeriesId, range: TimeRange },
     /// A single observation, of the series with these labels.
     Exemplar { series: Labels, exemplar: Exemplar },
+    /// The exemplars of the series with these labels within a range of time have been deleted.
+    ExemplarDeletion { series: Labels, range: TimeRange },
     /// What a checkpoint says of a series: its newest sample and its newest stored chunk.
     State(LoggedState),
     /// What a checkpoint says of the head.
@@ -238,6 +241,13 @@ pub(crate) fn put_exemplar(out: &mut Vec<u8>, series: &Labels, exemplar: &Exempl
     out.put_varint(exemplar.timestamp.millis());
     out.put_f64(exemplar.value);
     put_labels(out, &exemplar.labels);
+}
+
+/// Writes that the exemplars of the series with these labels within a range have been deleted.
+pub(crate) fn put_exemplar_deletion(out: &mut Vec<u8>, series: &Labels, range: TimeRange) {
+    out.put_u8(EXEMPLAR_DELETION);
+    put_labels(out, series);
+    put_range(out, range);
 }
 
 fn put_labels(out: &mut Vec<u8>, labels: &Labels) {
@@ -547,6 +557,9 @@ impl<'a> Records<'a> {
             }
             DELETION => Ok(Record::Deletion { series: SeriesId(input.uvarint()?), range: take_range(input)? }),
             EXEMPLAR => Ok(Record::Exemplar { series: take_labels(input)?, exemplar: take_exemplar(input)? }),
+            EXEMPLAR_DELETION => {
+                Ok(Record::ExemplarDeletion { series: take_labels(input)?, range: take_range(input)? })
+            }
             STATE => Ok(Record::State(take_state(input)?)),
             HEAD => Ok(Record::Head(take_head(input)?)),
             _ => Err(at.malformed("unknown kind of record")),

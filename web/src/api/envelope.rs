@@ -29,9 +29,14 @@ pub(crate) fn finish(mut body: Vec<u8>, notes: &Notes) -> Response {
 
 /// A successful answer with `data`.
 pub(crate) fn success(data: &impl Serialize) -> Response {
+    success_with(data, &Notes::default())
+}
+
+/// The same with notes.
+pub(crate) fn success_with(data: &impl Serialize, notes: &Notes) -> Response {
     let mut body = begin();
     serde_json::to_writer(&mut body, data).expect("what the API answers can be written as JSON");
-    finish(body, &Notes::default())
+    finish(body, notes)
 }
 
 /// A successful answer without data.

@@ -4,13 +4,21 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
+use query::StopFlag;
 use serde::Serialize;
-use tsdb::{Exemplar, Labels, TimeRange, Timestamp};
+use tsdb::{Exemplar, FoundExemplars, Labels, TimeRange, Timestamp};
 
-use super::labels::blocking;
+use super::labels::budget;
 use super::params::{Params, parse_time};
-use super::{ApiError, no_content, put_float, success};
+use super::{ApiError, Notes, no_content, put_float, success_with};
 use crate::state::AppState;
+
+/// What an answer says that is not whole.
+const LEFT_OUT: &str = "there are more exemplars than max_exemplars allows: the oldest are left out; ask for less time or \
+                        fewer series";
+
+/// Bytes that an exemplar takes beside its texts, about.
+const EXEMPLAR_BYTES: u64 = 500;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,10 +66,36 @@ pub(crate) async fn exemplars(State(state): State<AppState>, params: Params) -> 
         return Ok(no_content());
     }
     let range = TimeRange { start: start.unwrap_or(Timestamp::MIN), end: end.unwrap_or(Timestamp::MAX) };
-    let found = blocking(move || Ok(state.db.exemplars(&selectors, range))).await?;
-    let found = found.into_iter().map(|(labels, exemplars)| OfSeries {
+    let (timeout, of_work) = (state.queries.timeout(&params)?, state.clone());
+    let work = move |stop: StopFlag| {
+        let limited = |why| of_work.queries.stopped(why);
+        let found = of_work.db.exemplars(&selectors, range, || stop.is_set());
+        stop.check("expression evaluation").map_err(limited)?;
+        let found = found?;
+        let held = budget(&of_work);
+        held.take_bytes(bytes_of(&found)).map_err(limited)?;
+        Ok(answer(found))
+    };
+    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
+}
+
+/// What they take in memory while they are answered with, about: as they were found, as what is written, and written.
+fn bytes_of(found: &FoundExemplars) -> u64 {
+    let text = |labels: &Labels| (4 * labels.size_bytes()) as u64 + EXEMPLAR_BYTES;
+    let of_series = |(labels, exemplars): &(Labels, Vec<Exemplar>)| {
+        text(labels) + exemplars.iter().map(|exemplar| text(&exemplar.labels)).sum::<u64>()
+    };
+    found.series.iter().map(of_series).sum()
+}
+
+fn answer(found: FoundExemplars) -> Response {
+    let of_series = found.series.into_iter().map(|(labels, exemplars)| OfSeries {
         series_labels: map(&labels),
         exemplars: exemplars.into_iter().map(Entry::from).collect(),
     });
-    Ok(success(&found.collect::<Vec<_>>()))
+    let mut notes = Notes::default();
+    if found.is_partial {
+        notes.warn(LEFT_OUT);
+    }
+    success_with(&of_series.collect::<Vec<_>>(), &notes)
 }

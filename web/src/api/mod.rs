@@ -18,7 +18,7 @@ pub(crate) mod status;
 pub(crate) mod targets;
 pub(crate) mod write;
 
-pub(crate) use envelope::{Notes, begin, finish, no_content, success};
+pub(crate) use envelope::{Notes, begin, finish, no_content, success, success_with};
 pub(crate) use error::{ApiError, ErrorType};
 pub(crate) use number::put_float;
 

@@ -26,14 +26,34 @@ fn rich_store() -> Store {
     store
 }
 
+/// Exemplars of every other series of it.
+fn rich_exemplars() -> Exemplars {
+    let with = rich_store().into_keys().skip(1).step_by(2);
+    with.zip(1..).map(|(labels, n)| (labels, (0..n).map(|i| exemplar(n * 90_000 + i * i * 20_000)).collect())).collect()
+}
+
+fn write_rich(fs: &Arc<dyn Fs>, store: &Store) -> Result<Option<BlockMeta>, Error> {
+    write_with(fs, RANGE, store, &rich_exemplars())
+}
+
 fn rich_block() -> (FaultFs, Vec<(Labels, Floats, Histograms)>) {
     let fault = FaultFs::default();
     let fs: Arc<dyn Fs> = Arc::new(fault.clone());
-    write(&fs, RANGE, &rich_store()).unwrap();
+    write_rich(&fs, &rich_store()).unwrap();
     let block = open(&fs, RANGE).unwrap();
     block.delete(&[Matcher::equal("i", "5")], TimeRange::from_millis(100_000, 400_000), false).unwrap();
     let right = read_all(&*block.select(&[], TimeRange::ALL).unwrap(), TimeRange::ALL);
     (fault, right)
+}
+
+/// The exemplars that are left of it.
+fn left_exemplars() -> Exemplars {
+    let deleted = TimeRange::from_millis(100_000, 400_000);
+    let mut left = rich_exemplars();
+    let of_5 = left.iter_mut().filter(|(labels, _)| labels.get("i") == Some("5"));
+    of_5.for_each(|(_, exemplars)| exemplars.retain(|e| !deleted.contains(e.timestamp)));
+    left.retain(|_, exemplars| !exemplars.is_empty());
+    left
 }
 
 /// Opens and reads a block that may be damaged; panics on wrong data.
@@ -59,6 +79,7 @@ fn examine(fs: &FaultFs, damaged: &Path, right: &[(Labels, Floats, Histograms)])
     let mut values = 0;
     block.label_values("i", &[], TimeRange::ALL, 99, |_| values += 1)?;
     assert_eq!(values, 20);
+    assert_eq!(exemplars_of(&block, TimeRange::ALL)?, left_exemplars());
     found
 }
 
@@ -129,6 +150,7 @@ fn is_there(disk: &FaultFs, right: &[(Labels, Floats, Histograms)]) -> bool {
             let block = Arc::new(Block::open(&fs, Path::new(DIR), id).unwrap());
             block.verify(|e| panic!("{e}"));
             assert_eq!(read_all(&*block.select(&[], TimeRange::ALL).unwrap(), TimeRange::ALL), right);
+            assert_eq!(exemplars_of(&block, TimeRange::ALL).unwrap(), rich_exemplars());
             true
         }
         _ => panic!("more than one block"),
@@ -143,7 +165,7 @@ fn a_block_is_whole_or_absent_wherever_the_disk_stops() {
         let disk = FaultFs::default();
         disk.fail_from(n);
         let fs: Arc<dyn Fs> = Arc::new(disk.clone());
-        let written = write(&fs, RANGE, &store).is_ok();
+        let written = write_rich(&fs, &store).is_ok();
         let kept = [is_there(&disk.after_kill(), &right), is_there(&disk.after_power_cut(), &right)];
         assert!(!written || kept == [true, true], "stopped at {n}: a block that was said to be there is not");
         if written {
@@ -160,7 +182,7 @@ fn a_removed_block_is_gone_or_whole_wherever_the_disk_stops() {
     for n in 1.. {
         let disk = FaultFs::default();
         let fs: Arc<dyn Fs> = Arc::new(disk.clone());
-        write(&fs, RANGE, &store).unwrap();
+        write_rich(&fs, &store).unwrap();
         disk.fail_from(disk.operations() + n);
         let removed = remove(&*fs, Path::new(DIR), spec(RANGE).id).is_ok();
         let kept = [is_there(&disk.after_kill(), &right), is_there(&disk.after_power_cut(), &right)];
@@ -181,7 +203,7 @@ fn a_deletion_is_whole_or_absent_wherever_the_disk_stops() {
     for n in 1.. {
         let disk = FaultFs::default();
         let fs: Arc<dyn Fs> = Arc::new(disk.clone());
-        write(&fs, RANGE, &store).unwrap();
+        write_rich(&fs, &store).unwrap();
         disk.fail_from(disk.operations() + n);
         let deleted =
             open(&fs, RANGE).unwrap().delete(&[Matcher::equal("__name__", "up")], TimeRange::ALL, false).is_ok();
@@ -192,8 +214,13 @@ fn a_deletion_is_whole_or_absent_wherever_the_disk_stops() {
             let mut read = read_all(&*block.select(&[], TimeRange::ALL).unwrap(), TimeRange::ALL);
             read.retain(|(_, floats, histograms)| !floats.is_empty() || !histograms.is_empty());
             assert!(read == left || (!deleted && read == whole), "stopped at {n}");
+            let is_up = |labels: &Labels| labels.metric_name() == Some("up");
+            let mut exemplars = rich_exemplars();
+            exemplars.retain(|labels, _| read == whole || !is_up(labels));
+            assert_eq!(exemplars_of(&block, TimeRange::ALL).unwrap(), exemplars, "stopped at {n}");
             // It can be done again.
             block.delete(&[], TimeRange::ALL, false).unwrap();
+            assert_eq!(exemplars_of(&block, TimeRange::ALL).unwrap(), Exemplars::new());
         }
         if deleted {
             break;

@@ -2,9 +2,10 @@
 
 use super::*;
 
-/// The bytes of the last block of a format document: hexadecimal digits, a bar, and words.
-fn worked_example(document: &str) -> Vec<u8> {
-    let block = document.rsplit("```text\n").next().unwrap().split("```").next().unwrap();
+/// The bytes of the example of `file` in a format document: hexadecimal digits, a bar, and words.
+fn worked_example(document: &str, file: &str) -> Vec<u8> {
+    let example = document.split(&format!("\n## {file}, byte by byte\n")).nth(1).unwrap();
+    let block = example.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
     let digits = block.lines().flat_map(|line| line.split('|').next().unwrap().split_whitespace());
     digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
 }
@@ -20,17 +21,26 @@ fn example() -> Store {
     store
 }
 
+/// Of the first series, one that a trace leads to and one that nothing does.
+fn example_exemplars() -> Exemplars {
+    let exemplar = |value, ms, labels| Exemplar { labels, value, timestamp: Timestamp::from_millis(ms) };
+    let trace = Labels::from_pairs([("trace_id", "ab")]);
+    let exemplars = vec![exemplar(0.5, 1000, trace), exemplar(2.0, 1200, Labels::empty())];
+    Exemplars::from([(example().into_keys().next().unwrap(), exemplars)])
+}
+
 #[test]
 fn the_worked_examples_of_the_format_documents() {
     let fault = FaultFs::default();
     let fs: Arc<dyn Fs> = Arc::new(fault.clone());
-    write(&fs, RANGE, &example()).unwrap();
+    write_with(&fs, RANGE, &example(), &example_exemplars()).unwrap();
     let dir = block_dir(Path::new(DIR), spec(RANGE).id);
     for (file, document) in [
         (CHUNKS_FILE, include_str!("../../../docs/format/block.md")),
+        (EXEMPLARS_FILE, include_str!("../../../docs/format/block.md")),
         (INDEX_FILE, include_str!("../../../docs/format/index.md")),
     ] {
-        let (written, documented) = (fault.bytes(&dir.join(file)).unwrap(), worked_example(document));
+        let (written, documented) = (fault.bytes(&dir.join(file)).unwrap(), worked_example(document, file));
         assert_eq!(documented, written, "{file}: the document shows other bytes; these are written: {written:02x?}");
         fault.set_bytes(&dir.join(file), documented);
     }
@@ -40,4 +50,5 @@ fn the_worked_examples_of_the_format_documents() {
         read_all(&*block.select(&[], TimeRange::ALL).unwrap(), TimeRange::ALL),
         expected(&example(), TimeRange::ALL, &[])
     );
+    assert_eq!(exemplars_of(&block, TimeRange::ALL).unwrap(), example_exemplars());
 }

@@ -1,6 +1,7 @@
 #![cfg(feature = "testing")]
 
 mod damage;
+mod exemplars;
 mod format;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::exemplar::Exemplar;
 use crate::fs::Fs;
 use crate::histogram::{CounterResetHint, FloatHistogram, Span};
 use crate::labels::Labels;
@@ -37,9 +39,35 @@ const RANGE: BlockRange = BlockRange { start_ms: 0, end_ms: 7_200_000 };
 type Store = BTreeMap<Labels, Columns>;
 
 fn write(fs: &Arc<dyn Fs>, range: BlockRange, store: &Store) -> Result<Option<BlockMeta>, Error> {
+    write_with(fs, range, store, &Exemplars::new())
+}
+
+type Exemplars = BTreeMap<Labels, Vec<Exemplar>>;
+
+fn write_with(
+    fs: &Arc<dyn Fs>,
+    range: BlockRange,
+    store: &Store,
+    exemplars: &Exemplars,
+) -> Result<Option<BlockMeta>, Error> {
     let mut writer = BlockWriter::begin(fs, Path::new(DIR), spec(range))?;
     store.iter().try_for_each(|(labels, columns)| writer.add(labels, columns))?;
+    exemplars.iter().try_for_each(|(labels, exemplars)| writer.add_exemplars(labels, exemplars))?;
     writer.finish()
+}
+
+fn exemplar(ms: i64) -> Exemplar {
+    let labels = Labels::from_pairs([("trace_id", &format!("{ms:x}"))]);
+    Exemplar { labels, value: ms as f64 / 3.0, timestamp: Timestamp::from_millis(ms) }
+}
+
+/// The exemplars of all series, without those of which none is left.
+fn exemplars_of(block: &Block, range: TimeRange) -> Result<Exemplars, Error> {
+    let mut found = Exemplars::new();
+    block.find_exemplars(&[Vec::new()], range, &|| false, |labels, exemplar| {
+        found.entry(labels.clone()).or_default().push(exemplar);
+    })?;
+    Ok(found)
 }
 
 fn open(fs: &Arc<dyn Fs>, range: BlockRange) -> Result<Arc<Block>, Error> {
