@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tsdb::{Db, DiskFs, Fs, Labels, Options, SeriesRef, SyncPolicy, Timestamp};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Series of one host.
 const PER_HOST: usize = 1000;

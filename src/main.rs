@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use flags::Flags;
 
-/// Half the time of glibc's for the many small pieces that labels and chunks are.
+/// Half the time of glibc's for the many small pieces that labels and chunks are; how it is set: `.cargo/config.toml`.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let (flags, left_out) = match Flags::parse_from(std::env::args()) {

@@ -15,7 +15,7 @@ use scraper::{Action, Clock, Discovery, Pattern, Relabel, ScrapeConfig, ScrapeMa
 use tsdb::{AppendError, Committed, Db, DiskFs, Fs, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Counts samples.
 #[derive(Clone, Default)]
