@@ -374,7 +374,7 @@ struct Series<'a> {
     values: Vec<(f64, Cow<'a, str>)>,
 }
 
-/// What a matrix selector finds in all of time; `None` if the server is gone.
+/// What a matrix selector finds, an hour ahead of now; `None` if the server is gone.
 fn read(url: &str, selector: &str) -> Option<Samples> {
     let at = (crate::common::now() + 3600.0).to_string();
     let query = encode(&[("query", selector), ("time", &at)]);
@@ -424,8 +424,9 @@ pub(crate) fn blocks_end(url: &str) -> i64 {
     ends.max().unwrap_or(i64::MIN)
 }
 
-/// The samples of a metric that is scraped.
+/// The samples of a metric that is scraped, of the last hour.
 pub(crate) fn scraped(url: &str) -> Option<Vec<(i64, f64)>> {
-    let found = read(url, "process_start_time_seconds[1h]");
+    // `read` asks at a moment an hour ahead.
+    let found = read(url, "process_start_time_seconds[2h]");
     Some(found?.into_values().flatten().collect())
 }
