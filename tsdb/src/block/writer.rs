@@ -44,6 +44,21 @@ pub(crate) struct BlockSpec {
     pub(crate) replica: String,
 }
 
+impl BlockSpec {
+    /// Of samples that were in no block before.
+    pub(crate) fn new(id: BlockId, range: BlockRange) -> Self {
+        Self {
+            id,
+            range,
+            level: 1,
+            sources: Vec::new(),
+            parents: Vec::new(),
+            labels: BTreeMap::new(),
+            replica: String::new(),
+        }
+    }
+}
+
 /// A block that is being written. Chunks go to the disk at once; of the index about 25 bytes per series and 4 per label
 /// are kept, and each label value once. Dropping it removes what has been written.
 #[derive(Debug)]

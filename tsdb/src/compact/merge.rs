@@ -87,7 +87,7 @@ mod tests {
     fn written(fs: &Arc<dyn Fs>, number: u128, range: BlockRange, series: &[(&str, i64, f64)]) -> Arc<Block> {
         let id = BlockId::new(Timestamp::from_millis(number as i64), number);
         let (labels, replica) = (BTreeMap::from([("zone".into(), "a".into())]), "r1".to_owned());
-        let spec = BlockSpec { id, range, level: 1, sources: Vec::new(), parents: Vec::new(), labels, replica };
+        let spec = BlockSpec { labels, replica, ..BlockSpec::new(id, range) };
         let mut writer = BlockWriter::begin(fs, Path::new("/blocks"), spec).unwrap();
         for &(name, step, value) in series {
             let mut columns = Columns::default();

@@ -154,10 +154,7 @@ impl Importer {
     }
 
     fn begin(&mut self, range: BlockRange) -> Result<BlockWriter, Error> {
-        let (labels, replica) = (BTreeMap::new(), String::new());
-        let (sources, parents) = (Vec::new(), Vec::new());
-        let spec = BlockSpec { id: (self.ids)(), range, level: 1, sources, parents, labels, replica };
-        BlockWriter::begin(&self.fs, &self.blocks_dir, spec)
+        BlockWriter::begin(&self.fs, &self.blocks_dir, BlockSpec::new((self.ids)(), range))
     }
 
     /// Writes the rest.
@@ -196,15 +193,20 @@ mod tests {
     use crate::sample::TimeRange;
     use crate::testing::FaultFs;
 
+    /// Of blocks of 100 ms.
+    fn importer(fs: &Arc<dyn Fs>, dir: &Path) -> Importer {
+        let mut number = 0;
+        Importer::new(fs, dir, 100, move || {
+            number += 1;
+            BlockId::new(Timestamp::from_millis(0), number)
+        })
+    }
+
     #[test]
     fn samples_in_any_order_become_blocks_and_the_first_of_two_stays() {
         let fs: Arc<dyn Fs> = Arc::new(FaultFs::default());
         let dir = Path::new("/blocks");
-        let mut number = 0;
-        let mut importer = Importer::new(&fs, dir, 100, move || {
-            number += 1;
-            BlockId::new(Timestamp::from_millis(0), number)
-        });
+        let mut importer = importer(&fs, dir);
         let labels = Labels::from_pairs([("a", "b")]);
         for (at, value) in [(250, 1.0), (-1, 2.0), (99, 3.0), (-100, 4.0), (99, 5.0), (0, 6.0)] {
             let start = (value == 6.0).then(|| Timestamp::from_millis(-7));
@@ -230,11 +232,7 @@ mod tests {
     fn exemplars_come_into_the_blocks_of_their_times() {
         let fs: Arc<dyn Fs> = Arc::new(FaultFs::default());
         let dir = Path::new("/blocks");
-        let mut number = 0;
-        let mut importer = Importer::new(&fs, dir, 100, move || {
-            number += 1;
-            BlockId::new(Timestamp::from_millis(0), number)
-        });
+        let mut importer = importer(&fs, dir);
         let series = |name: &str| Labels::from_pairs([("__name__", name)]);
         let exemplar = |ms, value| Exemplar { labels: series("x"), value, timestamp: Timestamp::from_millis(ms) };
         for (name, ms, value) in [("b", 99, 1.0), ("a", 250, 2.0), ("b", 7, 3.0), ("b", 99, 4.0), ("a", 100, 5.0)] {

@@ -1,6 +1,5 @@
 //! Cutting blocks from what the head holds.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
@@ -53,7 +52,7 @@ impl Maintenance {
             let range = BlockRange::aligned(first_ms, BASE_WIDTH_MS);
             let within = TimeRange::from_millis(range.start_ms, (range.end_ms - 1).min(last_ms));
             let id = self.name();
-            let mut writer = BlockWriter::begin(&self.fs, dir, cut(id, range))?;
+            let mut writer = BlockWriter::begin(&self.fs, dir, BlockSpec::new(id, range))?;
             for index in 0..set.len() {
                 columns.clear();
                 set.read(index, within, &mut columns)?;
@@ -72,19 +71,6 @@ impl Maintenance {
             from_ms = range.end_ms;
         }
         Ok(blocks)
-    }
-}
-
-/// A block cut from the head.
-fn cut(id: BlockId, range: BlockRange) -> BlockSpec {
-    BlockSpec {
-        id,
-        range,
-        level: 1,
-        sources: Vec::new(),
-        parents: Vec::new(),
-        labels: BTreeMap::new(),
-        replica: String::new(),
     }
 }
 

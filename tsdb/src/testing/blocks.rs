@@ -1,6 +1,5 @@
 //! Blocks from outside, for tests and benches: write, open, select and read one.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -35,9 +34,7 @@ impl WritingBlock {
     /// If the disk refuses.
     pub fn begin(fs: &Arc<dyn Fs>, blocks_dir: &Path, range: BlockRange, entropy: u128) -> Result<Self, Error> {
         let id = BlockId::new(Timestamp::from_millis(range.end_ms), entropy);
-        let (labels, replica) = (BTreeMap::new(), String::new());
-        let spec = BlockSpec { id, range, level: 1, sources: Vec::new(), parents: Vec::new(), labels, replica };
-        BlockWriter::begin(fs, blocks_dir, spec).map(Self)
+        BlockWriter::begin(fs, blocks_dir, BlockSpec::new(id, range)).map(Self)
     }
 
     /// Adds a series, in the order of labels.

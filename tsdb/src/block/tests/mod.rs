@@ -23,15 +23,7 @@ use crate::testing::{FaultFs, check_newest};
 const DIR: &str = "/data/blocks";
 
 fn spec(range: BlockRange) -> BlockSpec {
-    BlockSpec {
-        id: BlockId::new(Timestamp::from_millis(range.end_ms), 7),
-        range,
-        level: 1,
-        sources: Vec::new(),
-        parents: Vec::new(),
-        labels: BTreeMap::new(),
-        replica: String::new(),
-    }
+    BlockSpec::new(BlockId::new(Timestamp::from_millis(range.end_ms), 7), range)
 }
 
 const RANGE: BlockRange = BlockRange { start_ms: 0, end_ms: 7_200_000 };
