@@ -47,8 +47,8 @@ impl PrometheusDir {
         self.blocks.is_empty() && self.segments.is_empty()
     }
 
-    /// Hands all samples, and the exemplars of the log, to `importer`; a block becomes a block of the same span. `progress` gets the bytes read and the bytes
-    /// there are. What is damaged is passed over and told of in what the importer gives.
+    /// Hands all samples, and the exemplars of the log, to `importer`; a block becomes a block of the same span.
+    /// `progress` gets the bytes read and the bytes there are. What is damaged is passed over and told of in what the importer gives.
     ///
     /// # Errors
     /// If the disk refuses what is written.
