@@ -48,6 +48,7 @@ fn failed<T>(what: impl Into<String>) -> Result<T, StartError> {
 
 /// Runs the server until it is told to stop.
 pub(crate) fn serve(flags: Flags) -> Result<(), StartError> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "silverback starts");
     process::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("silverback").build();
     let runtime = runtime.map_err(|e| StartError(format!("threads cannot be started: {e}")))?;

@@ -44,8 +44,38 @@ struct Loaded {
     job_yaml: BTreeMap<String, String>,
     notices: Vec<String>,
     at: Timestamp,
-    /// Whether the last attempt succeeded.
+    /// Reason why the newest configuration is not in force, if a reload has failed since.
+    failure: Option<String>,
+    /// Whether the newest attempt to load a configuration succeeded.
     succeeded: bool,
+}
+
+/// Jobs that differ between two configurations.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct JobChanges {
+    added: Vec<String>,
+    removed: Vec<String>,
+    changed: Vec<String>,
+}
+
+impl JobChanges {
+    /// Compares jobs by their YAML.
+    fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Self {
+        let names = |jobs: &BTreeMap<String, String>, wanted: &dyn Fn(&str, &str) -> bool| {
+            jobs.iter().filter(|(name, yaml)| wanted(name, yaml)).map(|(name, _)| name.clone()).collect()
+        };
+        Self {
+            added: names(new, &|name, _| !old.contains_key(name)),
+            removed: names(old, &|name, _| !new.contains_key(name)),
+            changed: names(new, &|name, yaml| old.get(name).is_some_and(|before| before != yaml)),
+        }
+    }
+
+    /// Logs the names of the jobs that a reload has changed.
+    fn log(&self) {
+        let (added, removed, changed) = (self.added.join(", "), self.removed.join(", "), self.changed.join(", "));
+        tracing::info!(added, removed, changed, "configuration reloaded");
+    }
 }
 
 impl ServerInfo {
@@ -76,6 +106,7 @@ impl ServerInfo {
                 job_yaml: BTreeMap::new(),
                 notices: Vec::new(),
                 at: now(),
+                failure: None,
                 succeeded: false,
             }),
             paused: Arc::default(),
@@ -92,8 +123,13 @@ impl ServerInfo {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a configuration into force, or, without one, what is built in.
+    /// Puts the configuration of the start into force, or, without one, what is built in.
     pub(super) async fn apply(&self, config: Option<Config>) -> Result<(), String> {
+        self.replace(config).await.map(drop)
+    }
+
+    /// Puts a configuration into force in place of the one before; returns the jobs that differ.
+    async fn replace(&self, config: Option<Config>) -> Result<JobChanges, String> {
         let _one = self.applying.lock().await;
         let (mut jobs, yaml, notices) = match &config {
             Some(config) => {
@@ -122,8 +158,11 @@ impl ServerInfo {
                 .iter()
                 .filter_map(|job| Some((job.job_name.clone(), config.job_yaml(&job.job_name)?.to_owned())))
         });
-        *self.loaded() = Loaded { yaml, job_yaml: jobs.collect(), notices, at: now(), succeeded: true };
-        Ok(())
+        let job_yaml = jobs.collect();
+        let mut loaded = self.loaded();
+        let changes = JobChanges::between(&loaded.job_yaml, &job_yaml);
+        *loaded = Loaded { yaml, job_yaml, notices, at: now(), failure: None, succeeded: true };
+        Ok(changes)
     }
 
     /// Loads the configuration file again: all of it, or nothing.
@@ -136,17 +175,19 @@ impl ServerInfo {
             },
         };
         let outcome = match loaded {
-            Ok(config) => self.apply(config).await,
+            Ok(config) => self.replace(config).await,
             Err(why) => Err(why),
         };
         match &outcome {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(changes) => changes.log(),
             Err(why) => {
-                self.loaded().succeeded = false;
+                let mut loaded = self.loaded();
+                loaded.succeeded = false;
+                loaded.failure = Some(why.clone());
                 tracing::error!("the configuration stays as it was: {why}");
             }
         }
-        outcome
+        outcome.map(drop)
     }
 
     /// `url` as others reach it.
@@ -227,8 +268,12 @@ impl Server for ServerInfo {
 
     fn notices(&self) -> Vec<String> {
         let paused = self.paused.reason().map(|why| format!("Ingestion is paused, queries go on: {why}"));
-        let configured = self.loaded().notices.clone();
-        paused.into_iter().chain(configured).collect()
+        let loaded = self.loaded();
+        let failure = loaded
+            .failure
+            .as_ref()
+            .map(|why| format!("The configuration could not be reloaded, the one loaded before stays in force: {why}"));
+        paused.into_iter().chain(failure).chain(loaded.notices.iter().cloned()).collect()
     }
 
     fn config_loaded(&self) -> (Timestamp, bool) {
@@ -252,7 +297,20 @@ impl Server for ServerInfo {
 
 #[cfg(test)]
 mod tests {
-    use super::host_of;
+    use std::collections::BTreeMap;
+
+    use super::{JobChanges, host_of};
+
+    #[test]
+    fn a_reload_names_the_jobs_that_differ() {
+        let jobs = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
+            all.iter().map(|&(name, yaml)| (name.to_owned(), yaml.to_owned())).collect()
+        };
+        let (old, new) = (jobs(&[("a", "1"), ("b", "1"), ("c", "1")]), jobs(&[("b", "1"), ("c", "2"), ("d", "1")]));
+        let expected = JobChanges { added: vec!["d".into()], removed: vec!["a".into()], changed: vec!["c".into()] };
+        assert_eq!(JobChanges::between(&old, &new), expected);
+        assert_eq!(JobChanges::between(&new, &new), JobChanges::default());
+    }
 
     #[test]
     fn hosts_stand_without_their_ports() {

@@ -11,7 +11,7 @@
     form.addEventListener("change", (event) => { if (event.target.tagName === "SELECT") form.requestSubmit(); });
   }
 
-  // ---- Renewal: the same page again, its panels in the place of the old ones.
+  // ---- Renewal: fetches the same page and changes what differs, node by node, so that focus, selection and scrolling stay.
   const live = document.getElementById("live");
   const every = live ? Number(live.dataset.refresh) : 0;
   let busy = false;
@@ -24,25 +24,59 @@
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const range = (from) => from.querySelector("form[data-auto] select[name=range]");
       if (range(document) && range(page) && document.activeElement !== range(document)) range(document).value = range(page).value;
-      const fresh = page.getElementById("live");
-      const old = [...live.children], next = fresh ? [...fresh.children] : [];
-      if (old.length !== next.length) { live.replaceChildren(...next); watchAll(); return; }
-      for (const [i, panel] of next.entries()) await swap(old[i], panel);
+      const pictures = [];
+      for (const part of [live, ...document.querySelectorAll("[data-renew]")]) {
+        const fresh = page.getElementById(part.id);
+        if (fresh) morphChildren(part, fresh, pictures);
+      }
+      for (const [old, next] of pictures) await renewPicture(old, next);
+      watchAll();
     } catch (_) { /* The server is away; the next round tries again. */ } finally { busy = false; }
   }
-  // A panel whose picture is loaded before it is shown does not flicker.
-  async function swap(old, next) {
-    if (old.matches(":hover") && old.querySelector(".tip")) return;
-    const picture = next.querySelector("picture.chart");
-    if (!picture) { if (old.innerHTML !== next.innerHTML) old.replaceWith(next); return; }
-    const shown = old.querySelector("picture.chart");
-    if (!shown) { old.replaceWith(next); watchAll(); return; }
-    if (shown.dataset.query === picture.dataset.query) return;
-    const address = pick(picture);
-    const image = new Image();
-    image.src = address;
+  // Whether the reader has selected text in a node or has the focus in it.
+  function held(node) {
+    const selection = getSelection();
+    return (!selection.isCollapsed && selection.containsNode(node, true)) || node.contains(document.activeElement);
+  }
+  // Makes `old` equal to `next`. A chart keeps its elements: its picture is swapped once the new one is loaded.
+  function morph(old, next, pictures) {
+    if (old.nodeName !== next.nodeName) { old.replaceWith(next); return; }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      if (old.data !== next.data && !held(old)) old.data = next.data;
+      return;
+    }
+    if (old.matches("picture.chart")) { pictures.push([old, next]); return; }
+    for (const { name } of [...old.attributes]) if (!next.hasAttribute(name) && name !== "open") old.removeAttribute(name);
+    for (const { name, value } of next.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    morphChildren(old, next, pictures);
+  }
+  // Children with a data-key are found again by it; the others by their place. Nothing moves while the reader holds a part.
+  function morphChildren(old, next, pictures) {
+    const wanted = new Set([...next.children].map((child) => child.dataset.key));
+    for (const child of [...old.children]) if (child.dataset.key && !wanted.has(child.dataset.key)) child.remove();
+    const keyed = new Map([...old.children].filter((child) => child.dataset.key).map((child) => [child.dataset.key, child]));
+    const kept = new Set(), isHeld = held(old);
+    let at = old.firstChild;
+    for (const child of [...next.childNodes]) {
+      const key = child.dataset?.key;
+      let match = key ? keyed.get(key) : at && !at.dataset?.key && at.nodeName === child.nodeName ? at : null;
+      if (match) {
+        if (match === at) at = at.nextSibling;
+        else if (!isHeld) old.insertBefore(match, at);
+        kept.add(match);
+        morph(match, child, pictures);
+      } else {
+        kept.add(old.insertBefore(child, at));
+      }
+    }
+    for (const child of [...old.childNodes]) if (!kept.has(child)) child.remove();
+  }
+  // A picture that is loaded before it is shown does not flicker.
+  async function renewPicture(shown, picture) {
+    if (shown.dataset.query === picture.dataset.query || shown.querySelector(".tip")) return;
+    const image = document.importNode(picture.querySelector("img"));
+    image.src = pick(picture);
     try { await image.decode(); } catch (_) { return; }
-    image.alt = picture.querySelector("img").alt;
     shown.dataset.query = picture.dataset.query;
     for (const source of shown.querySelectorAll("source")) source.remove();
     shown.querySelector("img").replaceWith(image);
@@ -119,9 +153,15 @@
       tip.style.left = `${at.x + 14 + width > at.box.width ? Math.max(0, at.x - width - 14) : at.x + 14}px`;
       tip.style.top = `${at.top + 6}px`;
     });
-    picture.addEventListener("pointerleave", () => { drag = null; clear(); });
+    // A drag may leave the chart; the pointer is followed until its button is up.
+    picture.addEventListener("pointerleave", () => { if (!drag) clear(); });
+    picture.addEventListener("pointercancel", () => { drag = null; clear(); });
     picture.addEventListener("dragstart", (event) => event.preventDefault());
-    picture.addEventListener("pointerdown", (event) => { if (data && event.button === 0 && event.pointerType !== "touch") drag = place(event); });
+    picture.addEventListener("pointerdown", (event) => {
+      if (!data || event.button !== 0 || event.pointerType === "touch") return;
+      drag = place(event);
+      picture.setPointerCapture(event.pointerId);
+    });
     picture.addEventListener("pointerup", (event) => {
       if (!drag || !data) return;
       const to = place(event), from = drag;
@@ -148,21 +188,20 @@
   const box = document.getElementById("expr");
   if (box) {
     const form = box.form;
-    box.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !list) { event.preventDefault(); form.requestSubmit(); }
-    });
-    let names = null, list = null, chosen = 0, found = [];
-    async function load() {
-      if (names) return names;
+    // `chosen` is -1 until the reader moves into the list: Enter runs what is written.
+    let names = null, list = null, chosen = -1, found = [], edits = 0;
+    // Names are fetched once, however fast the reader types.
+    const load = () => names ||= fetchNames().catch(() => { names = null; return []; });
+    async function fetchNames() {
       const ask = async (path) => { const a = await fetch(prefix + path); return a.ok ? (await a.json()).data : []; };
       const [metrics, labels, functions] = await Promise.all([ask("/api/v1/label/__name__/values"), ask("/api/v1/labels"), ask("/api/v1/functions")]);
-      names = [...metrics.map((name) => ({ name, kind: "" })), ...functions.map((name) => ({ name, kind: "function" })), ...labels.map((name) => ({ name, kind: "label" }))];
-      return names;
+      return [...metrics.map((name) => ({ name, kind: "" })), ...functions.map((name) => ({ name, kind: "function" })), ...labels.map((name) => ({ name, kind: "label" }))];
     }
     const word = () => { const before = box.value.slice(0, box.selectionStart); return before.match(/[A-Za-z_:][A-Za-z0-9_:]*$/)?.[0] ?? ""; };
-    const close = () => { list?.remove(); list = null; };
+    const close = () => { edits++; list?.remove(); list = null; chosen = -1; };
     function draw() {
-      close();
+      list?.remove();
+      list = null;
       if (!found.length) return;
       list = document.createElement("ul");
       list.className = "suggest";
@@ -186,22 +225,25 @@
       box.focus();
     }
     box.addEventListener("input", async () => {
-      const typed = word();
-      if (typed.length < 2) { close(); return; }
+      close();
+      const typed = word(), edit = edits;
+      if (typed.length < 2) return;
       const all = await load(), wanted = typed.toLowerCase();
+      // The text has moved on, or the list was closed, while the names were fetched.
+      if (edit !== edits || typed !== word()) return;
       const rank = ({ name }) => { const at = name.toLowerCase().indexOf(wanted); return at < 0 ? Infinity : at; };
       found = all.map((entry) => [rank(entry), entry]).filter(([r, e]) => r < Infinity && e.name !== typed)
         .sort((a, b) => a[0] - b[0] || a[1].name.length - b[1].name.length).slice(0, 20).map(([, e]) => e);
-      chosen = 0;
       draw();
     });
     box.addEventListener("keydown", (event) => {
-      if (!list) return;
-      if (event.key === "ArrowDown" || event.key === "ArrowUp") {
-        chosen = (chosen + (event.key === "ArrowDown" ? 1 : found.length - 1)) % found.length;
-        draw();
-      } else if (event.key === "Enter" || event.key === "Tab") take(chosen);
-      else if (event.key === "Escape") close();
+      if (event.isComposing) return;
+      if (event.key === "Enter" && !event.shiftKey && chosen < 0) { close(); form.requestSubmit(); }
+      else if (event.key === "Escape") close(); // also before the names have come
+      else if (!list) return;
+      else if (event.key === "ArrowDown") { chosen = (chosen + 1) % found.length; draw(); }
+      else if (event.key === "ArrowUp") { chosen = (chosen <= 0 ? found.length : chosen) - 1; draw(); }
+      else if (event.key === "Enter" || event.key === "Tab") take(Math.max(chosen, 0));
       else return;
       event.preventDefault();
     });

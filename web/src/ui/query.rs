@@ -26,7 +26,8 @@ const MAX_ROWS: usize = 500;
 struct Page {
     frame: Frame,
     expr: String,
-    ranges: Vec<(&'static str, bool)>,
+    /// Spans to choose from, and whether each is the chosen one.
+    ranges: Vec<(String, bool)>,
     end: String,
     step: String,
     stacked: bool,
@@ -110,7 +111,7 @@ pub(crate) async fn query(
     };
     let mut page = Page {
         frame: Frame::new(&state, &headers, "query", address.to_string()),
-        ranges: RANGES.iter().map(|&choice| (choice, choice == range)).collect(),
+        ranges: ranges(range),
         end: params.get("end").to_owned(),
         step: params.get("step").to_owned(),
         stacked: params.get("type") == "area",
@@ -128,6 +129,12 @@ pub(crate) async fn query(
     };
     let status = if expr.is_empty() { StatusCode::OK } else { fill(&mut page, &state, &expr, &params).await };
     html(status, &page)
+}
+
+/// Spans that the page offers, and `chosen` beside them: a zoom stays when the expression is executed again.
+fn ranges(chosen: &str) -> Vec<(String, bool)> {
+    let own = (!RANGES.contains(&chosen)).then_some(chosen);
+    own.into_iter().chain(RANGES).map(|choice| (choice.to_owned(), choice == chosen)).collect()
 }
 
 async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) -> StatusCode {

@@ -1,17 +1,24 @@
-//! `/targets`: what is scraped, and how it does.
+//! `/targets`: scrape targets by pool, with their health and errors.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use askama::Template;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use tsdb::Timestamp;
 
 use super::page::{Frame, html};
 use crate::api::params::{Params, format_duration};
 use crate::chart::Unit;
 use crate::state::{AppState, now};
-use crate::status::{ActiveTarget, Health};
+use crate::status::{ActiveTarget, Health, Targets};
+
+/// Most targets on one page. A browser lays out so many at once; 10,000 keep it busy for seconds.
+const MAX_ROWS: usize = 300;
+/// Fewest targets that an overview shows of a pool while it has rows left.
+const MIN_POOL_ROWS: usize = 5;
 
 #[derive(Template)]
 #[template(path = "targets.html")]
@@ -22,21 +29,87 @@ struct Page {
     down: usize,
     unknown: usize,
     dropped: usize,
-    filter: String,
-    health: String,
+    selection: Selection,
 }
 
+/// Targets asked for in the page's address.
+struct Selection {
+    search: String,
+    /// Empty for every health.
+    health: String,
+    /// `None` for the overview of all pools.
+    pool: Option<String>,
+    /// Pages of [`MAX_ROWS`] targets before this one.
+    skip_pages: usize,
+}
+
+impl Selection {
+    fn new(params: &Params) -> Self {
+        let pool = [params.get("pool"), params.get("scrapePool")].into_iter().find(|name| !name.is_empty());
+        Self {
+            search: params.get("search").trim().to_owned(),
+            health: params.get("health").to_owned(),
+            pool: pool.map(str::to_owned),
+            skip_pages: params.get("page").parse::<usize>().map_or(0, |page| page.saturating_sub(1)),
+        }
+    }
+
+    /// Whether the page shows only some of the targets.
+    fn is_narrowed(&self) -> bool {
+        !self.search.is_empty() || !self.health.is_empty() || self.pool.is_some()
+    }
+
+    fn wants(&self, target: &ActiveTarget) -> bool {
+        (self.health.is_empty() || target.health.as_str() == self.health)
+            && (self.search.is_empty()
+                || target.scrape_url.contains(&self.search)
+                || target.labels.to_string().contains(&self.search))
+    }
+
+    /// Query string of page `page` of `pool` under the same search.
+    fn address(&self, pool: &str, page: usize) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("pool", pool);
+        for (name, value) in [("health", &self.health), ("search", &self.search)] {
+            if !value.is_empty() {
+                query.append_pair(name, value);
+            }
+        }
+        if page > 1 {
+            query.append_pair("page", &page.to_string());
+        }
+        query.finish()
+    }
+}
+
+/// A scrape pool and those of its targets that the page shows.
 struct Pool {
     name: String,
+    total: usize,
     up: usize,
-    targets: Vec<Row>,
+    down: usize,
+    /// Targets that the selection wants.
+    matching: usize,
+    rows: Vec<Row>,
     dropped: usize,
+    /// Present when the page shows fewer targets than match.
+    paging: Option<Paging>,
+}
+
+/// Links to the targets of a pool that are not on the page, as query strings.
+struct Paging {
+    /// Position of the first and the last row shown, from 1.
+    first: usize,
+    last: usize,
+    previous: Option<String>,
+    next: Option<String>,
 }
 
 struct Row {
+    /// Identity of the target, by which a renewal finds its row again.
+    key: String,
     url: String,
-    /// Whether a browser can open it.
-    link: bool,
+    is_link: bool,
     labels: Vec<(String, String)>,
     health: &'static str,
     last_scrape: String,
@@ -47,7 +120,7 @@ struct Row {
     note: String,
 }
 
-/// `/targets`.
+/// Serves `/targets`.
 pub(crate) async fn targets(
     State(state): State<AppState>,
     OriginalUri(address): OriginalUri,
@@ -55,52 +128,90 @@ pub(crate) async fn targets(
     params: Params,
 ) -> Response {
     let targets = state.server.targets();
-    let (filter, health) = (params.get("search").to_owned(), params.get("health").to_owned());
+    let selection = Selection::new(&params);
     let count = |wanted: Health| targets.active.iter().filter(|t| t.health == wanted).count();
-    let (up, down, unknown) = (count(Health::Up), count(Health::Down), count(Health::Unknown));
-    let dropped = targets.dropped_counts.values().sum();
-    let mut pools: BTreeMap<String, Pool> = BTreeMap::new();
-    let pool = |pools: &mut BTreeMap<String, Pool>, name: &str| {
-        pools.entry(name.to_owned()).or_insert_with(|| Pool {
-            name: name.to_owned(),
-            up: 0,
-            targets: Vec::new(),
-            dropped: targets.dropped_counts.get(name).copied().unwrap_or(0),
-        });
+    let page = Page {
+        frame: Frame::new(&state, &headers, "targets", address.to_string()),
+        up: count(Health::Up),
+        down: count(Health::Down),
+        unknown: count(Health::Unknown),
+        dropped: targets.dropped_counts.values().sum(),
+        pools: pools(&targets, &selection, now()),
+        selection,
     };
-    for name in targets.dropped_counts.keys() {
-        pool(&mut pools, name);
-    }
-    let now = now();
-    for target in &targets.active {
-        pool(&mut pools, &target.scrape_pool);
-        let Some(pool) = pools.get_mut(&target.scrape_pool) else { continue };
-        pool.up += usize::from(target.health == Health::Up);
-        let wanted = (health.is_empty() || target.health.as_str() == health)
-            && (filter.is_empty()
-                || target.scrape_url.contains(&filter)
-                || target.labels.to_string().contains(&filter));
-        if wanted {
-            pool.targets.push(row(target, now));
-        }
-    }
-    // Trouble first.
-    for pool in pools.values_mut() {
-        pool.targets.sort_by(|a, b| (a.health != "down", &a.url).cmp(&(b.health != "down", &b.url)));
-    }
-    let frame = Frame::new(&state, &headers, "targets", address.to_string());
-    let pools = pools.into_values().collect();
-    html(StatusCode::OK, &Page { frame, pools, up, down, unknown, dropped, filter, health })
+    html(StatusCode::OK, &page)
 }
 
-fn row(target: &ActiveTarget, now: tsdb::Timestamp) -> Row {
-    let ago = |at: tsdb::Timestamp| {
+/// Pools with their rows, pools in trouble first.
+fn pools(targets: &Targets, selection: &Selection, now: Timestamp) -> Vec<Pool> {
+    let mut by_name: BTreeMap<&str, Vec<&ActiveTarget>> =
+        targets.dropped_counts.keys().map(|name| (name.as_str(), Vec::new())).collect();
+    for target in &targets.active {
+        by_name.entry(&target.scrape_pool).or_default().push(target);
+    }
+    by_name.retain(|name, _| selection.pool.as_ref().is_none_or(|wanted| wanted == name));
+    let mut found: Vec<(Pool, Vec<&ActiveTarget>)> = by_name
+        .into_iter()
+        .map(|(name, all)| {
+            let count = |wanted: Health| all.iter().filter(|target| target.health == wanted).count();
+            let mut matching: Vec<&ActiveTarget> = all.iter().copied().filter(|t| selection.wants(t)).collect();
+            matching.sort_by_key(|target| (target.health != Health::Down, &target.scrape_url, &target.labels));
+            let pool = Pool {
+                name: name.to_owned(),
+                total: all.len(),
+                up: count(Health::Up),
+                down: count(Health::Down),
+                matching: matching.len(),
+                rows: Vec::new(),
+                dropped: targets.dropped_counts.get(name).copied().unwrap_or(0),
+                paging: None,
+            };
+            (pool, matching)
+        })
+        .filter(|(pool, _)| pool.matching > 0 || (selection.search.is_empty() && selection.health.is_empty()))
+        .collect();
+    found.sort_by_key(|(pool, _)| pool.down == 0);
+    let total = found.iter().map(|(pool, _)| pool.matching).sum::<usize>();
+    let share = if total <= MAX_ROWS { MAX_ROWS } else { (MAX_ROWS / found.len().max(1)).max(MIN_POOL_ROWS) };
+    let mut left = MAX_ROWS;
+    for (pool, matching) in &mut found {
+        let first = if selection.pool.is_some() { selection.skip_pages.saturating_mul(MAX_ROWS) } else { 0 };
+        let shown = matching.iter().skip(first).take(share.min(left));
+        pool.rows = shown.map(|target| row(target, now)).collect();
+        left -= pool.rows.len();
+        pool.paging = paging(pool, first, selection);
+    }
+    found.into_iter().map(|(pool, _)| pool).collect()
+}
+
+/// Links to the rest of the pool; `None` when all of it is shown.
+fn paging(pool: &Pool, first: usize, selection: &Selection) -> Option<Paging> {
+    if pool.rows.len() == pool.matching {
+        return None;
+    }
+    let page = first / MAX_ROWS + 1;
+    let last = first + pool.rows.len();
+    // The overview leads to the first page of the pool, which begins with the rows that it shows itself.
+    let next = if selection.pool.is_some() { page + 1 } else { 1 };
+    Some(Paging {
+        first: (first + 1).min(last),
+        last,
+        previous: (page > 1).then(|| selection.address(&pool.name, page - 1)),
+        next: (last < pool.matching).then(|| selection.address(&pool.name, next)),
+    })
+}
+
+fn row(target: &ActiveTarget, now: Timestamp) -> Row {
+    let ago = |at: Timestamp| {
         let seconds = (now.millis() - at.millis()).max(0) as f64 / 1000.0;
         format!("{} ago", Unit::Seconds.format_step(seconds, if seconds < 10.0 { 0.1 } else { 1.0 }))
     };
+    let mut key = DefaultHasher::new();
+    (&target.scrape_pool, &target.scrape_url, &target.labels).hash(&mut key);
     Row {
+        key: format!("{:x}", key.finish()),
         url: target.scrape_url.clone(),
-        link: target.scrape_url.starts_with("http://") || target.scrape_url.starts_with("https://"),
+        is_link: target.scrape_url.starts_with("http://") || target.scrape_url.starts_with("https://"),
         labels: target.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         health: target.health.as_str(),
         last_scrape: target.last_scrape.map_or_else(|| "not yet".into(), ago),
@@ -115,3 +226,6 @@ fn row(target: &ActiveTarget, now: tsdb::Timestamp) -> Row {
         note: target.note.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;

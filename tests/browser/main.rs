@@ -2,100 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests are tests")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod driver;
+mod query;
+mod targets;
 
-use std::process::Command;
-
-use common::{Process, Server, encode, free_port, program, skip, wait_for};
-use serde_json::{Value, json};
-
-/// A browser window.
-struct Browser {
-    _driver: Process,
-    session: String,
-    _profile: tempfile::TempDir,
-}
-
-impl Browser {
-    /// Opens a window; `None`, told of, where there is no browser.
-    fn open(script: bool) -> Option<Self> {
-        let (Some(browser), Some(driver)) = (program("chromium"), program("chromedriver")) else {
-            skip("chromium or chromedriver is not installed");
-            return None;
-        };
-        let port = free_port();
-        let driver = Process::start(Command::new(driver).arg(format!("--port={port}")));
-        let url = format!("http://127.0.0.1:{port}");
-        wait_for("chromedriver", || common::fetch(&format!("{url}/status")).status == 200);
-        let profile = tempfile::tempdir().unwrap();
-        let mut arguments: Vec<String> =
-            ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-                .into_iter()
-                .chain(["--disable-background-networking", "--disable-component-update", "--disable-sync"])
-                .map(str::to_owned)
-                .collect();
-        arguments.push(format!("--user-data-dir={}", profile.path().display()));
-        let preferences =
-            if script { json!({}) } else { json!({"profile.managed_default_content_settings.javascript": 2}) };
-        let options = json!({"binary": browser, "args": arguments, "prefs": preferences});
-        let session =
-            call(&format!("{url}/session"), &json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}));
-        let id = session["sessionId"].as_str().unwrap_or_else(|| panic!("{session}"));
-        Some(Self { _driver: driver, session: format!("{url}/session/{id}"), _profile: profile })
-    }
-
-    fn resize(&self, width: u32, height: u32) {
-        // The window's frame takes some of what is asked for.
-        let set = |w: u32| call(&format!("{}/window/rect", self.session), &json!({"width": w, "height": height}));
-        set(width);
-        let inner = self.run("return innerWidth").as_u64().unwrap() as u32;
-        set(width + width.saturating_sub(inner));
-    }
-
-    fn go(&self, url: &str) {
-        call(&format!("{}/url", self.session), &json!({"url": url}));
-    }
-
-    /// What a script gives back.
-    fn run(&self, script: &str) -> Value {
-        call(&format!("{}/execute/sync", self.session), &json!({"script": script, "args": []}))
-    }
-
-    fn keep_picture(&self, name: &str) {
-        // For a person to look at: only where one asks for it.
-        let Some(dir) = std::env::var_os("SILVERBACK_SCREENSHOTS") else { return };
-        let answer = common::fetch(&format!("{}/screenshot", self.session)).json();
-        let png = base64(answer["value"].as_str().unwrap());
-        std::fs::write(std::path::Path::new(&dir).join(name), png).unwrap();
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = ureq::delete(&self.session).call();
-    }
-}
-
-fn call(url: &str, body: &Value) -> Value {
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).build().into();
-    let body = body.to_string();
-    let mut response = agent.post(url).header("Content-Type", "application/json").send(body.as_bytes()).unwrap();
-    let text = response.body_mut().read_to_string().unwrap();
-    let mut answer: Value = serde_json::from_str(&text).unwrap();
-    assert!(answer["value"]["error"].is_null(), "{url}: {answer}");
-    answer["value"].take()
-}
-
-fn base64(text: &str) -> Vec<u8> {
-    let digit =
-        |c: u8| b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".iter().position(|&d| d == c);
-    let digits: Vec<u32> = text.bytes().filter_map(digit).map(|d| d as u32).collect();
-    let group = |g: &[u32]| {
-        let bits = g.iter().fold(0, |bits, d| bits << 6 | d) << (6 * (4 - g.len()));
-        bits.to_be_bytes()[1..g.len()].to_vec()
-    };
-    digits.chunks(4).flat_map(group).collect()
-}
+use common::{Server, encode, wait_for};
+use driver::Browser;
+use serde_json::json;
 
 /// The pictures of the page that are loaded, those that are broken, what is wider than the window, and text in a box
 /// that is too small for it.
@@ -189,6 +104,6 @@ fn the_script_shows_values_under_the_pointer_and_completes_names() {
     let offered = "return [...document.querySelectorAll('.suggest li')].map(li => li.textContent)";
     wait_for("completion", || browser.run(offered).as_array().is_some_and(|names| !names.is_empty()));
     assert_eq!(browser.run(offered)[0], "node_memory_MemTotal_bytes");
-    browser.run("document.getElementById('expr').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter', bubbles: true})); return null");
+    browser.run("document.getElementById('expr').dispatchEvent(new KeyboardEvent('keydown', {key: 'Tab', bubbles: true})); return null");
     assert_eq!(browser.run("return document.getElementById('expr').value"), "sum(node_memory_MemTotal_bytes");
 }
