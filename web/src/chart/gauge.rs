@@ -7,6 +7,7 @@ use plotters::style::RGBColor;
 use plotters::style::text_anchor::{HPos, VPos};
 
 use super::text::{SMALL, picture, put, style, width_of};
+use super::value_axis::scale_of;
 use super::{ChartOptions, SCALE};
 
 /// Colours from `min` up to each threshold and beyond the last.
@@ -18,8 +19,10 @@ const LEVELS: [RGBColor; 3] = [RGBColor(16, 185, 129), RGBColor(245, 158, 11), R
 pub fn gauge(value: f64, thresholds: (f64, f64), options: &ChartOptions) -> String {
     let min = options.min.unwrap_or(0.0);
     let full = if options.unit == super::Unit::Ratio { 1.0 } else { 100.0 };
-    let max = options.max.unwrap_or(full).max(min + f64::MIN_POSITIVE);
-    let part = ((value - min) / (max - min)).clamp(0.0, 1.0);
+    let max = options.max.unwrap_or(full);
+    let scale = scale_of(value.abs().max(min.abs()).max(max.abs()).min(f64::MAX));
+    let part = (value * scale - min * scale) / (max * scale - min * scale);
+    let part = if part.is_nan() { 0.0 } else { part.clamp(0.0, 1.0) };
     let level = if value >= thresholds.1 {
         LEVELS[2]
     } else if value >= thresholds.0 {

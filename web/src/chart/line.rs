@@ -10,17 +10,24 @@ use plotters::style::{Color, RGBColor, ShapeStyle};
 use query::{Series, is_absent};
 use tsdb::TimeRange;
 
-use super::axes::{TimeAxis, ValueAxis};
-use super::text::{Area, SMALL, TITLE, fitted, picture, put, style, width_of};
+use super::cut::{Point, flattened, within};
+use super::legend::{Legend, legend};
+use super::text::{SMALL, TITLE, fitted, picture, put, style, width_of};
 use super::theme::{Colors, colors_for};
+use super::time_axis::{Room, TimeAxis};
+use super::value_axis::ValueAxis;
 use super::{ChartOptions, Kind, SCALE};
 
-/// Height of a row of the legend, in pixels.
-const LEGEND_ROW: u32 = 18;
 /// Height of the title's row, in pixels.
 const TITLE_ROW: u32 = 28;
+/// Height of what stands in its place where there is no title, in pixels.
+const NO_TITLE_ROW: u32 = 9;
+/// Height of a plot that leaves room for a legend and a title, in pixels.
+const LEAST_PLOT: u32 = 40;
 /// Height of the time axis' labels, in pixels.
 const TIME_ROW: u32 = 22;
+/// Steps that show how far bars lie apart.
+const BAR_STEPS: usize = 8;
 /// How opaque stacked areas are.
 const AREA_OPACITY: f64 = 0.65;
 
@@ -54,20 +61,33 @@ struct Layout {
     values: ValueAxis,
 }
 
+/// Font size of the zone's name and its distance from the edge of the picture, in pixels.
+const ZONE: u32 = SMALL - 2;
+const ZONE_LEFT: u32 = 3;
 /// Pixels to the right of the plot.
 const RIGHT: u32 = 18;
 
 fn lay_out(lines: &[Line], left_out: usize, options: &ChartOptions) -> Layout {
     let heights = heights(lines, options.kind);
     let (min, max) = bounds(lines, heights.as_deref(), options.kind);
-    let legend = legend(lines, left_out, options);
-    let title_row = if options.title.is_empty() { 9 } else { TITLE_ROW };
-    let legend_height = legend.rows * LEGEND_ROW + if legend.rows > 0 { 6 } else { 0 };
-    let plot_height = options.height.saturating_sub(title_row + legend_height + TIME_ROW).max(20);
+    let mut title_row = if options.title.is_empty() { NO_TITLE_ROW } else { TITLE_ROW };
+    let mut legend = legend(lines, left_out, options);
+    let plot_height =
+        |title_row: u32, legend: &Legend| options.height.saturating_sub(title_row + legend.height() + TIME_ROW);
+    // A low picture has a plot before it has a legend and a title.
+    if plot_height(title_row, &legend) < LEAST_PLOT {
+        legend = Legend::default();
+    }
+    if plot_height(title_row, &legend) < LEAST_PLOT {
+        title_row = NO_TITLE_ROW;
+    }
+    let plot_height = plot_height(title_row, &legend).max(20);
     let divisions = (plot_height / 45).clamp(2, 8) as usize;
-    let values = ValueAxis::new(min, max, (options.min, options.max), options.unit, divisions);
+    let mut values = ValueAxis::new(min, max, (options.min, options.max), options.unit, divisions);
+    values.fit(plot_height);
     let widest = values.ticks().iter().map(|&tick| width_of(&values.label(tick), SMALL)).max().unwrap_or(0);
-    let left = (widest + 12).clamp(24, options.width / 3);
+    let left = (widest + 12).clamp(24, (options.width / 3).max(60));
+    let legend_height = legend.height();
     let plot = [left, title_row, options.width - RIGHT, title_row + plot_height];
     let (least, most) = values.bounds();
     Layout { legend, title_row, legend_height, geometry: Geometry { plot, values: [least, most] }, heights, values }
@@ -76,7 +96,7 @@ fn lay_out(lines: &[Line], left_out: usize, options: &ChartOptions) -> Layout {
 /// The lines that are drawn, and how many are not.
 fn drawn<'l>(lines: &'l [Line], options: &ChartOptions) -> (&'l [Line], usize) {
     let left_out = lines.len().saturating_sub(options.max_series);
-    (&lines[..lines.len() - left_out], left_out)
+    (&lines[..lines.len() - left_out], left_out + options.left_out)
 }
 
 /// Where [`draw`] puts the plot.
@@ -95,11 +115,14 @@ pub fn draw(lines: &[Line], range: TimeRange, options: &ChartOptions) -> String 
     let colors = colors_for(lines.iter().map(|line| line.name.as_str()));
     let left = geometry.plot[0];
     let pixels = options.width.saturating_sub(left + RIGHT);
-    let time = TimeAxis::new(range.start.millis(), range.end.millis(), options.zone.clone(), pixels);
-    let zone = time.zone_name();
+    let zone = TimeAxis::zone_name(&options.zone, range.end.millis());
+    let before = left.saturating_sub(ZONE_LEFT + width_of(&zone, ZONE) + 4);
+    let room = Room { pixels, before, behind: RIGHT - 2 };
+    let time = TimeAxis::new(range.start.millis(), range.end.millis(), options.zone.clone(), room);
     let label = if options.title.is_empty() { "Chart" } else { &options.title };
+    let has_title = title_row == TITLE_ROW;
     picture(options, label, |area, theme| {
-        if !options.title.is_empty() {
+        if has_title {
             let style = style(TITLE, theme.text, HPos::Left, VPos::Center);
             put(
                 area,
@@ -117,8 +140,8 @@ pub fn draw(lines: &[Line], range: TimeRange, options: &ChartOptions) -> String 
             .y_label_area_size(left * SCALE);
         let mut plot = chart.build_cartesian_2d(time, values.clone()).expect("drawing into memory does not fail");
         axes(&mut plot, theme);
-        let zone_style = style(SMALL - 2, theme.muted, HPos::Left, VPos::Center);
-        put(area, &zone, (3, options.height - legend_height - TIME_ROW / 2 + 2), &zone_style);
+        let zone_style = style(ZONE, theme.muted, HPos::Left, VPos::Center);
+        put(area, &zone, (ZONE_LEFT, options.height - legend_height - TIME_ROW / 2 + 2), &zone_style);
         let edges = heights.as_deref().unwrap_or_default();
         match options.kind {
             Kind::Lines => draw_lines(&mut plot, lines, &colors, &values),
@@ -162,16 +185,20 @@ fn pieces(line: &Line) -> impl Iterator<Item = Vec<(i64, f64)>> {
 }
 
 fn draw_lines(plot: &mut Plot<'_, '_>, lines: &[Line], colors: &[RGBColor], values: &ValueAxis) {
+    let band = values.band();
     for (line, &color) in lines.iter().zip(colors) {
         let stroke = ShapeStyle { color: color.to_rgba(), filled: false, stroke_width: SCALE * 3 / 2 };
         for piece in pieces(line) {
-            let points = piece.iter().map(|&(at, value)| (at, values.clamp(value)));
-            if piece.len() == 1 {
-                plot.draw_series(points.map(|at| Circle::new(at, 2 * SCALE, stroke.filled())))
-            } else {
-                plot.draw_series(LineSeries::new(points, stroke))
+            let piece: Vec<Point> = piece.into_iter().map(|(at, value)| (at, values.place(value))).collect();
+            if let [(_, value)] = piece[..] {
+                let within = (band.0..=band.1).contains(&value);
+                let dot = piece.into_iter().filter(|_| within).map(|at| Circle::new(at, 2 * SCALE, stroke.filled()));
+                plot.draw_series(dot).expect("drawing into memory does not fail");
+                continue;
             }
-            .expect("drawing into memory does not fail");
+            for part in within(piece, band) {
+                plot.draw_series(LineSeries::new(part, stroke)).expect("drawing into memory does not fail");
+            }
         }
     }
 }
@@ -193,7 +220,7 @@ fn heights(lines: &[Line], kind: Kind) -> Option<Vec<Edges>> {
             }
             let level: &mut f64 = if value < 0.0 { &mut down[step] } else { &mut up[step] };
             let from = *level;
-            *level += value;
+            *level = (*level + value).clamp(-f64::MAX, f64::MAX);
             Some((from, *level))
         };
         line.series.values.iter().enumerate().map(&mut edge).collect()
@@ -214,21 +241,29 @@ fn bounds(lines: &[Line], heights: Option<&[Edges]>, kind: Kind) -> (f64, f64) {
 }
 
 fn draw_stacked(plot: &mut Plot<'_, '_>, lines: &[Line], heights: &[Edges], colors: &[RGBColor], values: &ValueAxis) {
+    let band = values.band();
     for ((line, edges), &color) in lines.iter().zip(heights).zip(colors) {
         let steps: Vec<_> = line.series.timestamps_ms.iter().zip(edges).collect();
         for piece in steps.split(|(_, edge)| edge.is_none()).filter(|piece| !piece.is_empty()) {
             let edge = |upper: bool| {
                 move |&(&at, edge): &(&i64, &Option<(f64, f64)>)| {
                     let (from, to) = edge.expect("holes were split off");
-                    (at, values.clamp(if upper { to } else { from }))
+                    (at, values.place(if upper { to } else { from }))
                 }
             };
-            let top: Vec<_> = piece.iter().map(edge(true)).collect();
-            let outline: Vec<_> = top.iter().copied().chain(piece.iter().rev().map(edge(false))).collect();
+            let top: Vec<Point> = piece.iter().map(edge(true)).collect();
+            let bottom: Vec<Point> = piece.iter().map(edge(false)).collect();
+            let (over, under) = (flattened(&top, band), flattened(&bottom, band));
+            // An area that lies beyond the plot has nothing between its edges.
+            if over != under {
+                let outline: Vec<Point> = over.into_iter().chain(under.into_iter().rev()).collect();
+                plot.draw_series([Polygon::new(outline, color.mix(AREA_OPACITY))])
+                    .expect("drawing into memory does not fail");
+            }
             let stroke = ShapeStyle { color: color.to_rgba(), filled: false, stroke_width: SCALE };
-            plot.draw_series([Polygon::new(outline, color.mix(AREA_OPACITY))])
-                .expect("drawing into memory does not fail");
-            plot.draw_series(LineSeries::new(top, stroke)).expect("drawing into memory does not fail");
+            for part in within(top, band) {
+                plot.draw_series(LineSeries::new(part, stroke)).expect("drawing into memory does not fail");
+            }
         }
     }
 }
@@ -241,91 +276,29 @@ fn draw_bars(
     values: &ValueAxis,
     range: TimeRange,
 ) {
-    let step = |line: &Line| line.series.timestamps_ms.windows(2).map(|pair| pair[1] - pair[0]).min();
-    let whole = range.end.millis() - range.start.millis();
-    let step = lines.iter().filter_map(step).min().unwrap_or(whole / 20).max(2);
+    let (start, end) = (range.start.millis(), range.end.millis());
+    // The newest point may follow sooner than in a step.
+    let step = |line: &Line| {
+        line.series.timestamps_ms.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).take(BAR_STEPS).max()
+    };
+    let whole = end.saturating_sub(start);
+    let step = lines.iter().filter_map(step).max().unwrap_or(whole / 20).max(2);
     // Bars that would be too narrow for gaps touch.
-    let half = if whole / step > 120 { step / 2 } else { step * 2 / 5 };
+    let half = if whole / step > 120 { step / 2 } else { step / 5 * 2 };
+    let (least, most) = values.band();
     for ((line, edges), &color) in lines.iter().zip(heights).zip(colors) {
+        let mut free_from = start;
         let bar = |(&at, edge): (&i64, &Option<(f64, f64)>)| {
+            let left = at.saturating_sub(half).max(free_from);
+            let right = at.saturating_add(half).min(end);
+            free_from = right.max(start);
             let (from, to) = (*edge)?;
-            let clip = |ms: i64| ms.clamp(range.start.millis(), range.end.millis());
-            let corners = [(clip(at - half), values.clamp(to)), (clip(at + half), values.clamp(from))];
-            Some(Rectangle::new(corners, color.mix(0.85).filled()))
+            let (from, to) = (values.place(from).clamp(least, most), values.place(to).clamp(least, most));
+            let corners = [(left.min(right), to), (right, from)];
+            (from != to).then(|| Rectangle::new(corners, color.mix(0.85).filled()))
         };
         plot.draw_series(line.series.timestamps_ms.iter().zip(edges).filter_map(bar))
             .expect("drawing into memory does not fail");
-    }
-}
-
-/// The names of the lines, laid out in rows below the plot.
-struct Legend {
-    entries: Vec<Entry>,
-    rows: u32,
-}
-
-struct Entry {
-    text: String,
-    /// Which line it names; none for a note.
-    line: Option<usize>,
-    /// In pixels.
-    left: u32,
-    row: u32,
-}
-
-/// Pixels that the note of what is left out takes.
-const NOTE_WIDTH: u32 = 160;
-
-fn legend(lines: &[Line], left_out: usize, options: &ChartOptions) -> Legend {
-    let most_rows = (options.height / 3 / LEGEND_ROW).max(1);
-    let room = options.width.saturating_sub(20);
-    let mut entries: Vec<Entry> = Vec::new();
-    let (mut left, mut row) = (10, 0);
-    let mut unnamed = 0;
-    for (i, line) in lines.iter().enumerate().filter(|_| options.legend) {
-        let text = fitted(&line.name, SMALL, room.min(420).saturating_sub(32));
-        let width = width_of(&text, SMALL) + 32;
-        if left > 10 && left + width > room {
-            (left, row) = (10, row + 1);
-        }
-        // The last row keeps room for a note unless this is the last to be named.
-        let reserve = if row + 1 < most_rows || i + 1 == lines.len() && left_out == 0 { 0 } else { NOTE_WIDTH };
-        if row >= most_rows || left > 10 && left + width + reserve > room {
-            unnamed = lines.len() - i;
-            break;
-        }
-        entries.push(Entry { text, line: Some(i), left, row });
-        left += width;
-    }
-    let note = match (left_out, unnamed) {
-        (0, 0) => None,
-        (0, unnamed) => Some(format!("and {unnamed} more")),
-        (left_out, _) => Some(format!("{left_out} more series not drawn")),
-    };
-    if let Some(text) = note {
-        let row = row.min(most_rows - 1);
-        let left =
-            entries.iter().filter(|e| e.row == row).map(|e| e.left + width_of(&e.text, SMALL) + 32).max().unwrap_or(10);
-        entries.push(Entry { text, line: None, left, row });
-    }
-    Legend { rows: entries.last().map_or(0, |entry| entry.row + 1), entries }
-}
-
-impl Legend {
-    fn draw(&self, area: &Area<'_>, theme: &Colors, colors: &[RGBColor], options: &ChartOptions) {
-        let top = options.height.saturating_sub(self.rows * LEGEND_ROW + 3);
-        for Entry { text, line, left, row } in &self.entries {
-            let y = top + row * LEGEND_ROW + LEGEND_ROW / 2;
-            let (color, indent) = if let Some(line) = line {
-                let scaled = |x: u32, y: u32| ((x * SCALE) as i32, (y * SCALE) as i32);
-                let swatch = Rectangle::new([scaled(*left, y - 2), scaled(left + 12, y + 2)], colors[*line].filled());
-                area.draw(&swatch).expect("drawing into memory does not fail");
-                (theme.text, 17)
-            } else {
-                (theme.muted, 0)
-            };
-            put(area, text, (left + indent, y), &style(SMALL, color, HPos::Left, VPos::Center));
-        }
     }
 }
 

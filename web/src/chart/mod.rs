@@ -3,13 +3,16 @@
 //! plotters places everything on whole pixels; the pictures are drawn ten times as large and shown through a view box,
 //! so that lines are smooth.
 
-mod axes;
+mod cut;
 mod gauge;
+mod legend;
 mod line;
 mod sparkline;
 mod text;
 mod theme;
+mod time_axis;
 mod unit;
+mod value_axis;
 
 use jiff::tz::TimeZone;
 
@@ -74,6 +77,8 @@ pub struct ChartOptions {
     pub max: Option<f64>,
     /// Series drawn; the picture says how many were left out.
     pub max_series: usize,
+    /// Series that were left out before.
+    pub left_out: usize,
     /// Whether the picture names its series. A page does it better, in HTML.
     pub legend: bool,
 }
@@ -91,6 +96,7 @@ impl Default for ChartOptions {
             min: None,
             max: None,
             max_series: 50,
+            left_out: 0,
             legend: true,
         }
     }

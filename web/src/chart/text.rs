@@ -48,27 +48,40 @@ const fn ems(c: char) -> f64 {
     }
 }
 
+/// A character as XML can hold it: a space for a control character, U+FFFD for the noncharacters U+FFFE and U+FFFF.
+const fn printable(c: char) -> char {
+    match c {
+        '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => ' ',
+        '\u{fffe}' | '\u{ffff}' => char::REPLACEMENT_CHARACTER,
+        c => c,
+    }
+}
+
 /// `text` cut to about `width` pixels, without what XML cannot hold.
 pub(super) fn fitted(text: &str, size: u32, width: u32) -> String {
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if width_of(&text, size) <= width {
-        return text;
-    }
-    let mut kept = String::new();
-    for c in text.chars() {
-        if width_of(&kept, size) + 2 * size > width {
+    let (mut kept, mut used) = (String::new(), 0.0);
+    // Where to cut, should the rest not fit.
+    let mut cut = None;
+    for c in text.chars().map(printable) {
+        if cut.is_none() && used * f64::from(size) + f64::from(2 * size) > f64::from(width) {
+            cut = Some(kept.len());
+        }
+        used += ems(c);
+        if (used * f64::from(size)).ceil() > f64::from(width) {
+            kept.truncate(cut.unwrap_or(0));
+            kept.push('…');
             break;
         }
         kept.push(c);
     }
-    kept.push('…');
     kept
 }
 
 /// Writes `text` at a place in pixels.
 pub(super) fn put(area: &Area<'_>, text: &str, at: (u32, u32), style: &TextStyle<'static>) {
     let at = ((at.0 * SCALE) as i32, (at.1 * SCALE) as i32);
-    area.draw(&Text::new(text.to_owned(), at, style.clone())).expect("drawing into memory does not fail");
+    let text: String = text.chars().map(printable).collect();
+    area.draw(&Text::new(text, at, style.clone())).expect("drawing into memory does not fail");
 }
 
 /// Draws into an empty picture and finishes it.
@@ -96,13 +109,12 @@ pub(super) fn picture(options: &ChartOptions, label: &str, draw: impl FnOnce(&Ar
 /// Text within the quotation marks of an attribute.
 pub(super) fn attribute(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for c in text.chars().map(printable) {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
-            c if c.is_control() => out.push(' '),
             c => out.push(c),
         }
     }
@@ -140,5 +152,24 @@ fn lines(area: &Area<'_>, message: &str, options: &ChartOptions, color: RGBColor
     let style = style(size, color, HPos::Center, VPos::Center);
     for (line, i) in lines.iter().zip(0..) {
         put(area, &fitted(line, size, room), (options.width / 2, top + i * height), &style);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_holds_nothing_that_xml_does_not() {
+        let odd = "a\u{0}b\u{fffe}c\u{ffff}d\u{9f}e\u{10ffff}f";
+        assert_eq!(fitted(odd, SMALL, 1000), "a b\u{fffd}c\u{fffd}d e\u{10ffff}f");
+        assert_eq!(attribute(odd), "a b\u{fffd}c\u{fffd}d e\u{10ffff}f");
+    }
+
+    #[test]
+    fn text_is_cut_where_there_is_no_room_for_all_of_it() {
+        assert_eq!(fitted("short", SMALL, 100), "short");
+        let cut = fitted(&"long ".repeat(1000), SMALL, 100);
+        assert!(cut.ends_with('…') && width_of(&cut, SMALL) <= 100 && cut.len() > 12, "{cut}");
     }
 }

@@ -117,8 +117,8 @@ impl Unit {
             Self::BytesPerSecond => scaled(value, step, &BINARY, " ", "B/s"),
             Self::BitsPerSecond => scaled(value, step, &DECIMAL[..7], " ", "bit/s"),
             Self::Seconds => scaled(value, step, &TIME, " ", ""),
-            Self::Percent => format!("{}%", decimals(value, step)),
-            Self::Ratio => format!("{}%", decimals(value * 100.0, step * 100.0)),
+            Self::Percent => part_of_hundred(value, step),
+            Self::Ratio => part_of_hundred((value * 100.0).clamp(-f64::MAX, f64::MAX), step * 100.0),
             Self::PerSecond => scaled(value, step, &DECIMAL, "", "/s"),
         }
     }
@@ -128,7 +128,8 @@ impl Unit {
         let decimal = |exponents: std::ops::Range<i32>| {
             exponents.flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e))).collect::<Vec<_>>()
         };
-        let exponent = least.log10().floor() as i32;
+        // Powers of ten as far as floats have them.
+        let exponent = (least.log10().floor() as i32).clamp(-300, 300);
         match self {
             Self::Bytes | Self::BytesPerSecond if least >= 1.0 => {
                 let exponent = least.log2().floor() as i32;
@@ -154,6 +155,11 @@ fn scaled(value: f64, step: f64, units: &[(f64, &str)], gap: &str, suffix: &str)
     let at = units.iter().position(|(factor, _)| value.abs() >= *factor).unwrap_or(units.len() - 1);
     // What has no name stands for itself.
     let factor = if units[at].1.is_empty() { 1.0 } else { units[at].0 };
+    if !is_plain(value / factor) {
+        let base = units.iter().find(|(factor, _)| *factor == 1.0).map_or("", |(_, name)| name);
+        let gap = if base.is_empty() && suffix.is_empty() { "" } else { gap };
+        return format!("{}{gap}{base}{suffix}", scientific(value, step));
+    }
     let mut number = decimals(value / factor, step / factor);
     let mut name = units[at].1;
     // What rounds up to one of the next larger unit is written so.
@@ -163,6 +169,25 @@ fn scaled(value: f64, step: f64, units: &[(f64, &str)], gap: &str, suffix: &str)
     }
     let gap = if name.is_empty() && suffix.is_empty() { "" } else { gap };
     format!("{number}{gap}{name}{suffix}")
+}
+
+fn part_of_hundred(value: f64, step: f64) -> String {
+    let number = if value == 0.0 || is_plain(value) { decimals(value, step) } else { scientific(value, step) };
+    format!("{number}%")
+}
+
+/// Whether a number is read more easily with all its digits than with an exponent.
+fn is_plain(value: f64) -> bool {
+    (1e-6..1e7).contains(&value.abs())
+}
+
+/// A number with an exponent and as many digits as it takes to tell it from its neighbour `step` away: `1.5e300`.
+fn scientific(value: f64, step: f64) -> String {
+    let digits = if step > 0.0 { (value.abs() / step).log10().ceil().clamp(0.0, 6.0) as usize } else { 3 };
+    let text = format!("{value:.digits$e}");
+    let (number, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let number = if number.contains('.') { number.trim_end_matches('0').trim_end_matches('.') } else { number };
+    format!("{number}e{exponent}")
 }
 
 /// Enough decimals to show differences of `step`, no trailing zeros.
@@ -199,6 +224,10 @@ mod tests {
             (Unit::Percent, 12.345, "12.35%"),
             (Unit::Ratio, 0.5, "50%"),
             (Unit::PerSecond, 12_000.0, "12k/s"),
+            (Unit::Number, 1.5e300, "1.5e300"),
+            (Unit::Bytes, -f64::MAX, "-1.798e308 B"),
+            (Unit::Seconds, 2e-320, "2e-320 s"),
+            (Unit::Ratio, 1e300, "1e302%"),
             (Unit::Number, f64::NAN, "NaN"),
             (Unit::Bytes, f64::NEG_INFINITY, "-Inf"),
         ] {

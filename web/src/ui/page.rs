@@ -76,6 +76,12 @@ struct Picture<'p> {
 }
 
 impl Picture<'_> {
+    /// The attributes that keep a picture's place in the page until it has come.
+    fn size(&self, narrow: bool) -> String {
+        let width = if narrow { NARROW } else { self.chart.width };
+        format!(" width=\"{width}\" height=\"{}\"", self.chart.height)
+    }
+
     fn address(&self, theme: &str, narrow: bool) -> String {
         let Chart { query, width, height, .. } = self.chart;
         let width = if narrow { NARROW } else { *width };
