@@ -5,7 +5,6 @@ mod check;
 mod duration;
 mod lexer;
 mod parse;
-mod pattern;
 mod print;
 mod unquote;
 mod walk;
@@ -16,10 +15,10 @@ pub use ast::{
 };
 pub(crate) use duration::QueryTimes;
 pub use duration::{DurationExpr, DurationOp, parse_millis};
+pub(crate) use model::regex::translate;
 #[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
 pub use parse::{parse, parse_selector};
-pub(crate) use pattern::translate;
 #[cfg(feature = "testing")]
 pub(crate) use unquote::unquote;
 pub use walk::SelectorUse;

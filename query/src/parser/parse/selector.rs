@@ -5,8 +5,8 @@ use tsdb::{METRIC_NAME, MatchOp, Matcher};
 use super::super::ParseError;
 use super::super::ast::{Expr, Modifiers, Span, VectorSelector};
 use super::super::lexer::Kind;
-use super::super::pattern::translate;
 use super::Parser;
+use model::regex::translate;
 
 /// Regular expressions in one query.
 const MAX_PATTERNS: usize = 1_000;

@@ -3,7 +3,7 @@
 //! Both know nearly the same language. Where they read a text differently, Go's reading counts: `{` that begins no
 //! repetition is a character, `\d`, `\w` and `\s` are ASCII, and `[`, `&&` and `~~` mean nothing within a class.
 
-use hashbrown::HashSet;
+use std::collections::HashSet;
 
 /// Repetitions that an expression may ask for.
 const MAX_REPEAT: u32 = 1_000;
@@ -21,7 +21,7 @@ const NAMED_CLASSES: [&str; 14] = [
 ///
 /// # Errors
 /// What Go says is wrong with it, without `error parsing regexp: `.
-pub(crate) fn translate(source: &str) -> Result<String, String> {
+pub fn translate(source: &str) -> Result<String, String> {
     let mut reader = Reader { source, known: HashSet::new(), at: 0, out: String::with_capacity(source.len()) };
     reader.read()?;
     Ok(reader.out)
@@ -215,7 +215,7 @@ impl Reader<'_> {
                 self.next();
                 let literal = self.rest().split("\\E").next().unwrap_or_default().to_owned();
                 self.at = (self.at + literal.len() + 2).min(self.source.len());
-                self.out.push_str(&regex::escape(&literal));
+                self.out.push_str(&::regex::escape(&literal));
             }
             _ => match self.escape(start)? {
                 Escape::Character(character) => put(&mut self.out, character),
@@ -308,7 +308,7 @@ impl Reader<'_> {
         negative ^= bare.len() != name.len();
         let class = format!("\\{}{{{bare}}}", if negative { 'P' } else { 'p' });
         if !self.known.contains(bare) {
-            if bare != "Any" && regex::Regex::new(&class).is_err() {
+            if bare != "Any" && ::regex::Regex::new(&class).is_err() {
                 return self.fail("invalid character class range", start);
             }
             self.known.insert(bare.to_owned());
@@ -420,7 +420,7 @@ mod tests {
         ] {
             let translated = translate(go).unwrap();
             assert_eq!(translated, rust, "{go}");
-            assert!(regex::Regex::new(&translated).is_ok(), "{go}");
+            assert!(::regex::Regex::new(&translated).is_ok(), "{go}");
         }
     }
 

@@ -1,0 +1,5 @@
+//! Regular expressions as Go reads them.
+
+mod syntax;
+
+pub use syntax::translate;
