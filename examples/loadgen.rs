@@ -80,7 +80,7 @@ struct Flags {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    scraper::parse_duration(text).map_err(|_| "must be a duration like 500ms, 15s or 5m".into())
+    model::parse_duration(text).map_err(|_| "must be a duration like 500ms, 15s or 5m".into())
 }
 
 /// What was counted: of one side, since the start and since the last report.
@@ -167,7 +167,7 @@ async fn page(State(pages): State<Arc<Pages>>, PathOf(target): PathOf<usize>) ->
 
 /// The configuration by which a server scrapes the targets: all on one port, each at a path of its own.
 fn configuration(flags: &Flags) -> String {
-    let interval = scraper::format_duration(flags.interval);
+    let interval = model::format_duration(flags.interval);
     let mut yaml = format!(
         "global: {{scrape_interval: {interval}, scrape_timeout: {interval}}}\nscrape_configs:\n- job_name: load\n  static_configs:\n"
     );

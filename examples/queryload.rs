@@ -73,7 +73,7 @@ enum Load {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    scraper::parse_duration(text).map_err(|_| "must be a duration like 500ms, 15s or 5m".into())
+    model::parse_duration(text).map_err(|_| "must be a duration like 500ms, 15s or 5m".into())
 }
 
 fn now() -> f64 {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
+use model::{format_duration, format_size, parse_duration, parse_size};
 
 use crate::cli::Command;
 use crate::process;
@@ -190,21 +191,11 @@ pub(crate) enum LogFormat {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    scraper::parse_duration(text).map_err(|_| "must be a duration like 30s, 5m or 1h30m".into())
+    parse_duration(text).map_err(|_| "must be a duration like 30s, 5m or 1h30m".into())
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
-        "" | "B" => 1,
-        "KB" | "KIB" => 1 << 10,
-        "MB" | "MIB" => 1 << 20,
-        "GB" | "GIB" => 1 << 30,
-        "TB" | "TIB" => 1 << 40,
-        _ => return Err("must be a number of bytes, with KB, MB or GB behind it if need be".into()),
-    };
-    let number: u64 = digits.parse().map_err(|_| "must be a whole number of bytes, KB, MB or GB".to_owned())?;
-    number.checked_mul(unit).ok_or_else(|| "is too large".into())
+    parse_size(text).map_err(|why| why.to_string())
 }
 
 fn segment_bytes(text: &str) -> Result<u64, String> {
@@ -328,7 +319,7 @@ impl Flags {
 
     /// The flags in use with their values, for `/api/v1/status/flags`.
     pub(crate) fn in_use(&self) -> BTreeMap<String, String> {
-        let duration = scraper::format_duration;
+        let duration = format_duration;
         let text = |path: &Option<PathBuf>| path.as_ref().map_or_else(String::new, |path| path.display().to_string());
         let sync = match self.wal_sync {
             WalSync::Commit => "commit".to_owned(),
@@ -342,20 +333,20 @@ impl Flags {
             ("log.level", format!("{:?}", self.log_level).to_lowercase()),
             ("query.lookback-delta", duration(self.lookback)),
             ("query.max-concurrency", self.query_concurrency.to_string()),
-            ("query.max-memory", self.query_memory().to_string()),
-            ("query.max-memory-total", self.query_memory_total().to_string()),
+            ("query.max-memory", format_size(self.query_memory())),
+            ("query.max-memory-total", format_size(self.query_memory_total())),
             ("query.max-samples", self.query_samples.to_string()),
             ("query.max-series", self.query_series.to_string()),
             ("query.max-steps", self.query_steps.to_string()),
             ("query.max-wait", duration(self.query_wait)),
             ("query.timeout", duration(self.query_timeout)),
-            ("storage.chunk-memory", self.chunk_memory.to_string()),
+            ("storage.chunk-memory", format_size(self.chunk_memory)),
             ("storage.max-series", self.max_series.unwrap_or_else(process::default_max_series).to_string()),
             ("storage.replay-samples", self.replay_samples.to_string()),
             ("storage.tsdb.path", self.data.display().to_string()),
-            ("storage.tsdb.retention.size", format!("{}B", self.retention_bytes.unwrap_or(0))),
+            ("storage.tsdb.retention.size", format_size(self.retention_bytes.unwrap_or(0))),
             ("storage.tsdb.retention.time", duration(self.retention_time())),
-            ("storage.tsdb.wal-segment-size", format!("{}B", self.wal_segment_bytes)),
+            ("storage.tsdb.wal-segment-size", format_size(self.wal_segment_bytes)),
             // What Thanos asks for.
             ("storage.tsdb.max-block-duration", "2h".into()),
             ("storage.tsdb.min-block-duration", "2h".into()),
@@ -448,12 +439,18 @@ mod tests {
         for bad in [
             "--query.timeout=soon",
             "--storage.wal-sync=sometimes",
-            "--query.max-memory=1.5GB",
+            "--query.max-memory=1024",
+            "--query.max-memory=1kB",
+            "--query.max-memory=1gb",
+            "--storage.tsdb.retention.size=1GiB512MB",
             "--storage.tsdb.wal-segment-size=1KB",
             "stray",
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
+        assert_eq!(parse("--query.max-memory=1.5GB").unwrap().0.query_memory(), 3 << 29);
+        assert_eq!(parse("--storage.tsdb.retention.size=1GB512MB").unwrap().0.retention_bytes, Some(3 << 29));
+        assert_eq!(parse("--storage.tsdb.retention.size=1PB").unwrap().0.retention_bytes, Some(1 << 50));
         assert_eq!(parse("--query.max-memory=512MB").unwrap().0.query_memory(), 512 << 20);
         assert_eq!(parse("--query.max-memory-total=512MB").unwrap().0.query_memory(), 256 << 20);
         assert!(parse("").unwrap().0.query_memory() <= 1 << 30);

@@ -15,13 +15,14 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use axum::serve::ListenerExt;
+use model::RegexError;
 use query::{Engine, Features};
 use scraper::{Clock, ScrapeManager};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tsdb::{Db, DiskFs, Fs, Opening, PatternError, Retention, SyncPolicy, Timestamp};
+use tsdb::{Db, DiskFs, Fs, Opening, Retention, SyncPolicy, Timestamp};
 use web::{AppState, Queries};
 
 use crate::config::{Config, Storage};
@@ -94,7 +95,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     let options = web_options(&flags, prefix.clone());
     let engine = Arc::new(Engine::new(engine_options(&flags, config.as_ref(), features), monotonic));
     let queries = Queries::new(engine, &options);
-    let bad_origin = |e: PatternError| StartError(format!("--web.cors.origin: {e}"));
+    let bad_origin = |e: RegexError| StartError(format!("--web.cors.origin: {e}"));
     let (open, opened) = watch::channel(None);
     let opening = begin_opening(&flags, storage).await?;
     let early = web::early(queries.clone(), Arc::new(opening.early()), &options, opened).map_err(bad_origin)?;

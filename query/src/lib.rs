@@ -25,6 +25,6 @@ pub use functions::{Arity, FUNCTIONS, Function};
 pub use parser::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp, Expr, Extension, Fill,
     Grouping, Matching, MatrixSelector, Modifiers, NumberLiteral, Paren, ParseError, SelectorUse, Span, Subquery,
-    TextLiteral, Unary, ValueType, VectorSelector, parse, parse_millis, parse_selector,
+    TextLiteral, Unary, ValueType, VectorSelector, parse, parse_selector,
 };
 pub use value::{ABSENT, Point, Series, Value, VectorSample, is_absent};

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use scraper::store::{Batch, Exemplar, Store};
-use scraper::{Action, Clock, Discovery, Pattern, Relabel, ScrapeConfig, ScrapeManager, TargetGroup};
+use scraper::{Action, Clock, Discovery, Relabel, ScrapeConfig, ScrapeManager, TargetGroup};
 use tsdb::{AppendError, Committed, Db, DiskFs, Fs, HistogramValue, Labels, Metadata, SeriesRef, Timestamp};
 
 #[global_allocator]
@@ -118,7 +118,7 @@ async fn run<S: Store>(store: S, address: &str, targets: u64, seconds: u64, samp
         relabel: vec![Relabel {
             action: Action::Replace,
             source_labels: vec!["target".to_owned()],
-            regex: Pattern::new("(.*)").expect("the expression is constant"),
+            regex: model::Regex::pasted("(.*)").expect("the expression is constant"),
             target_label: "instance".to_owned(),
             replacement: "t$1".to_owned(),
             ..Relabel::default()

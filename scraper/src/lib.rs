@@ -6,7 +6,6 @@ mod buffers;
 pub mod cache;
 mod clock;
 mod discovery;
-mod duration;
 pub mod fetch;
 pub mod host;
 mod manager;
@@ -27,7 +26,6 @@ pub mod testing;
 mod tls;
 
 pub use clock::Clock;
-pub use duration::{format_duration, parse_duration};
 pub use manager::{ApplyError, ScrapeManager, Targets};
 pub use metadata::{Described, FamilyTable};
 pub use options::{
@@ -35,7 +33,7 @@ pub use options::{
     ScrapeConfig, TargetGroup, TlsOptions, TlsVersion,
 };
 pub use parse::Histograms;
-pub use relabel::{Action, NameScheme, Pattern, Relabel, relabel};
+pub use relabel::{Action, NameScheme, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};
 pub use target::{ActiveTarget, LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tsdb::Committed;
 
 use crate::cache::Counts;
-use crate::duration::format_duration;
 use crate::target::{ActiveTarget, OverBudget};
+use model::format_duration;
 
 /// Observations from which quantiles are taken: the latest.
 const RECENT: usize = 512;

@@ -1,13 +1,9 @@
 //! Relabeling: rules that rewrite or drop a label set. Pure.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use regex::{Regex, RegexBuilder};
+use model::{Regex, letters};
 use tsdb::{Labels, LabelsBuilder, is_label_name, is_metric_name};
-
-/// Bytes that a compiled expression may take before it is refused.
-const REGEX_SIZE_LIMIT: usize = 4 << 20;
 
 /// Which names are allowed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -102,47 +98,6 @@ impl Action {
     }
 }
 
-/// An expression, anchored at both ends, whose dot matches newlines too.
-#[derive(Clone)]
-pub struct Pattern {
-    source: String,
-    regex: Regex,
-}
-
-impl Pattern {
-    /// Compiles `source`.
-    ///
-    /// # Errors
-    /// If it is no regular expression, or one that compiles to more than 4 MiB.
-    pub fn new(source: &str) -> Result<Self, String> {
-        let regex = RegexBuilder::new(&format!("^(?s:{source})$")).size_limit(REGEX_SIZE_LIMIT).build();
-        let regex = regex.map_err(|e| {
-            let text = e.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            format!("invalid regular expression {source:?}: {}", last.strip_prefix("error: ").unwrap_or(last))
-        })?;
-        Ok(Self { source: source.to_owned(), regex })
-    }
-
-    /// The expression as it was given.
-    #[must_use]
-    pub fn source(&self) -> &str {
-        &self.source
-    }
-}
-
-impl PartialEq for Pattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.source == other.source
-    }
-}
-
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.source)
-    }
-}
-
 /// One rule.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Relabel {
@@ -152,8 +107,8 @@ pub struct Relabel {
     pub source_labels: Vec<String>,
     /// What stands between them.
     pub separator: String,
-    /// What the joined value, or a label's name, is matched against.
-    pub regex: Pattern,
+    /// Expression for the joined value, or for names of labels.
+    pub regex: Regex,
     /// For [`Action::HashMod`].
     pub modulus: u64,
     /// The label that is set or compared; may name groups of the expression.
@@ -168,7 +123,7 @@ impl Default for Relabel {
             action: Action::Replace,
             source_labels: Vec::new(),
             separator: ";".to_owned(),
-            regex: Pattern::new("(.*)").expect("the expression is constant"),
+            regex: Regex::pasted("(.*)").expect("the expression is constant"),
             modulus: 0,
             target_label: String::new(),
             replacement: "$1".to_owned(),
@@ -222,7 +177,7 @@ impl Relabel {
 
     /// Applies the rule; `false` if it drops the set.
     fn apply(&self, labels: &mut LabelsBuilder, names: NameScheme) -> bool {
-        let regex = &self.regex.regex;
+        let regex = &self.regex;
         match self.action {
             Action::Keep => return regex.is_match(&self.joined(labels)),
             Action::Drop => return !regex.is_match(&self.joined(labels)),
@@ -236,17 +191,17 @@ impl Relabel {
                 labels.set(&self.target_label, &(hash % self.modulus.max(1)).to_string());
             }
             Action::Lowercase => {
-                let value = self.joined(labels).to_lowercase();
+                let value = letters::to_lower(&self.joined(labels));
                 labels.set(&self.target_label, &value);
             }
             Action::Uppercase => {
-                let value = self.joined(labels).to_uppercase();
+                let value = letters::to_upper(&self.joined(labels));
                 labels.set(&self.target_label, &value);
             }
             Action::LabelMap => {
                 let matching: Vec<_> = labels.labels().iter().filter(|l| regex.is_match(&l.name)).cloned().collect();
                 for label in matching {
-                    labels.set(&regex.replace(&label.name, &self.replacement), &label.value);
+                    labels.set(&regex.replace_all(&label.name, &self.replacement), &label.value);
                 }
             }
             Action::LabelDrop => {
@@ -261,7 +216,7 @@ impl Relabel {
 
     fn replace(&self, labels: &mut LabelsBuilder, names: NameScheme) {
         let joined = self.joined(labels);
-        let Some(captures) = self.regex.regex.captures(&joined) else { return };
+        let Some(captures) = self.regex.captures(&joined) else { return };
         let expanded = |template: &str| {
             let mut text = String::new();
             captures.expand(template, &mut text);

@@ -173,7 +173,7 @@ impl SampleRules {
 mod tests {
     use super::*;
     use crate::parse::{Format, Parser};
-    use crate::relabel::{Action, Pattern};
+    use crate::relabel::Action;
 
     fn resolve(rules: &SampleRules, line: &str) -> Result<Option<String>, String> {
         let mut parser = Parser::new(line.as_bytes(), Format::Text);
@@ -212,11 +212,14 @@ mod tests {
         let drop = Relabel {
             action: Action::Drop,
             source_labels: vec!["__name__".to_owned()],
-            regex: Pattern::new("go_.*").unwrap(),
+            regex: model::Regex::pasted("go_.*").unwrap(),
             ..Relabel::default()
         };
-        let unname =
-            Relabel { action: Action::LabelDrop, regex: Pattern::new("__name__").unwrap(), ..Relabel::default() };
+        let unname = Relabel {
+            action: Action::LabelDrop,
+            regex: model::Regex::pasted("__name__").unwrap(),
+            ..Relabel::default()
+        };
         let mut rules = rules(&[("job", "j")]);
         rules.relabel = [drop.clone()].into();
         assert_eq!(resolve(&rules, "go_x 1"), Ok(None));

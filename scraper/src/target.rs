@@ -8,10 +8,10 @@ use std::time::Duration;
 use tsdb::{Labels, LabelsBuilder, Timestamp};
 
 use crate::cache::Culprit;
-use crate::duration::{format_duration, parse_duration};
 use crate::metadata::FamilyTable;
 use crate::options::{ScrapeConfig, TargetGroup};
 use crate::relabel::relabel;
+use model::{format_duration, parse_duration};
 
 const ADDRESS: &str = "__address__";
 const SCHEME: &str = "__scheme__";
@@ -297,7 +297,7 @@ fn escape(text: &str, out: &mut String, plain: impl Fn(u8) -> bool) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relabel::{Action, Pattern, Relabel};
+    use crate::relabel::{Action, Relabel};
 
     fn config() -> ScrapeConfig {
         ScrapeConfig {
@@ -356,7 +356,8 @@ mod tests {
             assert_eq!(one("h:1", &[labels], &config), Err(error.to_owned()));
         }
         assert_eq!(one("http://h", &[], &config), Err("\"http://h\" is not a valid hostname".to_owned()));
-        config.relabel = vec![Relabel { action: Action::Drop, regex: Pattern::new("").unwrap(), ..Relabel::default() }];
+        config.relabel =
+            vec![Relabel { action: Action::Drop, regex: model::Regex::pasted("").unwrap(), ..Relabel::default() }];
         assert!(matches!(one("h:1", &[], &config), Ok(Discovered::Dropped(labels)) if labels.get("job") == Some("j")));
         config.relabel = vec![Relabel { replacement: String::new(), ..replace("nope", "__address__") }];
         let group = TargetGroup { source: "0".to_owned(), targets: vec!["h".to_owned()], ..TargetGroup::default() };

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use common::{Reply, Server, job, manager, series, wait_for, wait_health, wait_samples, wait_stale};
 use scraper::{
-    Action, ApplyError, Auth, Header, Pattern, Protocol, Relabel, SampleLimits, ScrapeConfig, SecretSource,
-    TargetHealth,
+    Action, ApplyError, Auth, Header, Protocol, Relabel, SampleLimits, ScrapeConfig, SecretSource, TargetHealth,
 };
 use tsdb::{Metadata, MetricKind};
 
@@ -339,7 +338,7 @@ async fn new_relabeling_rules_take_effect_at_the_next_scrape() {
     config.metric_relabel = vec![Relabel {
         action: Action::Drop,
         source_labels: vec!["__name__".to_owned()],
-        regex: Pattern::new("a").unwrap(),
+        regex: model::Regex::pasted("a").unwrap(),
         ..Relabel::default()
     }];
     manager.apply(vec![config]).await.unwrap();
@@ -374,7 +373,7 @@ async fn dropped_targets_are_counted_and_some_are_kept() {
     config.relabel = vec![Relabel {
         action: Action::Drop,
         source_labels: vec!["__address__".to_owned()],
-        regex: Pattern::new("x:.*").unwrap(),
+        regex: model::Regex::pasted("x:.*").unwrap(),
         ..Relabel::default()
     }];
     manager.apply(vec![config]).await.unwrap();

@@ -175,7 +175,7 @@ fn time(text: &str) -> Result<Timestamp, String> {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration = scraper::parse_duration(text).ok().filter(|duration| !duration.is_zero());
+    let duration = model::parse_duration(text).ok().filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| "must be a duration like 30s, 5m or 1h30m".into())
 }
 

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use scraper::parse_duration;
+use model::{parse_duration, parse_size};
 
 use super::schema::{Section, Type};
 use super::tree::{Fault, Node, Scalar, Tag, Value};
-use super::values::{parse_size, whole_number};
+use super::values::whole_number;
 
 /// How alike a key must be to one that is known to be suggested.
 const ALIKE: f64 = 0.6;
@@ -77,8 +77,8 @@ fn scalar_fault(holds: Type, scalar: &Scalar) -> Option<String> {
             Some(format!("must be a whole number that is not negative, not {text:?}"))
         }
         Type::Float if scalar.tag != Tag::Number => Some(format!("must be a number, not {text:?}")),
-        Type::Duration => parse_duration(text).err(),
-        Type::Size => parse_size(text).err(),
+        Type::Duration => parse_duration(text).err().map(|why| why.to_string()),
+        Type::Size => parse_size(text).err().map(|why| why.to_string()),
         _ => None,
     }
 }

@@ -19,7 +19,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use scraper::{ScrapeConfig, format_duration};
+use model::format_duration;
+use scraper::ScrapeConfig;
 
 use check::check_section;
 use schema::{ROOT, SCRAPE, SCRAPE_FILE};

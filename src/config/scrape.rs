@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use model::format_duration;
 use scraper::{
-    Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, NameScheme, Pattern, Protocol, Relabel,
-    SampleLimits, ScrapeConfig, TargetGroup, format_duration,
+    Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, NameScheme, Protocol, Relabel, SampleLimits,
+    ScrapeConfig, TargetGroup,
 };
 
 use super::http::http_options;
@@ -293,7 +294,7 @@ fn relabel(node: &Node, names: NameScheme) -> Result<Relabel, Fault> {
     };
     let regex = match node.get("regex") {
         None => default.regex,
-        Some(regex) => Pattern::new(regex.text()).map_err(|what| regex.fault(what))?,
+        Some(regex) => model::Regex::pasted(regex.text()).map_err(|what| regex.fault(what.to_string()))?,
     };
     for label in node.items_of("source_labels") {
         if !names.allows_label(label.text()) {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scraper::parse_duration;
+use model::parse_duration;
 
 use super::tree::{Fault, Node};
 
@@ -29,7 +29,7 @@ impl Storage {
         let Some(tsdb) = storage.get("tsdb") else { return Ok(read) };
         if let Some(window) = tsdb.get("out_of_order_time_window") {
             // Zero is a wish, not the default.
-            read.late_window = Some(parse_duration(window.text()).map_err(|what| window.fault(what))?);
+            read.late_window = Some(parse_duration(window.text()).map_err(|what| window.fault(what.to_string()))?);
         }
         if let Some(retention) = tsdb.get("retention") {
             read.retention_time = retention.duration_of("time")?;

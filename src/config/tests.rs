@@ -134,7 +134,7 @@ fn errors_say_where_and_what() {
         ),
         (
             "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - regex: 'a('\n    target_label: b\n",
-            "prometheus.yml:4:12: invalid regular expression \"a(\": unclosed group",
+            "prometheus.yml:4:12: invalid regular expression \"a(\": missing closing ): `a(`",
         ),
         (
             "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - action: keeep\n",

@@ -1,36 +1,13 @@
 //! Values in the form that the configuration writes them.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use scraper::parse_duration;
+use model::{parse_duration, parse_size};
 
 use super::tree::{Fault, Node, Scalar, Tag, Value};
-
-/// Reads a size: numbers with units in powers of 1024, such as `10MB` or `1GiB512KB`; `0` needs no unit.
-pub(super) fn parse_size(text: &str) -> Result<u64, String> {
-    if text == "0" {
-        return Ok(0);
-    }
-    let invalid = || format!("not a valid size: {text:?}");
-    let (mut rest, mut total) = (text, 0.0);
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(invalid)?;
-        let letters = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        let unit = &rest[digits..digits + letters];
-        let unit = unit.strip_suffix('B').ok_or_else(invalid)?;
-        let prefix = unit.strip_suffix('i').filter(|prefix| !prefix.is_empty()).unwrap_or(unit);
-        let power = ["", "K", "M", "G", "T", "P", "E"].iter().position(|p| *p == prefix).ok_or_else(invalid)?;
-        total += number * 1024f64.powi(power as i32);
-        rest = &rest[digits + letters..];
-    }
-    if text.is_empty() || total >= 9.2e18 {
-        return Err(invalid());
-    }
-    Ok(total as u64)
-}
 
 /// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text.
 pub(super) fn whole_number(scalar: &Scalar) -> Option<i64> {
@@ -96,9 +73,9 @@ impl Node {
         Ok(Some(count).filter(|count| *count > 0))
     }
 
-    fn parsed<T>(&self, key: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Option<T>, Fault> {
+    fn parsed<T, E: Display>(&self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, Fault> {
         let Some(node) = self.get(key) else { return Ok(None) };
-        parse(node.text()).map(Some).map_err(|what| node.fault(what))
+        parse(node.text()).map(Some).map_err(|what| node.fault(what.to_string()))
     }
 
     /// The texts of a list.
@@ -139,24 +116,5 @@ mod tests {
         }
         assert_eq!(number("5.5"), None);
         assert_eq!(whole_number(&Scalar { text: "5".to_owned(), tag: Tag::Text }), None);
-    }
-
-    #[test]
-    fn sizes_count_in_powers_of_1024() {
-        for (text, bytes) in [
-            ("0", 0),
-            ("0B", 0),
-            ("10B", 10),
-            ("1KB", 1024),
-            ("1KiB", 1024),
-            ("1.5MB", 3 << 19),
-            ("1GB512MB", 3 << 29),
-            ("7EB", 7 << 60),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "10", "MB", "10mb", "10M", "-1MB", "1..5MB", "1XB", "iB", "1iB", "9EB"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
     }
 }

@@ -52,7 +52,7 @@ pub use histogram::{
 pub use import::{Imported, Importer, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use maintenance::MaintenanceTotals;
-pub use matcher::{MatchOp, Matcher, PatternError};
+pub use matcher::{MatchOp, Matcher};
 pub use memory::MemoryStore;
 pub use metadata::{Metadata, MetricKind};
 pub use opening::{EarlyReader, Opening};

@@ -10,9 +10,10 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use http::{StatusCode, header};
+use model::RegexError;
 use tokio::sync::watch;
 use tower::ServiceExt;
-use tsdb::{PatternError, Queryable};
+use tsdb::Queryable;
 
 use crate::api::params::Params;
 use crate::api::query::{Asked, plain};
@@ -42,7 +43,7 @@ pub fn early(
     source: Arc<dyn Queryable>,
     options: &Options,
     opened: watch::Receiver<Option<Router>>,
-) -> Result<Router, PatternError> {
+) -> Result<Router, RegexError> {
     let prefix = &options.prefix;
     let state = Early { queries, source, opened };
     let origins = Arc::new(Origins::new(&options.cors_origin)?);

@@ -7,11 +7,12 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};
 use jiff::tz::TimeZone;
+use model::parse_duration;
 use query::is_absent;
 use serde_json::json;
 use tsdb::Timestamp;
 
-use crate::api::params::{Params, parse_duration};
+use crate::api::params::Params;
 use crate::api::{ApiError, success};
 use crate::chart::{
     self, ChartOptions, Kind, Line, SIZES, Theme, Unit, colors_for, css, draw, draw_error, draw_message,
@@ -96,7 +97,7 @@ pub(crate) fn slice(params: &Params, now: Timestamp) -> Result<Slice, ApiError> 
     let end = params.time("end")?.unwrap_or(now);
     let range = match params.get("range") {
         "" => Duration::from_secs(3600),
-        text => parse_duration(text).filter(|range| !range.is_zero()).ok_or_else(|| {
+        text => parse_duration(text).ok().filter(|range| !range.is_zero()).ok_or_else(|| {
             ApiError::parameter("range", format!("cannot parse {text:?} to a duration like 15m or 6h"))
         })?,
     };

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tsdb::{Db, PatternError, Timestamp};
+use model::RegexError;
+use tsdb::{Db, Timestamp};
 
 use crate::api::write::{Buffers, Families, SeriesCache};
 use crate::cors::Origins;
@@ -97,7 +98,7 @@ impl AppState {
         server: Arc<dyn Server>,
         options: Options,
         now: Timestamp,
-    ) -> Result<Self, PatternError> {
+    ) -> Result<Self, RegexError> {
         Ok(Self(Arc::new(Inner {
             cors: Arc::new(Origins::new(&options.cors_origin)?),
             dashboards: Dashboards::new(options.dashboards.clone()),

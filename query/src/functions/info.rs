@@ -138,7 +138,7 @@ fn select<'q>(
             continue;
         }
         identified = true;
-        let pattern: Vec<String> = values.into_iter().map(regex::escape).collect();
+        let pattern: Vec<String> = values.into_iter().map(model::regex::escape).collect();
         // Too many values to ask for are filtered when series are matched.
         if let Ok(matcher) = Matcher::new(MatchOp::Regex, label, pattern.join("|")) {
             matchers.push(matcher);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use regex::{Captures, Regex};
+use model::Regex;
 use tsdb::{Labels, LabelsBuilder, METRIC_NAME};
 
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::eval::source::{Relabeled, SharedSource};
 use crate::eval::table::Table;
 use crate::eval::{Eval, Output};
 use crate::format::quote;
-use crate::parser::{Call, translate};
+use crate::parser::Call;
 
 fn fail<T>(message: String) -> Result<T, Error> {
     Err(Error::Execution(message))
@@ -63,12 +63,13 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let destination = label_name(eval, call, 1, "label_replace", "destination")?;
     let replacement = text(eval.text(&call.args[2])?);
     let origin = text(eval.text(&call.args[3])?);
-    let pattern = text(eval.text(&call.args[4])?);
+    let bytes = eval.text(&call.args[4])?;
+    let pattern = text(bytes);
     if pattern.len() > MAX_PATTERN_BYTES {
         return fail(format!("regular expression in label_replace() is longer than {MAX_PATTERN_BYTES} bytes"));
     }
-    let translated = translate(&pattern).ok();
-    let Some(regex) = translated.and_then(|pattern| Regex::new(&format!("^(?s:{pattern})$")).ok()) else {
+    let regex = std::str::from_utf8(bytes).ok().and_then(|pattern| Regex::pasted(pattern).ok());
+    let Some(regex) = regex else {
         return fail(format!("invalid regular expression in label_replace(): {pattern}"));
     };
     let source = eval.vector(&call.args[0])?;
@@ -76,7 +77,9 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
         let value = labels.get(&origin).unwrap_or_default();
         match regex.captures(value) {
             Some(captures) => {
-                let Some(value) = expand(&replacement, &captures) else { return too_long("label_replace") };
+                let Some(value) = captures.expand_within(&replacement, MAX_VALUE_BYTES) else {
+                    return too_long("label_replace");
+                };
                 let mut builder = LabelsBuilder::new(labels);
                 builder.set(destination, &value);
                 Ok(builder.build())
@@ -84,51 +87,6 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
             None => Ok(labels.clone()),
         }
     })
-}
-
-/// Replaces `$1`, `${1}`, `$name` and `$$` as Go's `Regexp.Expand` does: a name is as long as it can be.
-/// `None` if the result is too long.
-fn expand(template: &str, captures: &Captures<'_>) -> Option<String> {
-    let mut out = String::new();
-    let mut rest = template;
-    while let Some(at) = rest.find('$') {
-        if out.len() > MAX_VALUE_BYTES {
-            return None;
-        }
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let is_name = |c: char| c.is_alphanumeric() || c == '_';
-        let (name, after) = match rest.strip_prefix('{') {
-            Some(inner) => match inner.split_once('}') {
-                Some((name, after)) if !name.is_empty() && name.chars().all(is_name) => (name, after),
-                _ => {
-                    out.push('$');
-                    continue;
-                }
-            },
-            None => {
-                let end = rest.find(|c| !is_name(c)).unwrap_or(rest.len());
-                (&rest[..end], &rest[end..])
-            }
-        };
-        if name.is_empty() {
-            out.push('$');
-            continue;
-        }
-        let group = match name.parse::<usize>() {
-            Ok(number) => captures.get(number),
-            Err(_) => captures.name(name),
-        };
-        out.push_str(group.map_or("", |m| m.as_str()));
-        rest = after;
-    }
-    out.push_str(rest);
-    (out.len() <= MAX_VALUE_BYTES).then_some(out)
 }
 
 /// `label_join(v, dst, separator, src…)`
@@ -154,28 +112,4 @@ pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Err
         builder.set(destination, &values.join(&separator));
         Ok(builder.build())
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn templates_expand_as_in_go() {
-        let regex = Regex::new("^(?s:(?P<first>[a-z]+)-(.*))$").unwrap();
-        let captures = regex.captures("ab-cd").unwrap();
-        let cases = [
-            ("$1", "ab"),
-            ("${2}x", "cdx"),
-            ("$2x", ""),
-            ("$first", "ab"),
-            ("$$1", "$1"),
-            ("a$", "a$"),
-            ("${}", "${}"),
-            ("$9", ""),
-        ];
-        for (template, expanded) in cases {
-            assert_eq!(expand(template, &captures).as_deref(), Some(expanded), "{template}");
-        }
-    }
 }

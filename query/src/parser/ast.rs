@@ -186,8 +186,6 @@ pub struct VectorSelector {
     pub name: Option<String>,
     /// All conditions, that on the name included, in the order of the text.
     pub matchers: Vec<Matcher>,
-    /// Regular expressions as the text has them, of matchers that hold them written anew, with their positions, ascending.
-    pub(crate) originals: Vec<(usize, String)>,
     /// `offset` and `@`.
     pub modifiers: Modifiers,
     /// `anchored` or `smoothed`.
@@ -198,9 +196,8 @@ pub struct VectorSelector {
 impl PartialEq for VectorSelector {
     fn eq(&self, other: &Self) -> bool {
         let conditions = |selector: &'_ Self| {
-            let all = selector.matchers.iter().enumerate();
-            let mut all: Vec<_> =
-                all.map(|(i, m)| (m.name().to_owned(), m.op().as_str(), selector.value(i).to_owned())).collect();
+            let all = selector.matchers.iter();
+            let mut all: Vec<_> = all.map(|m| (m.name().to_owned(), m.op().as_str(), m.value().to_owned())).collect();
             all.sort();
             all
         };
@@ -208,17 +205,6 @@ impl PartialEq for VectorSelector {
             && self.modifiers == other.modifiers
             && self.extension == other.extension
             && conditions(self) == conditions(other)
-    }
-}
-
-impl VectorSelector {
-    /// What the text compares a label with; `at` is the position of the matcher.
-    #[must_use]
-    pub fn value(&self, at: usize) -> &str {
-        match self.originals.binary_search_by_key(&at, |(position, _)| *position) {
-            Ok(found) => &self.originals[found].1,
-            Err(_) => self.matchers[at].value(),
-        }
     }
 }
 

@@ -14,8 +14,7 @@ pub use ast::{
     MatrixSelector, Modifiers, NumberLiteral, Paren, Span, Subquery, TextLiteral, Unary, ValueType, VectorSelector,
 };
 pub(crate) use duration::QueryTimes;
-pub use duration::{DurationExpr, DurationOp, parse_millis};
-pub(crate) use model::regex::translate;
+pub use duration::{DurationExpr, DurationOp};
 #[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
 pub use parse::{parse, parse_selector};

@@ -13,7 +13,6 @@ use tsdb::Matcher;
 use super::ParseError;
 use super::ast::{AggregateOp, Call, Expr, NumberLiteral, Paren, Span, TextLiteral, Unary};
 use super::check;
-use super::duration::read_millis;
 use super::lexer::{Kind, Lexer, Token};
 use super::unquote::unquote;
 use crate::format::quote;
@@ -204,7 +203,8 @@ impl<'t> Parser<'t> {
                 let token = self.token;
                 let text = self.text_of(token);
                 let value = if token.kind == Kind::Duration {
-                    read_millis(text).map(|millis| millis as f64 / 1000.0)
+                    let duration = model::parse_duration(text).map_err(|why| why.to_string());
+                    duration.map(|duration| duration.as_millis() as f64 / 1000.0)
                 } else {
                     parse_number(text)
                 };

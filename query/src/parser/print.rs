@@ -19,7 +19,7 @@ impl fmt::Display for Expr {
                 if e.is_duration && e.value == 0.0 && e.value.is_sign_negative() {
                     f.write_str("-0s")
                 } else if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
-                    super::duration::write_millis(f, millis as i64)
+                    model::duration::write_millis(f, millis as i64)
                 } else {
                     f.write_str(&general(e.value))
                 }
@@ -111,14 +111,14 @@ fn write_selector(f: &mut fmt::Formatter<'_>, selector: &VectorSelector) -> fmt:
         f.write_str(name)?;
     }
     let mut conditions = Vec::with_capacity(selector.matchers.len());
-    for (i, matcher) in selector.matchers.iter().enumerate() {
+    for matcher in &selector.matchers {
         let is_name = matcher.name() == METRIC_NAME && matcher.op() == tsdb::MatchOp::Equal;
         if is_name && bare == Some(matcher.value()) {
             continue;
         }
         let name =
             if is_label_name(matcher.name()) { matcher.name().to_owned() } else { quote(matcher.name().as_bytes()) };
-        conditions.push(format!("{name}{}{}", matcher.op().as_str(), quote(selector.value(i).as_bytes())));
+        conditions.push(format!("{name}{}{}", matcher.op().as_str(), quote(matcher.value().as_bytes())));
     }
     conditions.sort_unstable();
     match (conditions.is_empty(), bare) {

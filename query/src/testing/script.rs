@@ -5,7 +5,7 @@ use tsdb::Labels;
 
 use super::series::{self, Item};
 use super::{LoadedSample, LoadedValue, nhcb};
-use crate::parser::{Expr, parse_millis};
+use crate::parser::Expr;
 
 /// Why a script cannot be played, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -114,7 +114,7 @@ pub(super) fn parse(text: &str) -> Result<Vec<Command>, ScriptError> {
 }
 
 fn millis(text: &str) -> Result<i64, String> {
-    parse_millis(text.trim()).ok_or_else(|| format!("bad duration {text:?}"))
+    model::parse_duration(text.trim()).map(|duration| duration.as_millis() as i64).map_err(|why| why.to_string())
 }
 
 fn load(line: &str, number: usize, lines: &mut Lines<'_>) -> Result<Command, ScriptError> {

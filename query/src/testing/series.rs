@@ -5,7 +5,6 @@ use std::sync::Arc;
 use tsdb::{CounterResetHint, FloatHistogram, Labels, MatchOp, STALE_NAN, Span};
 
 use super::LoadedValue;
-use crate::parser::parse_millis;
 
 /// A sequence may not be longer than this.
 const MAX_VALUES: usize = 1_000_000;
@@ -271,7 +270,8 @@ fn signed(text: &str) -> Result<i64, String> {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
     };
-    let millis = parse_millis(text).ok_or_else(|| format!("bad duration {text:?}"))?;
+    let duration = model::parse_duration(text).map_err(|why| why.to_string())?;
+    let millis = duration.as_millis() as i64;
     Ok(if negative { -millis } else { millis })
 }
 

@@ -6,7 +6,7 @@ use tsdb::{Labels, Metadata, MetricKind, is_stale};
 use super::ingest::{MAX_AHEAD_MS, bound};
 use super::*;
 use crate::parse::Parser;
-use crate::relabel::{Action, Pattern, Relabel};
+use crate::relabel::{Action, Relabel};
 use crate::sample_rules::SampleLimits;
 use crate::store::Store as _;
 use crate::testing::Recorder;
@@ -185,7 +185,7 @@ fn new_rules_make_the_old_series_stale() {
     target.text("a 1\nb 1\n");
     target.rules.relabel = [Relabel {
         source_labels: vec!["__name__".to_owned()],
-        regex: Pattern::new("a").unwrap(),
+        regex: model::Regex::pasted("a").unwrap(),
         target_label: "x".to_owned(),
         replacement: "y".to_owned(),
         ..Relabel::default()
@@ -459,14 +459,14 @@ fn arb_rules() -> impl Strategy<Value = SampleRules> {
             relabel.push(Relabel {
                 action: Action::Drop,
                 source_labels,
-                regex: Pattern::new("drop").unwrap(),
+                regex: model::Regex::pasted("drop").unwrap(),
                 ..Relabel::default()
             });
         }
         if merge {
             relabel.push(Relabel {
                 action: Action::LabelDrop,
-                regex: Pattern::new("x").unwrap(),
+                regex: model::Regex::pasted("x").unwrap(),
                 ..Relabel::default()
             });
         }

@@ -8,7 +8,7 @@ fn rule(action: Action, source: &[&str], regex: &str, target: &str, replacement:
     Relabel {
         action,
         source_labels: source.iter().map(|&s| s.to_owned()).collect(),
-        regex: Pattern::new(regex).unwrap(),
+        regex: Regex::pasted(regex).unwrap(),
         target_label: target.to_owned(),
         replacement: replacement.to_owned(),
         ..Relabel::default()
@@ -73,7 +73,28 @@ fn label_actions_work_on_names() {
 fn case_actions_change_the_joined_value() {
     let lower = rule(Action::Lowercase, &["a"], "(.*)", "l", "$1");
     let upper = rule(Action::Uppercase, &["a"], "(.*)", "u", "$1");
-    assert_eq!(run(&[("a", "bÄR")], &[lower, upper]).unwrap(), r#"{a="bÄR", l="bär", u="BÄR"}"#);
+    assert_eq!(run(&[("a", "bÄR")], &[lower.clone(), upper.clone()]).unwrap(), r#"{a="bÄR", l="bär", u="BÄR"}"#);
+    assert_eq!(run(&[("a", "ΟΔΟΣ ß İ")], &[lower, upper]).unwrap(), r#"{a="ΟΔΟΣ ß İ", l="οδοσ ß i", u="ΟΔΟΣ ß İ"}"#);
+}
+
+#[test]
+fn expressions_and_templates_are_read_as_go_reads_them() {
+    let cases = [
+        ("a{", "a{", "hit", "hit"),
+        ("[[a-z]+", "[x", "hit", "hit"),
+        ("(\\d+)", "٣", "$1", ""),
+        ("(\\w+)", "ä", "$1", ""),
+        ("(?P<n>a)|(?P<n>b)", "b", "<$n>", "<b>"),
+        ("(a)(b)?", "a", "${1}x$2y", "ax"),
+        ("(a)", "a", "$$1${1", "$1${1"),
+        ("a)|(b", "ax", "hit", "hit"),
+    ];
+    for (regex, value, replacement, expected) in cases {
+        let rule = rule(Action::Replace, &["a"], regex, "d", replacement);
+        let labels = relabel(&Labels::from_pairs([("a", value)]), &[rule], NameScheme::Utf8).unwrap();
+        assert_eq!(labels.get("d").unwrap_or_default(), expected, "{regex}");
+    }
+    assert!(Regex::pasted("(?x) a").is_err());
 }
 
 #[test]
@@ -111,7 +132,7 @@ fn validate_speaks_as_prometheus_does() {
         assert_eq!(rule(Action::Replace, &[], "(.*)", target, "$1").validate(legacy).is_ok(), fits, "{target}");
     }
     assert!(rule(Action::Replace, &[], "(.*)", "a-b", "$1").validate(utf8).is_ok());
-    assert!(Pattern::new("a(").unwrap_err().contains("unclosed group"));
+    assert!(Regex::pasted("a(").unwrap_err().to_string().contains("missing closing )"));
 }
 
 /// The rules on a plain map, written for reading, without groups: the expression is a literal or matches all.
@@ -137,8 +158,8 @@ fn reference(
         Action::DropEqual => return (get(&rule.target_label) != joined).then_some(out),
         Action::Replace if matches(&joined) => set(rule.replacement.clone()),
         Action::Replace => {}
-        Action::Lowercase => set(joined.to_lowercase()),
-        Action::Uppercase => set(joined.to_uppercase()),
+        Action::Lowercase => set(letters::to_lower(&joined)),
+        Action::Uppercase => set(letters::to_upper(&joined)),
         Action::LabelDrop => out.retain(|name, _| !matches(name)),
         Action::LabelKeep => out.retain(|name, _| matches(name)),
         Action::LabelMap => {
@@ -161,7 +182,7 @@ fn arb_rule() -> impl Strategy<Value = (Relabel, Option<String>)> {
     let names = prop::collection::vec("[a-c]", 0..3);
     (action, names, "[a-c;x]{0,2}", any::<bool>(), "[a-d]", "[x-z]{0,2}", 1u64..9).prop_map(
         |(action, source_labels, literal, all, target_label, replacement, modulus)| {
-            let regex = Pattern::new(if all { "(.*)" } else { &literal }).unwrap();
+            let regex = Regex::pasted(if all { "(.*)" } else { &literal }).unwrap();
             let replacement = if action == Action::LabelMap { replacement + "x" } else { replacement };
             let rule =
                 Relabel { action, source_labels, regex, target_label, replacement, modulus, ..Relabel::default() };

@@ -53,7 +53,7 @@ fn line(block: &BlockMeta) -> Vec<String> {
         block.ulid.to_string(),
         readable(Timestamp::from_millis(block.range.start_ms)),
         readable(Timestamp::from_millis(block.range.end_ms)),
-        scraper::format_duration(width),
+        model::format_duration(width),
         block.stats.num_samples.to_string(),
         block.stats.num_series.to_string(),
         block.stats.num_chunks.to_string(),

@@ -105,10 +105,9 @@ fn matching(matching: &Matching) -> Value {
 }
 
 fn selector(kind: &str, selector: &VectorSelector) -> Value {
-    let matchers = selector.matchers.iter().enumerate();
-    let mut matchers: Vec<Value> = matchers
-        .map(|(i, m)| json!({ "name": m.name(), "value": selector.value(i), "type": m.op().as_str() }))
-        .collect();
+    let matchers = selector.matchers.iter();
+    let mut matchers: Vec<Value> =
+        matchers.map(|m| json!({ "name": m.name(), "value": m.value(), "type": m.op().as_str() })).collect();
     // Prometheus puts a name before braces behind what is within them.
     matchers.rotate_left(usize::from(selector.name.is_some()));
     let mut tree = json!({

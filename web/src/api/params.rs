@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use http::{Method, header};
+use model::parse_duration;
 use tsdb::{Matcher, TimeRange, Timestamp};
 
 use super::error::{ApiError, ErrorType};
@@ -151,40 +152,8 @@ pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
         }
         return Ok(seconds);
     }
-    let millis = query::parse_millis(text).ok_or_else(|| format!("cannot parse {text:?} to a valid duration"))?;
-    Ok(millis as f64 / 1000.0)
-}
-
-/// A Prometheus duration, as `5m` or `1h30m`, that is not negative.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
-    Some(Duration::from_millis(u64::try_from(query::parse_millis(text)?).ok()?))
-}
-
-/// A duration as Prometheus writes it: `1m30s`, units that divide it, the largest first.
-pub(crate) fn format_duration(duration: Duration) -> String {
-    const UNITS: [(u128, &str); 7] = [
-        (365 * 86_400_000, "y"),
-        (7 * 86_400_000, "w"),
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1000, "s"),
-        (1, "ms"),
-    ];
-    let mut left = duration.as_millis();
-    if left == 0 {
-        return "0s".into();
-    }
-    let mut out = String::new();
-    for (unit, name) in UNITS {
-        // Years, weeks and days stand alone, as Prometheus has it.
-        let whole = unit < 86_400_000 || left.is_multiple_of(unit);
-        if whole && left >= unit {
-            out.push_str(&format!("{}{name}", left / unit));
-            left %= unit;
-        }
-    }
-    out
+    let duration = parse_duration(text).map_err(|_| format!("cannot parse {text:?} to a valid duration"))?;
+    Ok(duration.as_millis() as f64 / 1000.0)
 }
 
 impl ApiError {

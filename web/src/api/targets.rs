@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::State;
 use axum::response::Response;
+use model::format_duration;
 use serde::Serialize;
 use serde_json::json;
 use tsdb::{Labels, Timestamp};
 
-use super::params::{Params, format_duration};
+use super::params::Params;
 use super::{ApiError, success};
 use crate::state::AppState;
 use crate::status::ActiveTarget;

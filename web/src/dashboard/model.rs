@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::api::params::parse_duration;
 use crate::chart::Unit;
+use model::parse_duration;
 
 /// A dashboard file.
 #[derive(Clone, Debug, Deserialize)]
@@ -127,7 +127,7 @@ const fn height() -> u32 {
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     parse_duration(&text)
-        .ok_or_else(|| serde::de::Error::custom(format!("{text:?} is not a duration like 15s, 5m or 1h30m")))
+        .map_err(|_| serde::de::Error::custom(format!("{text:?} is not a duration like 15s, 5m or 1h30m")))
 }
 
 fn unit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Unit, D::Error> {

@@ -7,11 +7,12 @@ use axum::extract::{OriginalUri, Path, State};
 use axum::response::Response;
 use futures_util::future::join_all;
 use http::{HeaderMap, StatusCode};
+use model::{format_duration, parse_duration};
 use tsdb::{METRIC_NAME, Matcher, Queryable, TimeRange};
 
 use super::page::{Frame, html};
 use crate::api::labels::blocking;
-use crate::api::params::{Params, format_duration, parse_duration};
+use crate::api::params::Params;
 use crate::dashboard::{Choices, Dashboard, Found, PanelView, choices, render};
 use crate::picture::slice;
 use crate::state::{AppState, now};
@@ -130,7 +131,7 @@ async fn fill(page: &mut Page, state: &AppState, dashboard: &Dashboard, params: 
     page.refreshes = offered(&REFRESHES, &refresh);
     let fixed = !params.get("start").is_empty() && !params.get("end").is_empty();
     page.fixed = fixed.then(|| (params.get("start").to_owned(), params.get("end").to_owned()));
-    let refresh = parse_duration(&refresh).ok_or_else(|| format!("{refresh:?} is not a duration"))?;
+    let refresh = parse_duration(&refresh).map_err(|_| format!("{refresh:?} is not a duration"))?;
     page.refresh_seconds = if fixed { 0 } else { refresh.as_secs() };
     let slice = if fixed { slice(params, now()) } else { slice(&Params::parse(&format!("range={range}")), now()) };
     let slice = slice.map_err(|e| e.message)?;
@@ -160,7 +161,7 @@ async fn shortened(state: &AppState, range: Duration) -> Duration {
     });
     let age = oldest.await.map_or(i64::MAX, |oldest| now().millis().saturating_sub(oldest));
     let shows_all = |choice: &Duration| i64::try_from(choice.as_millis()).is_ok_and(|ms| ms >= age);
-    let mut offered = RANGES.iter().filter_map(|choice| parse_duration(choice));
+    let mut offered = RANGES.iter().filter_map(|choice| parse_duration(choice).ok());
     offered.find(shows_all).map_or(range, |choice| choice.min(range))
 }
 

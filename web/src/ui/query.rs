@@ -4,12 +4,13 @@ use askama::Template;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
+use model::format_duration;
 use query::{Answer, PlanNode, Point, Steps, Value, is_absent};
 
 use super::page::{Chart, Frame, html};
 use crate::api::Notes;
 use crate::api::explain;
-use crate::api::params::{Params, format_duration};
+use crate::api::params::Params;
 use crate::api::query::is_empty;
 use crate::chart::Unit;
 use crate::dashboard::evaluate;

@@ -1,5 +1,6 @@
 //! `/targets`: scrape targets by pool, with their health and errors.
 
+use model::format_duration;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -10,7 +11,7 @@ use http::{HeaderMap, StatusCode};
 use tsdb::Timestamp;
 
 use super::page::{Frame, html};
-use crate::api::params::{Params, format_duration};
+use crate::api::params::Params;
 use crate::chart::Unit;
 use crate::state::{AppState, now};
 use crate::status::{ActiveTarget, Health, Targets};

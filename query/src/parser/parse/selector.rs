@@ -6,7 +6,6 @@ use super::super::ParseError;
 use super::super::ast::{Expr, Modifiers, Span, VectorSelector};
 use super::super::lexer::Kind;
 use super::Parser;
-use model::regex::translate;
 
 /// Regular expressions in one query.
 const MAX_PATTERNS: usize = 1_000;
@@ -19,11 +18,10 @@ impl Parser<'_> {
     pub(super) fn selector(&mut self, name: Option<(String, Span)>) -> Result<Expr, ParseError> {
         let start = name.as_ref().map_or(self.token.span, |(_, span)| *span);
         let name = name.map(|(name, _)| name);
-        let mut originals = Vec::new();
         let mut matchers: Vec<Matcher> = name.iter().map(|n| Matcher::equal(METRIC_NAME, n.as_str())).collect();
         if self.accept(Kind::LeftBrace)? {
             while !self.accept(Kind::RightBrace)? {
-                self.matcher(&mut matchers, &mut originals)?;
+                self.matcher(&mut matchers)?;
                 if !self.accept(Kind::Comma)? && self.token.kind != Kind::RightBrace {
                     return Err(self.unexpected("label matching", "\",\" or \"}\""));
                 }
@@ -33,13 +31,12 @@ impl Parser<'_> {
             span: start.to(self.last),
             name,
             matchers,
-            originals,
             modifiers: Modifiers::default(),
             extension: None,
         }))
     }
 
-    fn matcher(&mut self, matchers: &mut Vec<Matcher>, originals: &mut Vec<(usize, String)>) -> Result<(), ParseError> {
+    fn matcher(&mut self, matchers: &mut Vec<Matcher>) -> Result<(), ParseError> {
         const CONTEXT: &str = "label matching";
         let label = self.token;
         let label_name = match label.kind {
@@ -67,20 +64,16 @@ impl Parser<'_> {
             return Err(self.unexpected(CONTEXT, "string"));
         }
         let token = self.advance()?;
-        let value = String::from_utf8_lossy(&self.unquoted(token)?).into_owned();
+        let bytes = self.unquoted(token)?;
+        let value = String::from_utf8_lossy(&bytes).into_owned();
         let fail = |why: String| ParseError::new(format!("error parsing regexp: {why}"), label.span.to(token.span));
-        let matcher = if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
+        if matches!(op, MatchOp::Regex | MatchOp::NotRegex) {
             self.count_pattern(&value).map_err(|why| ParseError::new(why, label.span.to(token.span)))?;
-            let translated = translate(&value).map_err(fail)?;
-            if translated != value {
-                originals.push((matchers.len(), value));
+            if std::str::from_utf8(&bytes).is_err() {
+                return Err(fail(format!("invalid UTF-8: `{value}`")));
             }
-            Matcher::new(op, label_name, translated)
-        } else {
-            Matcher::new(op, label_name, value)
-        };
-        let matcher = matcher.map_err(|error| fail(error.reason))?;
-        matchers.push(matcher);
+        }
+        matchers.push(Matcher::new(op, label_name, value).map_err(|error| fail(error.reason))?);
         Ok(())
     }
 

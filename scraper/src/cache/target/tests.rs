@@ -431,7 +431,7 @@ fn a_budget_of_one_scrape_is_filled_in_the_order_of_the_body() {
     target.rules.relabel = [crate::Relabel {
         action: crate::Action::Drop,
         source_labels: vec!["__name__".to_owned()],
-        regex: crate::Pattern::new("m[0-7]").unwrap(),
+        regex: model::Regex::pasted("m[0-7]").unwrap(),
         ..crate::Relabel::default()
     }]
     .into();
