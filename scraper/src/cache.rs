@@ -54,7 +54,7 @@ pub struct Counts {
 }
 
 /// Why a body was not stored.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum IngestError {
     /// It is malformed.
     #[error(transparent)]

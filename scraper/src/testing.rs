@@ -133,7 +133,7 @@ impl Batch for RecorderBatch<'_> {
         start: Option<Timestamp>,
         value: HistogramValue,
     ) -> Result<(), AppendError> {
-        self.histograms.push((series, at.map_or(self.at, Timestamp::millis), value));
+        self.histograms.push((series, at.map_or(self.at, Timestamp::millis), value.validated()?));
         self.starts.extend(start.map(|start| (series, start.millis())));
         Ok(())
     }

@@ -9,13 +9,21 @@ mod buckets;
 mod kahan;
 mod layout;
 mod reset;
+mod resolution;
+mod validate;
 
 pub use arithmetic::{Combined, IncompatibleBuckets};
 pub use buckets::{Bucket, BucketSide};
 pub use kahan::KahanHistogram;
+pub use validate::{HistogramPart, InvalidHistogram};
 
 /// The schema of histograms whose bounds are listed.
 pub const CUSTOM_BUCKETS_SCHEMA: i32 = -53;
+
+/// The coarsest exponential schema.
+const MIN_SCHEMA: i32 = -4;
+/// The finest exponential schema.
+const MAX_SCHEMA: i32 = 8;
 
 /// A run of consecutive buckets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

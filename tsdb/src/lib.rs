@@ -46,8 +46,8 @@ pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
 };
 pub use histogram::{
-    Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram,
-    IncompatibleBuckets, KahanHistogram, Span,
+    Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramPart,
+    IncompatibleBuckets, InvalidHistogram, KahanHistogram, Span,
 };
 pub use import::{Imported, Importer, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};

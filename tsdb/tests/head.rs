@@ -302,13 +302,19 @@ fn a_commit_is_seen_whole_or_not_at_all_however_often_it_is_read() {
     }
 }
 
-fn histogram(count: u64, buckets: &[i64]) -> Histogram {
+/// A histogram with these differences between its buckets, and one observation in its zero bucket.
+fn histogram(scale: u64, buckets: &[i64]) -> Histogram {
+    let counts = buckets.iter().scan(0, |count, delta| {
+        *count += delta;
+        Some(*count as u64)
+    });
+    let count = 1 + counts.sum::<u64>();
     Histogram {
         schema: 2,
         zero_threshold: 0.001,
         zero_count: 1,
         count,
-        sum: count as f64 * 1.5,
+        sum: scale as f64 * 1.5,
         positive_spans: vec![Span { offset: -2, length: buckets.len() as u32 }],
         positive_buckets: buckets.to_vec(),
         ..Histogram::default()

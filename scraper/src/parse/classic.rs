@@ -16,6 +16,10 @@ impl Classic {
     /// The native histogram that says the same; `None` if the numbers make none: counts that fall from one bucket to
     /// the next, bounds that are there twice.
     pub(crate) fn convert(&self) -> Option<HistogramValue> {
+        self.as_native()?.validated().ok()
+    }
+
+    fn as_native(&self) -> Option<HistogramValue> {
         let mut buckets = self.buckets.clone();
         buckets.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let count = self.count.or(buckets.last().map(|(_, count)| *count))?;
@@ -88,6 +92,7 @@ mod tests {
         assert_eq!(convert(&[(1.0, 5.0), (1.0, 5.0)], Some(6.0)), None, "a bound twice");
         assert_eq!(convert(&[(1.0, 7.0)], Some(6.0)), None, "more than all");
         assert_eq!(convert(&[(f64::NAN, 1.0)], Some(1.0)), None);
+        assert_eq!(convert(&[(f64::NEG_INFINITY, 1.0), (1.0, 1.0)], Some(1.0)), None, "an infinite bound");
         assert_eq!(convert(&[], None), None);
     }
 }

@@ -3,9 +3,10 @@
 use super::Head;
 use super::column::SharedColumn;
 use super::series_writer::Refusal;
-use crate::chunk::{HistogramValue, split};
+use crate::chunk::HistogramValue;
 use crate::error::Error;
 use crate::exemplar::Exemplar;
+use crate::histogram::InvalidHistogram;
 use crate::labels::Labels;
 use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, Timestamp};
@@ -78,14 +79,14 @@ impl Batch {
 }
 
 /// Why a sample cannot be taken into a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum AppendError {
     /// The store holds as many series as it may; this would be another.
     #[error("the limit of series in the store is reached")]
     TooManySeries,
-    /// The spans of a histogram do not fit its buckets, or its numbers make no histogram.
-    #[error("the histogram's spans do not fit its buckets")]
-    InvalidHistogram,
+    /// A native histogram contradicts itself.
+    #[error(transparent)]
+    InvalidHistogram(#[from] InvalidHistogram),
 }
 
 /// What became of a batch.
@@ -175,8 +176,10 @@ impl<'h> Appender<'h> {
 
     /// Adds a native histogram at `at`, or at the appender's own time.
     ///
+    /// One that is finer than the finest schema that is kept is reduced to it. Cost: a pass over the buckets.
+    ///
     /// # Errors
-    /// If its spans and buckets do not fit together.
+    /// If the histogram contradicts itself.
     ///
     /// # Panics
     /// If `at` is not given and the appender was made without a time.
@@ -188,9 +191,7 @@ impl<'h> Appender<'h> {
         value: HistogramValue,
     ) -> Result<(), AppendError> {
         assert!(at.is_some() || self.column.is_some(), "append_histogram needs a time");
-        if split(&value).is_none() {
-            return Err(AppendError::InvalidHistogram);
-        }
+        let value = value.validated()?;
         let (at_ms, start_ms) = (at.map(Timestamp::millis), start.map_or(0, Timestamp::millis));
         let after = self.batch.timed.len();
         self.batch.histograms.push(BatchHistogram { after, series, at_ms, start_ms, value });

@@ -1,10 +1,7 @@
 //! Spans and buckets ⇄ (index, count) pairs, and the maps between bucket layouts.
 
 use super::bounds::FRACTIONS;
-use super::{CUSTOM_BUCKETS_SCHEMA, Span};
-
-/// The finest exponential schema.
-const MAX_SCHEMA: i32 = 8;
+use super::{CUSTOM_BUCKETS_SCHEMA, MAX_SCHEMA, Span};
 
 /// The buckets of one side with their indices, ascending.
 #[derive(Clone, Debug)]

@@ -44,7 +44,8 @@ pub(super) fn histogram(bytes: &[u8], base: usize) -> Result<Observed, Malformed
     let mut fields = Fields::new(bytes, base);
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Varint(n)) => h.count = n,
+            // Of the two kinds of count the last one written is meant.
+            (1, Field::Varint(n)) => (float, h.count) = (false, n),
             (2, Field::Fixed64(bits)) => (float, f.count) = (true, f64::from_bits(bits)),
             (3, Field::Fixed64(bits)) => h.sum = f64::from_bits(bits),
             (4, Field::Varint(n)) => h.schema = zigzag(n) as i32,
@@ -95,9 +96,8 @@ fn span(bytes: &[u8], base: usize) -> Result<Span, Malformed> {
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
             (1, Field::Varint(n)) => span.offset = zigzag(n) as i32,
-            (2, Field::Varint(n)) => {
-                span.length = u32::try_from(n).map_err(|_| fields.malformed("bucket span too long"))?;
-            }
+            // A longer one covers more buckets than a message can hold, and is refused for that.
+            (2, Field::Varint(n)) => span.length = u32::try_from(n).unwrap_or(u32::MAX),
             _ => {}
         }
     }
