@@ -4,6 +4,7 @@
 
 mod cli;
 mod config;
+mod cure;
 mod flags;
 mod log;
 mod process;

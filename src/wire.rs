@@ -275,6 +275,9 @@ fn cure(dir: &Path, error: &tsdb::Error) -> String {
             "{} is in use by another process: stop that one, or choose another directory with --storage.tsdb.path",
             dir.display()
         ),
+        tsdb::Error::Foreign { dir, found, writer, beside } => {
+            crate::cure::foreign(dir, found, *writer, *beside, Some("--storage.tsdb.path"))
+        }
         tsdb::Error::Io { path, source } if source.kind() == io::ErrorKind::StorageFull => format!(
             "{}: {source}: free some space there; the store needs a segment of the log, --storage.tsdb.wal-segment-size, \
              to begin with",

@@ -54,7 +54,12 @@ impl From<io::Error> for Failure {
 
 impl From<::tsdb::Error> for Failure {
     fn from(error: ::tsdb::Error) -> Self {
-        Self::Told(error.to_string())
+        Self::Told(match &error {
+            ::tsdb::Error::Foreign { dir, found, writer, beside } => {
+                crate::cure::foreign(dir, found, *writer, *beside, None)
+            }
+            other => other.to_string(),
+        })
     }
 }
 

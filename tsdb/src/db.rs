@@ -114,8 +114,8 @@ impl Db {
     /// replayed and the bytes there are, now and then.
     ///
     /// # Errors
-    /// If the directory cannot be used, is in use, or was written by a version that this one does not know. A damaged
-    /// log is no error: what can be is recovered, the rest is told of in [`recovery`](Self::recovery).
+    /// If the directory cannot be used, is in use, or was written by another program or by a version that this one does not
+    /// know. A damaged log is no error: what can be is recovered, the rest is told of in [`recovery`](Self::recovery).
     pub fn open(
         fs: &Arc<dyn Fs>,
         dir: &Path,

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::foreign::{Beside, Writer};
+
 /// What happened, and where.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -36,6 +38,18 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Another program has written the directory, or part of it.
+    #[error("{}: not a data directory of this program: {} is {}", dir.display(), found.display(), by(*writer))]
+    Foreign {
+        /// The directory.
+        dir: PathBuf,
+        /// The file or directory in it that this program has not written.
+        found: PathBuf,
+        /// The program that has.
+        writer: Writer,
+        /// Owner of the manifest beside it.
+        beside: Beside,
+    },
     /// The store cannot take samples now.
     #[error("ingestion is paused: {reason}")]
     Paused {
@@ -62,6 +76,14 @@ pub enum Error {
     /// What was begun was given up because the store is being closed.
     #[error("cancelled")]
     Cancelled,
+}
+
+fn by(writer: Writer) -> &'static str {
+    match writer {
+        Writer::Prometheus => "of Prometheus",
+        Writer::VictoriaMetrics => "of VictoriaMetrics",
+        Writer::Unknown => "of another program",
+    }
 }
 
 impl Error {

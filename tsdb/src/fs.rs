@@ -142,6 +142,11 @@ impl<T> AtPath<T> for io::Result<T> {
     }
 }
 
+/// The number that a file of a store is named by, in the form in which names are written: at least eight digits.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    name.parse().ok().filter(|number: &u64| format!("{number:08}") == name)
+}
+
 /// The names in `dir`, sorted; none if there is no such directory.
 pub(crate) fn names_in(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Error> {
     match fs.list(dir) {
@@ -156,12 +161,17 @@ pub struct DiskFs;
 
 #[expect(clippy::disallowed_types, reason = "this is the door")]
 mod disk {
-    use std::fs::{self, OpenOptions};
-    use std::os::unix::fs::FileExt;
+    use std::fs::{self, DirBuilder, OpenOptions};
+    use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 
     use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
     use super::{Arc, DiskFs, File, Fs, Map, Path, PathBuf, io};
+
+    /// Permissions of files, less what the umask takes: others than owner and group do not read samples.
+    const FILE_MODE: u32 = 0o640;
+    /// Permissions of directories, less what the umask takes.
+    const DIR_MODE: u32 = 0o750;
 
     #[derive(Debug)]
     struct DiskFile(fs::File);
@@ -170,7 +180,7 @@ mod disk {
         fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
             let missing: Vec<&Path> =
                 dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.is_dir()).collect();
-            fs::create_dir_all(dir)?;
+            DirBuilder::new().recursive(true).mode(DIR_MODE).create(dir)?;
             for made in missing {
                 let parent = made.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
                 self.sync_dir(parent)?;
@@ -187,7 +197,7 @@ mod disk {
         }
 
         fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
             Ok(Arc::new(DiskFile(file)))
         }
 
@@ -200,7 +210,7 @@ mod disk {
         }
 
         fn map(&self, path: &Path, len: u64) -> io::Result<Map> {
-            Map::of_file(&fs::File::open(path)?, len)
+            Map::of_file(fs::File::open(path)?, len)
         }
 
         fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -227,7 +237,7 @@ mod disk {
         }
 
         fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>> {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(path)?;
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => Ok(Some(Box::new(file))),
                 Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -284,6 +294,24 @@ mod disk {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_than_owner_and_group_may_not_read_what_is_made() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let temp = tempfile::tempdir().unwrap();
+        let (fs, dir) = (DiskFs, temp.path().join("a/b"));
+        fs.create_dir_all(&dir).unwrap();
+        fs.create(&dir.join("file")).unwrap();
+        let _lock = fs.lock(&dir.join("lock")).unwrap();
+        let allowed = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        // Made with 0777, less the umask.
+        std::fs::create_dir(temp.path().join("plain")).unwrap();
+        let left = allowed(&temp.path().join("plain"));
+        for (path, mode) in [("a", 0o750), ("a/b", 0o750), ("a/b/file", 0o640), ("a/b/lock", 0o640)] {
+            assert_eq!(allowed(&temp.path().join(path)), mode & left, "{path}");
+        }
+    }
 
     #[test]
     fn the_disk_maps_renames_and_removes() {

@@ -10,6 +10,7 @@ mod compact;
 mod db;
 mod error;
 mod exemplar;
+mod foreign;
 mod fs;
 mod head;
 mod histogram;
@@ -41,6 +42,7 @@ pub use compact::Retention;
 pub use db::{Db, Deleted, Options};
 pub use error::Error;
 pub use exemplar::{Exemplar, FoundExemplars};
+pub use foreign::{Beside, Writer};
 pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use crate::blocks::{self, Blocks};
 use crate::db::{Db, Options, Parts};
 use crate::error::Error;
+use crate::foreign::refuse_foreign;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, HeadStart, Part};
 use crate::live::{Found, Live};
@@ -47,8 +48,9 @@ impl Opening {
     /// Takes the directory, which is made if need be, and finds out what is in it. Cost: milliseconds.
     ///
     /// # Errors
-    /// As [`Db::open`].
+    /// As [`Db::open`]. [`Error::Foreign`] comes before anything is opened for writing.
     pub fn begin(fs: &Arc<dyn Fs>, dir: &Path, options: &Options) -> Result<Self, Error> {
+        refuse_foreign(&**fs, dir)?;
         fs.create_dir_all(dir).at(dir)?;
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;

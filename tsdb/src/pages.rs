@@ -11,6 +11,9 @@ use crate::codec::{Decoder, Encoder, crc32c};
 use crate::error::Error;
 use crate::fs::{AtPath, File, Fs, Map};
 
+/// Fault of a mapped file whose end is not where it was, or of which a page could not be read.
+pub(crate) const CUT: &str = "has become shorter since it was opened, or cannot be read";
+
 /// Bytes that one checksum covers.
 pub(crate) const PAGE_BYTES: usize = 1 << 14;
 
@@ -25,6 +28,21 @@ const FOOTER_BYTES: usize = 8 + 4 + 4 + 4 + 4;
 pub(crate) struct FileKind {
     pub(crate) magic: [u8; 4],
     pub(crate) version: u32,
+}
+
+impl FileKind {
+    /// Whether the footer of the file `path` has the magic of this kind. Cost: a short read.
+    pub(crate) fn is_at_end_of(self, fs: &dyn Fs, path: &Path) -> Result<bool, Error> {
+        let file = match fs.open_read(path) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            other => other.at(path)?,
+        };
+        let Some(from) = file.size().at(path)?.checked_sub(8) else { return Ok(false) };
+        let mut magic = [0; 4];
+        // A directory of this name opens, and cannot be read.
+        let read = file.read_at(from, &mut magic).unwrap_or(0);
+        Ok(read == magic.len() && magic == self.magic)
+    }
 }
 
 /// Writes such a file.
@@ -150,6 +168,15 @@ impl Pages {
     /// The error for bytes of this file that are not what they should be.
     pub(crate) fn corrupt(&self, offset: u64, what: &'static str) -> Error {
         Error::Corrupt { path: self.path.clone(), offset, what }
+    }
+
+    /// What has been read so far is what the file held when it was opened. Asked at the end of each read.
+    ///
+    /// # Errors
+    /// If somebody has made the file shorter since, or the disk could not read it.
+    #[inline]
+    pub(crate) fn whole(&self) -> Result<(), Error> {
+        if self.map.is_whole() { Ok(()) } else { Err(self.corrupt(self.file_bytes(), CUT)) }
     }
 
     /// `len` bytes of the body, checked.

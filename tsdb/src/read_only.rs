@@ -7,6 +7,7 @@ use crate::block::{BlockId, BlockMeta};
 use crate::blocks::{BLOCKS_DIR, Blocks};
 use crate::db::Options;
 use crate::error::Error;
+use crate::foreign::refuse_foreign_store;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, HeadStart, Part, Recovery};
 use crate::live::Live;
@@ -33,9 +34,10 @@ pub struct ReadOnlyDb {
     unfinished: Option<String>,
 }
 
-/// Refuses a directory that holds no store.
+/// Refuses a directory that holds no store, or that of another program.
 pub(crate) fn is_store(fs: &dyn Fs, dir: &Path) -> Result<(), Error> {
     let names = fs.list(dir).at(dir)?;
+    refuse_foreign_store(fs, dir)?;
     let is_part = |name: &String| [MANIFEST, WAL_DIR, BLOCKS_DIR].contains(&name.as_str());
     if names.iter().any(is_part) { Ok(()) } else { Err(Error::NoStore { path: dir.to_owned() }) }
 }

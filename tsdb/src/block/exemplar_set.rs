@@ -75,6 +75,14 @@ impl Block {
         ExemplarSet { block: self, tombstones: self.tombstones(), all, labels: Vec::new(), series: None }
     }
 
+    /// What has been read so far of the exemplars is what their file held when the block was opened.
+    ///
+    /// # Errors
+    /// If somebody has made it shorter since, or the disk could not read it.
+    pub(crate) fn exemplars_whole(&self) -> Result<(), Error> {
+        self.exemplars.as_ref().map_or(Ok(()), |file| file.pages().whole())
+    }
+
     /// Hands the exemplars within `range` of the series that pass all matchers of any of `selectors` to `each`: by series in
     /// label order, each series' in ascending time. Cost: looks at the labels of every series that has exemplars, or, if
     /// each selector names a metric, up to the last of these.
@@ -96,6 +104,6 @@ impl Block {
             let labels = Labels::from_sorted(set.labels.iter().copied());
             set.read(range, |exemplar| each(&labels, exemplar))?;
         }
-        Ok(())
+        self.exemplars_whole()
     }
 }

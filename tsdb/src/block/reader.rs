@@ -7,7 +7,7 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 
 use super::chunk::{self, ChunkTimes, MAX_CLAIMED};
-use super::exemplars::{EXEMPLARS_FILE, ExemplarsFile};
+use super::exemplars::{EXEMPLARS_FILE, EXEMPLARS_KIND, ExemplarsFile};
 use super::meta::{BlockId, BlockMeta};
 use super::set::select_in;
 use super::tombstones::{self, Tombstones};
@@ -15,7 +15,7 @@ use super::{CHUNKS_FILE, CHUNKS_KIND, INDEX_FILE, META_FILE, block_dir, temporar
 use crate::chunk::ints;
 use crate::error::Error;
 use crate::fs::{AtPath, Fs};
-use crate::index::{ColumnMeta, IndexReader};
+use crate::index::{ColumnMeta, FILE_KIND, IndexReader};
 use crate::matcher::Matcher;
 use crate::merge::MergedSet;
 use crate::pages::{Cursor, Pages};
@@ -75,6 +75,22 @@ impl Block {
             return Err(Error::Corrupt { path, offset: 0, what: "describes another block" });
         }
         Ok(meta)
+    }
+
+    /// Whether this program has written the block `id`, damaged or not: known by its description, or by the footer of one of
+    /// its files. A block that is not there counts as ours.
+    pub(crate) fn is_ours(fs: &dyn Fs, blocks_dir: &Path, id: BlockId) -> Result<bool, Error> {
+        if Self::read_meta(fs, blocks_dir, id).is_ok() {
+            return Ok(true);
+        }
+        let dir = block_dir(blocks_dir, id);
+        let files = [(INDEX_FILE, FILE_KIND), (CHUNKS_FILE, CHUNKS_KIND), (EXEMPLARS_FILE, EXEMPLARS_KIND)];
+        for (name, kind) in files {
+            if kind.is_at_end_of(fs, &dir.join(name))? {
+                return Ok(true);
+            }
+        }
+        Ok(matches!(fs.list(&dir), Err(e) if e.kind() == std::io::ErrorKind::NotFound))
     }
 
     pub(crate) fn meta(&self) -> &BlockMeta {
@@ -153,6 +169,16 @@ impl Block {
         Ok(())
     }
 
+    /// What has been read so far of index and chunks is what they held when the block was opened.
+    ///
+    /// # Errors
+    /// If somebody has made one of them shorter since, or the disk could not read it.
+    #[inline]
+    pub(super) fn whole(&self) -> Result<(), Error> {
+        self.index.pages().whole()?;
+        self.chunks.whole()
+    }
+
     /// The series that pass all `matchers` and have chunks in `range`, in the order of their labels.
     ///
     /// # Errors
@@ -226,6 +252,7 @@ impl Block {
             shapes[entry.shape() as usize] = true;
             Ok(())
         })?;
+        self.index.pages().whole()?;
         self.index.names_of(&shapes).for_each(each);
         Ok(())
     }
@@ -246,7 +273,8 @@ impl Block {
             return Ok(());
         };
         if matchers.is_empty() {
-            return self.index.all_values(name, limit, each);
+            self.index.all_values(name, limit, each)?;
+            return self.index.pages().whole();
         }
         let mut ranks = Vec::new();
         self.index.entries_of(&self.selected(matchers, range, usize::MAX)?, |_, entry| {
@@ -256,7 +284,8 @@ impl Block {
         ranks.sort_unstable();
         ranks.dedup();
         ranks.truncate(limit);
-        self.index.texts(name, &ranks, each)
+        self.index.texts(name, &ranks, each)?;
+        self.index.pages().whole()
     }
 
     /// Appends the samples of a series within `range` to `columns`, in ascending time, without those that are deleted.
@@ -270,7 +299,7 @@ impl Block {
         let (floats, histograms) = (columns.timestamps_ms.len(), columns.histograms.len());
         self.chunks_in(id, range, |offset, len, column| self.read_chunk(offset, len, &column, range, columns))?;
         tombstones::apply(tombstones.of(id), floats, histograms, columns);
-        Ok(())
+        self.whole()
     }
 
     /// Appends the end of what [`read`](Self::read) appends, at least its newest sample.
@@ -300,7 +329,7 @@ impl Block {
             }
             break;
         }
-        Ok(())
+        self.whole()
     }
 
     /// Hands the chunks of a series that may have samples within `range` to `each`: where they begin, their bytes, their

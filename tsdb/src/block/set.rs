@@ -84,6 +84,7 @@ pub(crate) fn select_in<'b>(
         if !ids.is_empty() {
             sets.push(BlockSeriesSet::new(block.clone(), &ids, &mut texts)?);
         }
+        block.index.pages().whole()?;
     }
     // They are looked up no more.
     texts.numbers = HashTable::new();

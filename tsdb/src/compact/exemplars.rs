@@ -38,5 +38,6 @@ pub(super) fn add_exemplars(
         exemplars.dedup_by_key(|exemplar| exemplar.timestamp);
         writer.add_exemplars(&least, &exemplars)?;
     }
+    blocks.iter().try_for_each(|block| block.exemplars_whole())?;
     Ok(true)
 }

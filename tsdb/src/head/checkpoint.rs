@@ -14,7 +14,7 @@ use super::isolation::ReadTicket;
 use super::series::MemSeries;
 use crate::chunk::{HistogramValue, SealedChunk, Sealer};
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs, names_in};
+use crate::fs::{AtPath, File, Fs, names_in, number_of};
 use crate::index::SymbolsView;
 use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
@@ -143,7 +143,7 @@ impl Head {
 /// The numbers of the checkpoints that are there, ascending.
 pub(crate) fn checkpoints(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, Error> {
     let names = names_in(fs, &dir.join(CHECKPOINTS_DIR))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -170,14 +170,11 @@ pub(crate) fn finished_checkpoint(fs: &dyn Fs, dir: &Path, damage: &mut Vec<Stri
     Ok(numbers.last().copied().filter(|_| !begins).unwrap_or(0))
 }
 
-/// Removes all checkpoints but `kept`.
+/// Removes all checkpoints but `kept`. Files that are not named like a checkpoint stay.
 pub(crate) fn sweep_checkpoints(fs: &dyn Fs, dir: &Path, kept: Option<u64>) -> Result<(), Error> {
-    let checkpoints = dir.join(CHECKPOINTS_DIR);
-    for name in names_in(fs, &checkpoints)? {
-        if name.parse().ok() != kept {
-            let path = checkpoints.join(name);
-            fs.remove(&path).at(&path)?;
-        }
+    for number in checkpoints(fs, dir)?.into_iter().filter(|&number| Some(number) != kept) {
+        let path = checkpoint_path(dir, number);
+        fs.remove(&path).at(&path)?;
     }
     Ok(())
 }

@@ -15,10 +15,11 @@ use parking_lot::RwLock;
 use crate::chunk::{Column, SealedChunk, TimesOfColumn, decode_chunk, decode_column, encode_column};
 use crate::codec::{Decoder, Encoder, Malformed, crc32c};
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs, Map, names_in};
+use crate::fs::{AtPath, File, Fs, Map, names_in, number_of};
+use crate::pages::CUT;
 use crate::querier::Columns;
 use crate::sample::TimeRange;
-use crate::wal::SeriesId;
+use crate::wal::{Origin, SeriesId};
 
 /// Directory of the files within the data directory.
 pub(crate) const CHUNKS_DIR: &str = "head";
@@ -94,7 +95,8 @@ pub(crate) struct StoredChunk {
 
 /// Numbers of the files in `dir`, ascending.
 fn numbers(fs: &dyn Fs, dir: &Path) -> Result<Vec<NonZeroU32>, Error> {
-    let mut numbers: Vec<NonZeroU32> = names_in(fs, dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+    let number = |name: &String| NonZeroU32::new(u32::try_from(number_of(name)?).ok()?);
+    let mut numbers: Vec<NonZeroU32> = names_in(fs, dir)?.iter().filter_map(number).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }
@@ -198,6 +200,26 @@ impl ChunkFiles {
     }
 }
 
+/// Origin of the file `path`, which is named by `number`; a file that is not there is blank. Cost: a short read.
+pub(crate) fn is_chunk_file(fs: &dyn Fs, path: &Path, number: u64) -> Result<Origin, Error> {
+    let mut header = [0; HEADER_BYTES];
+    let len = match fs.open_read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+        other => other.and_then(|file| file.read_at(0, &mut header)).at(path)?,
+    };
+    let header = &header[..len];
+    let magic = &header[..len.min(MAGIC.len())];
+    // A damaged header of ours is known by its other fields.
+    let is_numbered = || header.get(4..12) == Some(&(u64::from(VERSION) | number << 32).to_le_bytes());
+    Ok(if header.iter().all(|&byte| byte == 0) {
+        Origin::Blank
+    } else if *magic == MAGIC[..magic.len()] || is_numbered() {
+        Origin::Ours
+    } else {
+        Origin::Foreign
+    })
+}
+
 /// The bytes that begin file `number`.
 fn file_header(number: NonZeroU32) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
@@ -254,7 +276,15 @@ impl ChunkFile {
             let column = input.u32()?;
             Ok((series, StoredChunk { before, range, column, bytes: end - input.remaining()..end }))
         };
-        read().map(|(series, chunk)| (SeriesId(series), chunk)).map_err(|e| self.corrupt(offset, e.what))
+        let found =
+            read().map(|(series, chunk)| (SeriesId(series), chunk)).map_err(|e| self.corrupt(offset, e.what))?;
+        self.whole(offset)?;
+        Ok(found)
+    }
+
+    /// What has been read so far is what the file held when it was opened.
+    fn whole(&self, offset: u32) -> Result<(), Error> {
+        if self.map.is_whole() { Ok(()) } else { Err(self.corrupt(offset, CUT)) }
     }
 
     /// Appends the samples of a chunk within `range` to `columns`.
@@ -268,7 +298,8 @@ impl ChunkFile {
         let failed = |e: Malformed| self.corrupt(place.offset, e.what);
         let bytes = &self.map[chunk.bytes.clone()];
         if chunk.column == 0 {
-            return decode_chunk(bytes, TimesOfColumn::None, usize::MAX, range, columns).map_err(failed);
+            decode_chunk(bytes, TimesOfColumn::None, usize::MAX, range, columns).map_err(failed)?;
+            return self.whole(place.offset);
         }
         let key = (place.file.get(), chunk.column);
         let mut column = std::mem::take(&mut columns.column);
@@ -286,7 +317,8 @@ impl ChunkFile {
         }
         let read = decode_chunk(bytes, TimesOfColumn::Stored(&column), usize::MAX, range, columns);
         columns.column = column;
-        read.map_err(failed)
+        read.map_err(failed)?;
+        self.whole(place.offset)
     }
 }
 

@@ -55,9 +55,10 @@ pub(crate) use verify::{HeadFound, verify_checkpoint};
 
 use appender::Batch;
 use checkpoint::sweep_checkpoints;
-pub(crate) use checkpoint::{Snapshot, checkpoints, finished_checkpoint};
+pub(crate) use checkpoint::{CHECKPOINTS_DIR, Snapshot, checkpoints, finished_checkpoint};
 use commit::{Committer, CommitterState, Counters, Sealers};
-use files::{CHUNKS_DIR, ChunkFiles};
+use files::ChunkFiles;
+pub(crate) use files::{CHUNKS_DIR, is_chunk_file};
 pub(crate) use gc::Truncation;
 use index::SeriesIndex;
 use isolation::{History, Isolation, ReadTicket};

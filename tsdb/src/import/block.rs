@@ -11,6 +11,7 @@ use crate::codec::{Decoder, Malformed, crc32c};
 use crate::error::Error;
 use crate::fs::{AtPath, Fs, Map};
 use crate::labels::Labels;
+use crate::pages::CUT;
 use crate::querier::Columns;
 
 const INDEX_MAGIC: u32 = 0xBAAA_D700;
@@ -27,6 +28,8 @@ const SERIES_ALIGN: usize = 16;
 #[derive(Debug)]
 pub(super) struct PrometheusBlock {
     pub(super) range: BlockRange,
+    /// Whether it was cut from out-of-order samples: then the log may hold others of its time.
+    pub(super) is_out_of_order: bool,
     index: Mapped,
     chunks: Vec<Mapped>,
     /// Deleted spans by series, both ends in them.
@@ -50,7 +53,18 @@ struct Mapped {
 struct Meta {
     min_time: i64,
     max_time: i64,
+    #[serde(default)]
+    compaction: MetaCompaction,
 }
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MetaCompaction {
+    hints: Option<Vec<String>>,
+}
+
+/// Hint of a block that was cut from out-of-order samples.
+const OUT_OF_ORDER: &str = "from-out-of-order";
 
 impl Mapped {
     fn open(fs: &dyn Fs, path: PathBuf) -> Result<Self, Error> {
@@ -93,6 +107,7 @@ impl PrometheusBlock {
         let described: Meta =
             serde_json::from_slice(&meta.map).map_err(|_| meta.corrupt(0, "not the description of a block"))?;
         let range = BlockRange { start_ms: described.min_time, end_ms: described.max_time };
+        let is_out_of_order = described.compaction.hints.iter().flatten().any(|hint| hint == OUT_OF_ORDER);
         let chunks_dir = dir.join("chunks");
         let names = fs.list(&chunks_dir).at(&chunks_dir)?;
         let files = names.iter().filter(|name| name.bytes().all(|b| b.is_ascii_digit()));
@@ -118,7 +133,13 @@ impl PrometheusBlock {
         let end = toc[2..].iter().copied().filter(|&at| at >= toc[1] && at > 0).min().unwrap_or(toc_at).min(toc_at);
         let symbols = read_symbols(&index, toc[0])?;
         let tombstones = read_tombstones(fs, &dir.join("tombstones"))?;
-        Ok(Self { range, index, chunks, tombstones, symbols, series: (toc[1], end) })
+        Ok(Self { range, is_out_of_order, index, chunks, tombstones, symbols, series: (toc[1], end) })
+    }
+
+    /// What has been read so far is what its files held when the block was opened.
+    pub(super) fn whole(&self) -> Result<(), Error> {
+        let cut = self.chunks.iter().chain([&self.index]).find(|file| !file.map.is_whole());
+        cut.map_or(Ok(()), |file| Err(file.corrupt(file.map.len(), CUT)))
     }
 
     /// Bytes of its files.

@@ -69,8 +69,10 @@ impl PrometheusDir {
             done += block.size_bytes();
             progress(done, total);
         }
-        // What is in blocks has been taken from the log, though not always cut off it.
-        let flushed = opened.iter().map(|block| block.range.end_ms).max().unwrap_or(i64::MIN);
+        // What is in blocks has been taken from the log, though not always cut off it. Blocks of out-of-order samples say
+        // nothing of those that came in order.
+        let in_order = opened.iter().filter(|block| !block.is_out_of_order);
+        let flushed = in_order.map(|block| block.range.end_ms).max().unwrap_or(i64::MIN);
         let mut deleted = Deleted::new();
         for path in &self.segments {
             // Damage is told of below.
@@ -113,7 +115,7 @@ impl PrometheusDir {
         if let Some(e) = refused {
             return Err(e);
         }
-        if let Err(e) = read {
+        if let Err(e) = read.and_then(|()| block.whole()) {
             importer.imported.faults.push(e);
         }
         importer.imported.blocks.extend(writer.finish()?);

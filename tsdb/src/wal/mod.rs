@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::fs::{AtPath, File, Fs, names_in};
+use crate::fs::{AtPath, File, Fs, names_in, number_of};
 
 pub(crate) use record::{
     ColumnId, LoggedHead, LoggedLabels, LoggedSample, LoggedSamples, LoggedState, Record, Records, SamplesWriter,
@@ -16,7 +16,9 @@ pub(crate) use record::{
     put_state,
 };
 pub(crate) use replay::{Frame, LogFound, LogTail, Walked, read_frames, replay, walk_frames};
-pub(crate) use segment::{FRAME_HEADER_BYTES, MAX_FRAME_BYTES, begin_frame, finish_frame, segment_header};
+pub(crate) use segment::{
+    FRAME_HEADER_BYTES, MAX_FRAME_BYTES, Origin, begin_frame, finish_frame, origin, segment_header,
+};
 use segment::{SEGMENT_HEADER_BYTES, SegmentReader};
 
 /// When what is logged is made to survive a power cut. `kill -9` loses nothing under any of them.
@@ -68,7 +70,7 @@ pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 
 /// The numbers of the segments in `dir`, ascending; none if there is no such directory. Other files are left alone.
 pub(crate) fn segments(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, Error> {
-    let mut numbers: Vec<u64> = names_in(fs, dir)?.iter().filter_map(|name| name.parse().ok()).collect();
+    let mut numbers: Vec<u64> = names_in(fs, dir)?.iter().filter_map(|name| number_of(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

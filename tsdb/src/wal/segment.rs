@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::codec::{Decoder, Encoder, crc32c};
 use crate::error::Error;
-use crate::fs::{AtPath, File};
+use crate::fs::{AtPath, File, Fs};
 
 /// Begins a segment.
 const SEGMENT_MAGIC: [u8; 4] = *b"SBwl";
@@ -50,6 +50,42 @@ pub(crate) fn finish_frame(out: &mut [u8]) {
 /// Of the payload, with the length mixed in so that it is covered too.
 fn frame_crc(len: &[u8], payload: &[u8]) -> u32 {
     crc32c(payload) ^ crc32c(len).rotate_left(16)
+}
+
+/// Origin of a file, told by its beginning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This program has written it.
+    Ours,
+    /// Nothing has been written to its beginning.
+    Blank,
+    /// Another program has written it.
+    Foreign,
+}
+
+/// Origin of the file of frames `path`, which is named by `number`. A damaged header of ours is known by its other fields, or
+/// by a frame that is whole; a file that is not there is blank. Cost: a short read, unless the header is not ours.
+pub(crate) fn origin(fs: &dyn Fs, path: &Path, number: u64) -> Result<Origin, Error> {
+    let file = match fs.open_read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Origin::Blank),
+        other => other.at(path)?,
+    };
+    let mut header = [0; SEGMENT_HEADER_BYTES as usize];
+    let len = file.read_at(0, &mut header).at(path)?;
+    let header = &header[..len];
+    let magic = &header[..len.min(SEGMENT_MAGIC.len())];
+    if header.iter().all(|&byte| byte == 0) {
+        return Ok(Origin::Blank);
+    }
+    let is_numbered = || {
+        let rest = [&VERSION.to_le_bytes()[..], &number.to_le_bytes()].concat();
+        header.get(4..16) == Some(rest.as_slice())
+    };
+    if *magic == SEGMENT_MAGIC[..magic.len()] || is_numbered() {
+        return Ok(Origin::Ours);
+    }
+    let mut reader = SegmentReader::open(&*file, path, number)?;
+    Ok(if reader.next_frame()?.is_some() { Origin::Ours } else { Origin::Foreign })
 }
 
 /// What is wrong with a stretch of a segment.
