@@ -26,6 +26,7 @@ pub mod testing;
 mod tls;
 
 pub use clock::Clock;
+pub use discovery::{BadPattern, matching_files};
 pub use manager::{ApplyError, ScrapeManager, Targets};
 pub use metadata::{Described, FamilyTable};
 pub use options::{

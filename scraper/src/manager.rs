@@ -9,6 +9,7 @@ use tsdb::Labels;
 
 use crate::buffers::Buffers;
 use crate::clock::Clock;
+use crate::discovery::Providers;
 use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::{Discovery, HttpOptions, ScrapeConfig};
@@ -61,6 +62,8 @@ pub struct Targets {
     pub dropped: Vec<(String, Labels)>,
     /// How many each job has dropped.
     pub dropped_counts: BTreeMap<String, usize>,
+    /// Reasons why the targets of a job may be out of date, for jobs whose discovery fails.
+    pub discovery_failures: BTreeMap<String, Vec<String>>,
 }
 
 impl<S: Store> ScrapeManager<S> {
@@ -83,6 +86,7 @@ impl<S: Store> ScrapeManager<S> {
             metrics: Arc::new(Metrics::default()),
             buffers: Buffers::default(),
             descriptions: Descriptions::default(),
+            providers: Providers::default(),
             seed,
             runtime: runtime.handle().clone(),
         };
@@ -98,6 +102,8 @@ impl<S: Store> ScrapeManager<S> {
     pub async fn apply(&self, configs: Vec<ScrapeConfig>) -> Result<(), ApplyError> {
         let checked = self.shared.runtime.spawn(check(configs)).await.expect("a check does not panic");
         let configs = checked.inspect_err(|_| Metrics::add(&self.shared.metrics.pool_reloads_failed))?;
+        // A job that has another name now takes over what discovery knew under the old one.
+        let _held = self.shared.providers.hold();
         let mut pools = self.lock();
         pools.retired.retain(|pool| !pool.is_finished());
         let jobs: BTreeSet<&str> = configs.iter().map(|config| config.job_name.as_str()).collect();
@@ -137,6 +143,10 @@ impl<S: Store> ScrapeManager<S> {
             targets.active.extend(pool.active());
             let (dropped, count) = pool.dropped();
             targets.dropped.extend(dropped.into_iter().map(|labels| (job.clone(), labels)));
+            let failures = pool.discovery_failures();
+            if !failures.is_empty() {
+                targets.discovery_failures.insert(job.clone(), failures);
+            }
             targets.dropped_counts.insert(job, count);
         }
         targets

@@ -9,11 +9,11 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tsdb::Labels;
 
-use crate::discovery;
+use crate::discovery::{self, Finding, Provider};
 use crate::fetch::scrape_headers;
 use crate::metadata::FamilyTable;
 use crate::metrics::Metrics;
-use crate::options::{Discovery, Protocol, ScrapeConfig, TargetGroup};
+use crate::options::{Discovery, Protocol, ScrapeConfig};
 use crate::relabel::Relabel;
 use crate::sample_rules::SampleRules;
 use crate::scrape_loop::{Command, LoopOptions, ScrapeLoop, Shared};
@@ -31,8 +31,7 @@ struct State {
     config: Arc<ScrapeConfig>,
     /// The rules of `config`, in a form to share.
     metric_relabel: Arc<[Relabel]>,
-    providers: Vec<Provider>,
-    next_provider: u64,
+    sources: Vec<Source>,
     loops: HashMap<Key, Loop>,
     /// Labels before relabeling, as many as are to be kept.
     dropped: Vec<Labels>,
@@ -42,18 +41,32 @@ struct State {
 /// What makes two targets the same: labels and URL.
 type Key = (Labels, String);
 
-/// Where targets come from.
-struct Provider {
-    id: u64,
-    discovery: Discovery,
-    groups: Vec<TargetGroup>,
-    task: Option<JoinHandle<()>>,
+/// Groups of targets that a job asks for.
+enum Source {
+    /// Known from the configuration.
+    Fixed(Arc<Finding>),
+    /// Asked for by a provider, whose changes `listener` brings to the pool.
+    Running { provider: Arc<Provider>, listener: JoinHandle<()> },
 }
 
-impl Drop for Provider {
+impl Source {
+    /// Newest groups, and why they may be out of date.
+    fn finding(&self) -> Arc<Finding> {
+        match self {
+            Self::Fixed(finding) => Arc::clone(finding),
+            Self::Running { provider, .. } => provider.finding(),
+        }
+    }
+
+    fn runs(&self, discovery: &Discovery) -> bool {
+        matches!(self, Self::Running { provider, .. } if provider.discovery() == discovery)
+    }
+}
+
+impl Drop for Source {
     fn drop(&mut self) {
-        if let Some(task) = &self.task {
-            task.abort();
+        if let Self::Running { listener, .. } = self {
+            listener.abort();
         }
     }
 }
@@ -73,8 +86,7 @@ impl<S: Store> Pool<S> {
         let state = State {
             config,
             metric_relabel: Arc::default(),
-            providers: Vec::new(),
-            next_provider: 0,
+            sources: Vec::new(),
             loops: HashMap::new(),
             dropped: Vec::new(),
             dropped_count: 0,
@@ -85,13 +97,13 @@ impl<S: Store> Pool<S> {
     /// Puts `config` into force. Providers and loops that it does not change go on undisturbed.
     pub(crate) fn configure(self: &Arc<Self>, config: ScrapeConfig) {
         let mut state = self.lock();
-        let mut old = std::mem::take(&mut state.providers);
+        let mut old = std::mem::take(&mut state.sources);
         for discovery in &config.discovery {
-            let provider = match old.iter().position(|provider| provider.discovery == *discovery) {
+            let source = match old.iter().position(|source| source.runs(discovery)) {
                 Some(at) => old.swap_remove(at),
-                None => self.provide(&mut state, discovery.clone()),
+                None => self.source(discovery),
             };
-            state.providers.push(provider);
+            state.sources.push(source);
         }
         if *state.metric_relabel != *config.metric_relabel {
             state.metric_relabel = config.metric_relabel.as_slice().into();
@@ -103,7 +115,7 @@ impl<S: Store> Pool<S> {
     /// Ends all loops, as if all targets were gone.
     pub(crate) fn retire(&self) {
         let mut state = self.lock();
-        state.providers.clear();
+        state.sources.clear();
         self.sync(&mut state);
         self.shared.metrics.forget_job(&state.config.job_name);
     }
@@ -115,11 +127,11 @@ impl<S: Store> Pool<S> {
 
     /// Ends all loops at once. Nothing more is written.
     pub(crate) async fn halt(&self) {
-        let (providers, loops) = {
+        let (sources, loops) = {
             let mut state = self.lock();
-            (std::mem::take(&mut state.providers), std::mem::take(&mut state.loops))
+            (std::mem::take(&mut state.sources), std::mem::take(&mut state.loops))
         };
-        drop(providers);
+        drop(sources);
         for l in loops.values() {
             l.commands.send_replace(Command::Halt);
         }
@@ -156,31 +168,26 @@ impl<S: Store> Pool<S> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn provide(self: &Arc<Self>, state: &mut State, discovery: Discovery) -> Provider {
-        let id = state.next_provider;
-        state.next_provider += 1;
-        if let Some(groups) = discovery::fixed_groups(&discovery) {
-            return Provider { id, discovery, groups, task: None };
+    /// A source of `discovery`, which shares the provider of other jobs with an equal section.
+    fn source(self: &Arc<Self>, discovery: &Discovery) -> Source {
+        if let Some(groups) = discovery::fixed_groups(discovery) {
+            return Source::Fixed(Arc::new(Finding { groups, failure: None }));
         }
-        let (pool, metrics) = (Arc::downgrade(self), Arc::clone(&self.shared.metrics));
-        let found = Box::new(move |groups| {
-            if let Some(pool) = pool.upgrade() {
-                pool.update(id, groups);
+        let shared = &self.shared;
+        let provider = shared.providers.get(&shared.runtime, &shared.metrics, discovery);
+        let (pool, mut changes) = (Arc::downgrade(self), provider.subscribe());
+        let listener = shared.runtime.spawn(async move {
+            while changes.changed().await.is_ok() {
+                let Some(pool) = pool.upgrade() else { return };
+                pool.sync(&mut pool.lock());
             }
         });
-        let task = self.shared.runtime.spawn(discovery::run(discovery.clone(), metrics, found));
-        Provider { id, discovery, groups: Vec::new(), task: Some(task) }
+        Source::Running { provider, listener }
     }
 
-    /// A provider has found `groups`.
-    fn update(&self, provider: u64, groups: Vec<TargetGroup>) {
-        let mut state = self.lock();
-        Metrics::add(&self.shared.metrics.discovery_updates);
-        let Some(provider) = state.providers.iter_mut().find(|p| p.id == provider) else { return };
-        if provider.groups != groups {
-            provider.groups = groups;
-            self.sync(&mut state);
-        }
+    /// Reasons why targets may be out of date, a failing section each.
+    pub(crate) fn discovery_failures(&self) -> Vec<String> {
+        self.lock().sources.iter().filter_map(|source| source.finding().failure.clone()).collect()
     }
 
     /// Brings the loops in step with what the providers have found.
@@ -191,7 +198,8 @@ impl<S: Store> Pool<S> {
         state.dropped.clear();
         state.dropped_count = 0;
         let mut discovered_count = 0;
-        for group in state.providers.iter().flat_map(|provider| &provider.groups) {
+        let findings: Vec<Arc<Finding>> = state.sources.iter().map(Source::finding).collect();
+        for group in findings.iter().flat_map(|finding| &finding.groups) {
             let (targets, errors) = targets_of(group, &config);
             discovered_count += group.targets.len();
             failed += errors.len();

@@ -17,6 +17,7 @@ use tsdb::{AppendError, Committed, Timestamp};
 use crate::buffers::Buffers;
 use crate::cache::{Counts, IngestError, TargetCache};
 use crate::clock::Clock;
+use crate::discovery::Providers;
 use crate::fetch::{Client, FetchError, Fetched, decompress};
 use crate::host;
 use crate::metadata::Descriptions;
@@ -47,6 +48,7 @@ pub(crate) struct Shared<S> {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) buffers: Buffers,
     pub(crate) descriptions: Descriptions,
+    pub(crate) providers: Providers,
     /// Moves all targets within their intervals.
     pub(crate) seed: u64,
     /// Where all tasks run.

@@ -82,3 +82,59 @@ async fn servers_are_asked_again_and_again() {
     wait_addresses(&manager, &[]).await;
     manager.stop().await;
 }
+
+fn asked(url: &str, refresh_interval: Duration) -> Discovery {
+    Discovery::Http(Box::new(HttpDiscovery { url: url.to_owned(), refresh_interval, http: HttpOptions::default() }))
+}
+
+#[tokio::test]
+async fn jobs_with_equal_sections_share_one_provider() {
+    let server = Server::start(Reply::new("application/json", br#"[{"targets": ["x:1"]}]"#)).await;
+    let (manager, _store) = manager();
+    let url = format!("http://{}/sd", server.address);
+    let jobs = ["a", "b", "c"].map(|name| {
+        let mut config = job(name, &[]);
+        config.discovery = vec![asked(&url, Duration::from_secs(3600)), asked(&url, Duration::from_secs(3600))];
+        config
+    });
+    manager.apply(jobs.to_vec()).await.unwrap();
+    wait_addresses(&manager, &["x:1", "x:1", "x:1"]).await;
+    manager.apply(jobs.to_vec()).await.unwrap();
+    wait_addresses(&manager, &["x:1", "x:1", "x:1"]).await;
+    assert_eq!(server.requests().len(), 1, "asked once for all jobs, and not again by a reload");
+    // Another interval is another section.
+    let mut other = job("d", &[]);
+    other.discovery = vec![asked(&url, Duration::from_secs(7200))];
+    manager.apply(vec![other]).await.unwrap();
+    wait_for("another request", || Some(()).filter(|()| server.requests().len() == 2)).await;
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn a_reload_during_an_outage_keeps_the_targets_of_unchanged_sections() {
+    let server = Server::start(Reply::new("application/json", br#"[{"targets": ["x:1"]}]"#)).await;
+    let (manager, _store) = manager();
+    let url = format!("http://{}/sd", server.address);
+    let mut config = job("old name", &[]);
+    config.discovery = vec![asked(&url, Duration::from_millis(20))];
+    manager.apply(vec![config.clone()]).await.unwrap();
+    wait_addresses(&manager, &["x:1"]).await;
+    assert!(manager.targets().discovery_failures.is_empty());
+    server.set(Reply::status(500));
+    let failures = || manager.targets().discovery_failures;
+    wait_for("the failure", || Some(()).filter(|()| failures().contains_key("old name"))).await;
+    // Renamed, beside another job with the same section, and beside another section of the same job.
+    config.job_name = "new name".to_owned();
+    config.discovery.insert(0, Discovery::Static(Vec::new()));
+    let mut twin = job("twin", &[]);
+    twin.discovery = vec![asked(&url, Duration::from_millis(20))];
+    manager.apply(vec![config.clone(), twin]).await.unwrap();
+    let jobs: Vec<String> = manager.targets().active.iter().map(|target| target.pool.clone()).collect();
+    assert_eq!(jobs, ["new name", "twin"], "known at once, without an answer");
+    assert_eq!(failures().into_keys().collect::<Vec<_>>(), ["new name", "twin"]);
+    assert!(failures()["twin"][0].contains("500"), "{:?}", failures());
+    server.set(Reply::new("application/json", br#"[{"targets": ["x:2"]}]"#));
+    wait_addresses(&manager, &["x:2", "x:2"]).await;
+    assert!(failures().is_empty());
+    manager.stop().await;
+}

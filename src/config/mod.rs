@@ -209,9 +209,8 @@ fn check_pattern(pattern: &Node, what: &str) -> Result<(), Fault> {
 fn files(pattern: &Node, folder: &Path) -> Result<Vec<PathBuf>, Fault> {
     check_pattern(pattern, "scrape config")?;
     let text = pattern.text();
-    let paths = glob::glob(&within(folder, text).to_string_lossy());
-    let paths = paths.map_err(|e| pattern.fault(format!("invalid scrape config file path {text:?}: {e}")))?;
-    Ok(paths.filter_map(Result::ok).collect())
+    scraper::matching_files(&within(folder, text))
+        .map_err(|e| pattern.fault(format!("invalid scrape config file path {text:?}: {e}")))
 }
 
 /// `$name`, `${name}` → the value of the variable, `$$` → `$`; what is not set becomes nothing.

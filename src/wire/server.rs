@@ -240,6 +240,7 @@ impl Server for ServerInfo {
                 .map(|(scrape_pool, discovered_labels)| DroppedTarget { discovered_labels, scrape_pool })
                 .collect(),
             dropped_counts: targets.dropped_counts,
+            discovery_failures: targets.discovery_failures,
         }
     }
 

@@ -49,6 +49,8 @@ pub struct Targets {
     pub dropped: Vec<DroppedTarget>,
     /// How many were dropped, by pool.
     pub dropped_counts: BTreeMap<String, usize>,
+    /// Reasons why the targets of a pool may be out of date, for pools whose discovery fails.
+    pub discovery_failures: BTreeMap<String, Vec<String>>,
 }
 
 /// How a target does.

@@ -10,7 +10,8 @@ use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
-use super::{Found, WrittenGroup, groups};
+use super::provider::Reporter;
+use super::{matching_files, written};
 use crate::metrics::Metrics;
 use crate::options::{FileDiscovery, TargetGroup};
 
@@ -21,7 +22,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 const MAX_FILE_BYTES: u64 = 256 << 20;
 
 /// Reads the files now, when they change, and at each refresh interval.
-pub(super) async fn run(options: FileDiscovery, metrics: Arc<Metrics>, found: Found) {
+pub(super) async fn run(options: FileDiscovery, metrics: Arc<Metrics>, reporter: Reporter) {
     let (changed, mut changes) = mpsc::channel(1);
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| matters(event.kind)) {
@@ -40,7 +41,7 @@ pub(super) async fn run(options: FileDiscovery, metrics: Arc<Metrics>, found: Fo
         let (files, counts) = (options.files.clone(), Arc::clone(&metrics));
         let Ok(read) = tokio::task::spawn_blocking(move || known.read(&files, &counts)).await else { return };
         known = read;
-        found(known.groups());
+        reporter.found(known.groups(), known.failure.clone());
         tokio::select! {
             _ = ticks.tick() => {}
             Some(()) = changes.recv() => {
@@ -82,6 +83,8 @@ fn watch(patterns: &[PathBuf], watcher: Option<&mut RecommendedWatcher>) {
 #[derive(Debug, Default)]
 struct Known {
     files: BTreeMap<PathBuf, Vec<TargetGroup>>,
+    /// First failure of the last reading.
+    failure: Option<String>,
 }
 
 impl Known {
@@ -94,6 +97,7 @@ impl Known {
         let started = Instant::now();
         let mut files = BTreeMap::new();
         let mut mtimes = Vec::new();
+        let mut failure = None;
         for path in patterns.iter().flat_map(|pattern| matching(pattern)) {
             match read_file(&path) {
                 Ok((groups, mtime)) => {
@@ -103,6 +107,7 @@ impl Known {
                 Err(error) => {
                     Metrics::add(&metrics.file_read_errors);
                     tracing::error!(path = %path.display(), %error, "discovery file not read");
+                    failure.get_or_insert_with(|| format!("{}: {error}", path.display()));
                     let before = self.files.remove(&path).unwrap_or_default();
                     files.insert(path, before);
                 }
@@ -112,35 +117,33 @@ impl Known {
             metrics.forget_file(&gone.display().to_string());
         }
         metrics.observe_file_scan(started.elapsed(), mtimes);
-        Self { files }
+        Self { files, failure }
     }
 }
 
-/// The files that match `pattern`, sorted.
+/// Files that match `pattern`, sorted. A malformed pattern matches none.
 fn matching(pattern: &Path) -> Vec<PathBuf> {
-    match glob::glob(&pattern.to_string_lossy()) {
-        Ok(paths) => paths.filter_map(Result::ok).collect(),
-        Err(error) => {
-            tracing::error!(pattern = %pattern.display(), %error, "bad pattern");
-            Vec::new()
-        }
-    }
+    matching_files(pattern).unwrap_or_else(|error| {
+        tracing::error!(%error, "no discovery file is read");
+        Vec::new()
+    })
 }
 
-/// What the file says, and when it was last changed, in seconds since the Unix epoch.
+/// Groups of a file, and the time of its last change in seconds since the Unix epoch.
 fn read_file(path: &Path) -> Result<(Vec<TargetGroup>, f64), String> {
     let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;
     if metadata.len() > MAX_FILE_BYTES {
         return Err(format!("larger than {MAX_FILE_BYTES} bytes"));
     }
-    let text = std::fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let text = std::fs::read(path).map_err(|e| e.to_string())?;
+    let source = path.display().to_string();
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let written: Option<Vec<Option<WrittenGroup>>> = if json {
-        serde_json::from_str(&text).map_err(|e| e.to_string())?
+    let groups = if json {
+        written::from_json(&text, &source, "__meta_filepath")?
     } else {
-        serde_saphyr::from_str(&text).map_err(|e| e.to_string())?
+        let text = std::str::from_utf8(&text).map_err(|e| format!("yaml: {e}"))?;
+        written::from_yaml(text, &source, "__meta_filepath")?
     };
-    let groups = groups(written.unwrap_or_default(), &path.display().to_string(), "__meta_filepath")?;
     let mtime = metadata.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     Ok((groups, mtime.map_or(0.0, |since| since.as_secs_f64())))
 }

@@ -7,7 +7,8 @@ use hyper::HeaderMap;
 use hyper::header::{ACCEPT, HeaderName, HeaderValue};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{Found, WrittenGroup, groups};
+use super::provider::Reporter;
+use super::written;
 use crate::fetch::{Client, decompress};
 use crate::metrics::Metrics;
 use crate::options::{HttpDiscovery, TargetGroup};
@@ -16,17 +17,18 @@ use crate::options::{HttpDiscovery, TargetGroup};
 const MAX_LIST_BYTES: u64 = 256 << 20;
 
 /// Asks now and at each refresh interval. When the server does not answer well, what it said before stays.
-pub(super) async fn run(options: HttpDiscovery, metrics: Arc<Metrics>, found: Found) {
+pub(super) async fn run(options: HttpDiscovery, metrics: Arc<Metrics>, reporter: Reporter) {
     let mut client = Client::new(options.http.clone());
     let mut ticks = interval(options.refresh_interval.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         match ask(&mut client, &options).await {
-            Ok(groups) => found(groups),
+            Ok(groups) => reporter.found(groups, None),
             Err(error) => {
                 Metrics::add(&metrics.http_failures);
                 tracing::error!(url = %options.url, %error, "unable to refresh target groups");
+                reporter.failed(error);
             }
         }
     }
@@ -50,16 +52,14 @@ async fn ask(client: &mut Client, options: &HttpDiscovery) -> Result<Vec<TargetG
     if !is_json(&content_type) {
         return Err(format!("unsupported content type {content_type:?}"));
     }
-    let written: Option<Vec<Option<WrittenGroup>>> = serde_json::from_slice(&body).map_err(|e| e.to_string())?;
-    groups(written.unwrap_or_default(), &options.url, "__meta_url")
+    written::from_json(&body, &options.url, "__meta_url")
 }
 
-/// `application/json`, if with a charset then UTF-8.
+/// Whether a list may have this content type: `application/json`, if with a charset then UTF-8, and nothing else.
 fn is_json(content_type: &str) -> bool {
-    let (media_type, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-    let charset = parameters.trim().to_ascii_lowercase();
-    media_type.trim().eq_ignore_ascii_case("application/json")
-        && matches!(charset.as_str(), "" | "charset=utf-8" | "charset=\"utf-8\"")
+    let content_type = content_type.trim().to_ascii_lowercase();
+    let (media_type, charset) = content_type.split_once(';').unwrap_or((&content_type, "charset=utf-8"));
+    media_type == "application/json" && matches!(charset.trim_start(), "charset=utf-8" | "charset=\"utf-8\"")
 }
 
 #[cfg(test)]
@@ -72,6 +72,12 @@ mod tests {
             ("application/json", true),
             ("Application/JSON; charset=UTF-8", true),
             ("application/json;charset=\"utf-8\"", true),
+            (" application/json ", true),
+            ("application/json ; charset=utf-8", false),
+            ("application/json;", false),
+            ("application/json; charset = utf-8", false),
+            ("application/json; charset=utf-8; q=1", false),
+            ("application/json; charset='utf-8'", false),
             ("application/json; charset=latin1", false),
             ("text/plain", false),
             ("", false),

@@ -93,6 +93,8 @@ struct Pool {
     matching: usize,
     rows: Vec<Row>,
     dropped: usize,
+    /// Reasons why the targets may be out of date.
+    discovery_failures: Vec<String>,
     /// Present when the page shows fewer targets than match.
     paging: Option<Paging>,
 }
@@ -165,13 +167,14 @@ fn pools(targets: &Targets, selection: &Selection, now: Timestamp) -> Vec<Pool> 
                 matching: matching.len(),
                 rows: Vec::new(),
                 dropped: targets.dropped_counts.get(name).copied().unwrap_or(0),
+                discovery_failures: targets.discovery_failures.get(name).cloned().unwrap_or_default(),
                 paging: None,
             };
             (pool, matching)
         })
         .filter(|(pool, _)| pool.matching > 0 || (selection.search.is_empty() && selection.health.is_empty()))
         .collect();
-    found.sort_by_key(|(pool, _)| pool.down == 0);
+    found.sort_by_key(|(pool, _)| pool.down == 0 && pool.discovery_failures.is_empty());
     let total = found.iter().map(|(pool, _)| pool.matching).sum::<usize>();
     let share = if total <= MAX_ROWS { MAX_ROWS } else { (MAX_ROWS / found.len().max(1)).max(MIN_POOL_ROWS) };
     let mut left = MAX_ROWS;
