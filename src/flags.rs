@@ -71,6 +71,19 @@ pub(crate) struct Flags {
     #[arg(long = "web.enable-remote-write-receiver", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
     pub(crate) enable_remote_write: bool,
 
+    /// Pushed requests that may be under way at once; more are answered with 503 and Retry-After.
+    #[arg(long = "web.max-concurrent-pushes", value_name = "N", default_value_t = 256)]
+    pub(crate) max_pushes: usize,
+
+    /// Bytes that the pushed requests under way may hold together; more are answered with 503 and Retry-After.
+    /// [default: 256MB, or an eighth of the memory that this process may use if that is less, but at least 64MB]
+    #[arg(long = "web.max-push-memory", value_name = "BYTES", value_parser = bytes)]
+    push_memory: Option<u64>,
+
+    /// How long the body of a pushed request may take to come; it is answered with 408 after that, and after 10s without a byte.
+    #[arg(long = "web.push-timeout", value_name = "DURATION", default_value = "1m", value_parser = duration)]
+    pub(crate) push_timeout: Duration,
+
     /// Allow /-/reload and /-/quit.
     #[arg(long = "web.enable-lifecycle", num_args = 0..=1, default_missing_value = "true", require_equals = true, default_value = "false", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
     pub(crate) enable_lifecycle: bool,
@@ -311,6 +324,11 @@ impl Flags {
         self.query_memory.unwrap_or_else(|| (self.query_memory_total() / 2).min(1 << 30))
     }
 
+    /// Bytes that the pushed requests under way may hold together.
+    pub(crate) fn push_memory(&self) -> u64 {
+        self.push_memory.unwrap_or_else(|| (process::usable_memory() / 8).clamp(64 << 20, 256 << 20))
+    }
+
     /// How long samples are kept, as far as the command line goes; zero for ever.
     fn retention_time(&self) -> Duration {
         let by_size = self.retention_bytes.is_some_and(|bytes| bytes > 0);
@@ -358,7 +376,10 @@ impl Flags {
             ("web.enable-remote-write-receiver", self.enable_remote_write.to_string()),
             ("web.external-url", self.external_url.clone()),
             ("web.listen-address", self.listen.join(",")),
+            ("web.max-concurrent-pushes", self.max_pushes.to_string()),
+            ("web.max-push-memory", self.push_memory().to_string()),
             ("web.page-title", self.page_title.clone()),
+            ("web.push-timeout", duration(self.push_timeout)),
             ("web.route-prefix", self.route_prefix.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

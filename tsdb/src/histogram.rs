@@ -103,6 +103,15 @@ pub struct FloatHistogram {
 }
 
 impl Histogram {
+    /// Bytes that it takes in memory, buckets included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>()
+            + (self.positive_spans.len() + self.negative_spans.len()) * size_of::<Span>()
+            + (self.positive_buckets.len() + self.negative_buckets.len()) * size_of::<i64>()
+            + self.custom_values.len() * size_of::<f64>()
+    }
+
     /// The same histogram with float counts.
     #[must_use]
     pub fn to_float(&self) -> FloatHistogram {

@@ -181,6 +181,7 @@ fn render(state: &AppState) -> String {
         "Exemplars received by remote write.",
         metrics.pushed_exemplars.load(Relaxed) as f64,
     );
+    pushes(state, &mut out);
     out.push_str("# HELP silverback_queries_ended_total Queries that were ended, by the limit that they passed.\n");
     out.push_str("# TYPE silverback_queries_ended_total counter\n");
     for (why, count) in ENDINGS.iter().zip(&queries.ended) {
@@ -196,6 +197,25 @@ fn render(state: &AppState) -> String {
     .expect("writing to a string");
     state.server.metrics(&mut out);
     out
+}
+
+/// Pushed requests under way, their limits, and those that were refused for them.
+fn pushes(state: &AppState, out: &mut String) {
+    let ((pushes, max_pushes), (bytes, max_bytes)) = (state.pushes.pushes(), state.pushes.bytes());
+    for (name, help, value) in [
+        ("silverback_remote_write_in_flight", "Remote write requests under way.", pushes),
+        ("silverback_remote_write_in_flight_limit", "Remote write requests that may be under way.", max_pushes),
+        ("silverback_remote_write_memory_bytes", "Bytes that remote write requests under way hold.", bytes),
+        ("silverback_remote_write_memory_limit_bytes", "Bytes that they may hold.", max_bytes),
+    ] {
+        write!(out, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}\n").expect("writing to a string");
+    }
+    let name = "silverback_remote_write_rejected_total";
+    let help = "Remote write requests refused before their samples were judged, by reason.";
+    write!(out, "# HELP {name} {help}\n# TYPE {name} counter\n").expect("writing to a string");
+    for (reason, count) in state.pushes.rejected() {
+        writeln!(out, "{name}{{reason=\"{reason}\"}} {count}").expect("writing to a string");
+    }
 }
 
 /// What the store holds on the disk and did by itself.

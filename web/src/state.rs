@@ -9,7 +9,7 @@ use std::time::Duration;
 use model::RegexError;
 use tsdb::{Db, Timestamp};
 
-use crate::api::write::{Buffers, Families, SeriesCache};
+use crate::api::write::{Admission, Buffers, Families, SeriesCache};
 use crate::cors::Origins;
 use crate::dashboard::Dashboards;
 use crate::metrics::Metrics;
@@ -33,6 +33,12 @@ pub struct Options {
     pub enable_admin_api: bool,
     /// Bytes that a pushed request may have once it is unpacked.
     pub max_write_bytes: usize,
+    /// Pushed requests that may be under way at once; more are refused.
+    pub max_pushes: usize,
+    /// Bytes that the pushed requests under way may hold together.
+    pub max_push_bytes: usize,
+    /// How long the body of a pushed request may take to come.
+    pub push_timeout: Duration,
     /// Origins that browsers may call the API from: a regular expression for all of the origin.
     pub cors_origin: String,
     /// What comes before every path; empty or beginning with a slash, not ending with one.
@@ -56,7 +62,11 @@ impl Default for Options {
             enable_lifecycle: false,
             enable_remote_write: false,
             enable_admin_api: false,
-            max_write_bytes: 256 << 20,
+            // As in Prometheus.
+            max_write_bytes: 32 << 20,
+            max_pushes: 256,
+            max_push_bytes: 256 << 20,
+            push_timeout: Duration::from_secs(60),
             cors_origin: ".*".into(),
             prefix: String::new(),
             dashboards: None,
@@ -80,6 +90,7 @@ pub struct Inner {
     pub(crate) series: SeriesCache,
     pub(crate) families: Families,
     pub(crate) write_buffers: Buffers,
+    pub(crate) pushes: Arc<Admission>,
     pub(crate) dashboards: Dashboards,
     pub(crate) metrics: Metrics,
     pub(crate) cors: Arc<Origins>,
@@ -102,6 +113,7 @@ impl AppState {
         Ok(Self(Arc::new(Inner {
             cors: Arc::new(Origins::new(&options.cors_origin)?),
             dashboards: Dashboards::new(options.dashboards.clone()),
+            pushes: Admission::new(options.max_pushes, options.max_push_bytes),
             db,
             queries,
             server,

@@ -44,6 +44,15 @@ impl HistogramValue {
         }
     }
 
+    /// Bytes that it takes in memory, buckets included.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Integer(h) => h.size_bytes(),
+            Self::Float(h) => h.size_bytes(),
+        }
+    }
+
     /// The same histogram counted in floats.
     #[must_use]
     pub fn into_float(self) -> FloatHistogram {

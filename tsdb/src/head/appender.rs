@@ -69,6 +69,15 @@ impl Batch {
         self.exemplars.clear();
     }
 
+    /// Bytes that it takes when it is empty.
+    pub(crate) fn capacity_bytes(&self) -> usize {
+        self.scraped.capacity() * size_of::<BatchSample>()
+            + self.timed.capacity() * size_of::<(BatchSample, i64)>()
+            + self.histograms.capacity() * size_of::<BatchHistogram>()
+            + self.metadata.capacity() * size_of::<(String, Metadata)>()
+            + self.exemplars.capacity() * size_of::<BatchExemplar>()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.scraped.is_empty()
             && self.timed.is_empty()

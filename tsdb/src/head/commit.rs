@@ -59,6 +59,9 @@ struct Pending {
     taken: usize,
 }
 
+/// Bytes of working memory that are kept from one commit to the next, of each kind. More is rare and freed.
+pub(super) const MAX_KEPT_BYTES: usize = 8 << 20;
+
 /// Marks an entry of a batch that is not to be applied.
 const LEFT_OUT: SeriesRef = SeriesRef(u64::MAX);
 /// Bit of an entry's series that marks its sample as late. No reference has it.
@@ -248,6 +251,7 @@ impl Head {
             }
         }
         let closed = std::mem::take(&mut committer.closed);
+        committer.free_large_buffers();
         drop(guard);
         self.syncer.finish(self, commit)?;
         self.counters.add(&committed);
@@ -270,6 +274,18 @@ impl Head {
 }
 
 impl Committer {
+    /// Frees working memory that an unusually large commit has left.
+    fn free_large_buffers(&mut self) {
+        for buffer in [&mut self.frame, &mut self.body] {
+            if buffer.capacity() > MAX_KEPT_BYTES {
+                *buffer = Vec::new();
+            }
+        }
+        if self.undo.capacity() * size_of::<(SeriesRef, Last)>() > MAX_KEPT_BYTES {
+            self.undo = Vec::new();
+        }
+    }
+
     /// Judges every sample and writes those that are accepted to the log as one frame. Marks the others in `batch`.
     fn log(
         &mut self,

@@ -204,7 +204,7 @@ impl Head {
     fn recycle(&self, mut batch: Batch) {
         batch.clear();
         let mut batches = self.batches.lock();
-        if batches.len() < MAX_KEPT {
+        if batches.len() < MAX_KEPT && batch.capacity_bytes() <= commit::MAX_KEPT_BYTES {
             batches.push(batch);
         }
     }

@@ -3,6 +3,8 @@
 //! The message is read in place, by hand: generated code takes three times as long (`docs/performance.md`). A series'
 //! labels are recognised by the hash of their bytes, so the labels of a known series are never taken apart.
 
+mod admission;
+mod body;
 mod buffers;
 #[cfg(any(test, feature = "testing"))]
 mod check;
@@ -11,22 +13,25 @@ mod request;
 mod request_v2;
 mod series_cache;
 mod sink;
+mod snappy;
 mod values;
 
 use std::fmt::Write as _;
 
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use tsdb::{Committed, Refusal};
 
+use self::admission::{Push, Rejection};
+use self::body::BodyLimits;
 use self::protobuf::Malformed;
 use self::sink::{Sink, Written};
 use super::labels::blocking;
 use super::{ApiError, no_content};
 use crate::state::{AppState, now};
 
+pub(crate) use admission::Admission;
 pub(crate) use buffers::Buffers;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use check::check_write;
@@ -49,21 +54,38 @@ enum Version {
 /// What became of a request.
 struct Outcome {
     written: Written,
-    /// Status and text, unless all is stored.
-    refusal: Option<(StatusCode, String)>,
+    /// Unless all is stored.
+    refusal: Option<Refused>,
+}
+
+/// Answer to a request of which not all is stored.
+enum Refused {
+    /// Status and text.
+    Told(StatusCode, String),
+    /// Before its samples were judged.
+    Rejected(Rejection),
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Told(status, text) => (status, text).into_response(),
+            Self::Rejected(rejection) => rejection.into_response(),
+        }
+    }
 }
 
 /// `/write`.
-pub(crate) async fn write(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+pub(crate) async fn write(State(state): State<AppState>, request: Request) -> Response {
     if !state.options.enable_remote_write {
         let hint = "remote write receiver is off; start the server with --web.enable-remote-write-receiver\n";
         return (StatusCode::NOT_FOUND, hint).into_response();
     }
-    let version = match negotiate(&headers) {
+    let version = match negotiate(request.headers()) {
         Ok(version) => version,
         Err(message) => return (StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("{message}\n")).into_response(),
     };
-    let outcome = match blocking(move || Ok(store(&state, version, &body))).await {
+    let outcome = match take(state, version, request).await {
         Ok(outcome) => outcome,
         Err(error) => return ApiError::into_response(error),
     };
@@ -79,6 +101,23 @@ pub(crate) async fn write(State(state): State<AppState>, headers: HeaderMap, bod
         }
     }
     response
+}
+
+/// Reads the body of a request and stores what it holds.
+async fn take(state: AppState, version: Version, request: Request) -> Result<Outcome, ApiError> {
+    let limits = BodyLimits {
+        bytes: snap::raw::max_compress_len(state.options.max_write_bytes),
+        time: state.options.push_timeout,
+    };
+    let (head, body) = request.into_parts();
+    let received = match state.pushes.admit() {
+        Ok(mut push) => body::receive(&mut push, &head.headers, body, limits).await.map(|body| (push, body)),
+        Err(rejection) => Err(rejection),
+    };
+    match received {
+        Ok((push, body)) => blocking(move || Ok(store(&state, version, push, &body))).await,
+        Err(rejection) => Ok(Outcome::rejected(&state, rejection)),
+    }
 }
 
 /// Which version is spoken, as the headers say; else why it is not understood, in the words of Prometheus.
@@ -122,43 +161,47 @@ fn negotiate(headers: &HeaderMap) -> Result<Version, String> {
 impl Outcome {
     /// Nothing is stored.
     fn refused(status: StatusCode, message: impl std::fmt::Display) -> Self {
-        Self { written: Written::default(), refusal: Some((status, format!("{message}\n"))) }
+        Self { written: Written::default(), refusal: Some(Refused::Told(status, format!("{message}\n"))) }
+    }
+
+    /// Nothing is stored for the sake of a limit, or for a body that is none.
+    fn rejected(state: &AppState, rejection: Rejection) -> Self {
+        state.pushes.count(rejection);
+        Self { written: Written::default(), refusal: Some(Refused::Rejected(rejection)) }
     }
 }
 
 /// Unpacks the request and commits it, whole.
-fn store(state: &AppState, version: Version, body: &[u8]) -> Outcome {
-    let bad = |why: &dyn std::fmt::Display| Outcome::refused(StatusCode::BAD_REQUEST, why);
-    let size = match snap::raw::decompress_len(body) {
+fn store(state: &AppState, version: Version, mut push: Push, body: &[u8]) -> Outcome {
+    let size = snappy::unpacked_size(body, state.options.max_write_bytes);
+    let size = match size.and_then(|size| push.hold(size).map(|()| size)) {
         Ok(size) => size,
-        Err(why) => return bad(&why),
+        Err(rejection) => return Outcome::rejected(state, rejection),
     };
-    let limit = state.options.max_write_bytes;
-    if size > limit {
-        let message = format!("request of {size} bytes is over the limit of {limit}");
-        return Outcome::refused(StatusCode::PAYLOAD_TOO_LARGE, message);
-    }
     let mut message = state.write_buffers.take();
     message.resize(size, 0);
     let outcome = match snap::raw::Decoder::new().decompress(body, &mut message) {
-        Ok(_) => commit(state, version, &message),
-        Err(why) => bad(&why),
+        Ok(_) => commit(state, version, push, &message),
+        Err(_) => Outcome::rejected(state, Rejection::Encoding("block is damaged")),
     };
     state.write_buffers.give_back(message);
     outcome
 }
 
 /// Commits a message. Series that the store has let go of meanwhile are found anew and their samples committed after.
-fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
+fn commit(state: &AppState, version: Version, mut push: Push, message: &[u8]) -> Outcome {
     let now = now();
     state.series.fit(state.db.series_count());
     let mut total = Total::default();
     for round in 0..MAX_ROUNDS {
-        let mut sink = Sink::new(state.db.appender(), now);
+        let mut sink = Sink::new(state.db.appender(), now, &mut push);
         if let Err(why) = read(state, version, message, &mut sink, round > 0) {
             return Outcome::refused(StatusCode::BAD_REQUEST, why);
         }
-        let Sink { appender, tally, .. } = sink;
+        let (held, Sink { appender, tally, rejection, .. }) = (sink.held(), sink);
+        if let Some(rejection) = rejection {
+            return Outcome::rejected(state, rejection);
+        }
         let committed = match appender.commit() {
             Ok(committed) => committed,
             Err(error) => {
@@ -168,10 +211,15 @@ fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
                 } else {
                     tracing::warn!(%error, "a pushed request was not stored");
                 }
+                // Sent again it would be as large.
+                if matches!(error, tsdb::Error::TooLarge { .. }) {
+                    return Outcome::refused(StatusCode::PAYLOAD_TOO_LARGE, error);
+                }
                 // The sender keeps it and tries again.
                 return Outcome::refused(StatusCode::SERVICE_UNAVAILABLE, error);
             }
         };
+        push.give_back(held);
         let last = committed.unknown.is_empty();
         if !last {
             state.series.forget(&committed.unknown);
@@ -185,7 +233,7 @@ fn commit(state: &AppState, version: Version, message: &[u8]) -> Outcome {
         }
     }
     state.metrics.pushed(&total.committed, &total.tally);
-    let refusal = complaint(&total).map(|message| (StatusCode::BAD_REQUEST, format!("{message}\n")));
+    let refusal = complaint(&total).map(|message| Refused::Told(StatusCode::BAD_REQUEST, format!("{message}\n")));
     Outcome { written: Written::new(&total.tally, &total.committed), refusal }
 }
 

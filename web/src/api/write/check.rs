@@ -7,7 +7,7 @@ use tsdb::testing::FaultFs;
 use tsdb::{Columns, Committed, Db, Fs, Queryable, SyncPolicy, TimeRange, Timestamp};
 
 use super::sink::Sink;
-use super::{Families, Malformed, SeriesCache, Version, request, request_v2};
+use super::{Admission, Families, Malformed, SeriesCache, Version, request, request_v2};
 
 /// See [`crate::testing::check_write`].
 pub(crate) fn check_write(bytes: &[u8]) {
@@ -46,7 +46,8 @@ impl Store {
 
     /// Takes the message in as the handler does.
     fn push(&self, version: Version, message: &[u8]) -> Result<Committed, Malformed> {
-        let mut sink = Sink::new(self.db.appender(), Timestamp::from_millis(1_000_000));
+        let mut push = Admission::new(1, usize::MAX).admit().expect("it is the only one");
+        let mut sink = Sink::new(self.db.appender(), Timestamp::from_millis(1_000_000), &mut push);
         match version {
             Version::V1 => request::read(&mut sink, &self.series, message, false)?,
             Version::V2 => request_v2::read(&mut sink, &self.series, &self.families, message, false)?,

@@ -4,7 +4,7 @@ use tsdb::{Labels, METRIC_NAME, Metadata, SeriesRef, Timestamp};
 
 use super::protobuf::{Field, Fields, Malformed};
 use super::series_cache::{Lookup, SeriesCache};
-use super::sink::Sink;
+use super::sink::{MAX_EXEMPLAR_CHARS, Sink};
 use super::values::{exemplar, float, histogram, metric_kind};
 
 /// Puts all samples of `message` into `sink`; with `only_new` those of series only that `cache` does not know.
@@ -96,14 +96,19 @@ fn read_samples(
             (3, Field::Bytes(bytes, base)) => {
                 let mut pairs = Vec::new();
                 let (value, at) = exemplar(bytes, base, |field| {
-                    if let Field::Bytes(bytes, base) = field {
+                    // One with more labels is too long, also if they are empty.
+                    if let Field::Bytes(bytes, base) = field
+                        && pairs.len() <= MAX_EXEMPLAR_CHARS
+                    {
                         pairs.push(label(bytes, base)?);
                     }
                     Ok(())
                 })?;
-                sink.exemplar(series, pairs.iter().copied(), value, at);
+                if pairs.len() <= MAX_EXEMPLAR_CHARS {
+                    sink.exemplar(series, pairs.iter().copied(), value, at);
+                }
             }
-            (4, Field::Bytes(bytes, base)) => {
+            (4, Field::Bytes(bytes, base)) if sink.reads_histogram(bytes.len()) => {
                 let sample = histogram(bytes, base)?;
                 sink.histogram(series, Timestamp::from_millis(sample.at_ms), None, sample.value);
             }
@@ -157,7 +162,10 @@ fn has_labels(rest: &[u8], base: usize) -> Result<bool, Malformed> {
 }
 
 /// Finds or makes the series with these labels; why not, if it cannot be.
-fn resolve(sink: &Sink<'_>, labels: &[u8], base: usize) -> Result<Result<SeriesRef, String>, Malformed> {
+fn resolve(sink: &mut Sink<'_>, labels: &[u8], base: usize) -> Result<Result<SeriesRef, String>, Malformed> {
+    if !sink.hold_labels(labels.len()) {
+        return Ok(Err("there is no memory for its labels".into()));
+    }
     let mut pairs = Vec::with_capacity(16);
     let mut fields = Fields::new(labels, base);
     while let Some((number, field)) = fields.next()? {
@@ -224,7 +232,7 @@ fn read_metadata(sink: &mut Sink<'_>, bytes: &[u8], base: usize) -> Result<(), M
         }
     }
     if !family.is_empty() {
-        sink.appender.metadata(family, metadata);
+        sink.metadata(family, metadata);
     }
     Ok(())
 }

@@ -9,11 +9,13 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::protobuf::{Field, Fields, Malformed, varints};
 use super::request::check;
 use super::series_cache::{Hash, Lookup, SeriesCache};
-use super::sink::Sink;
+use super::sink::{MAX_EXEMPLAR_CHARS, Sink};
 use super::values::{exemplar, float, histogram, metric_kind};
 
-/// Texts of a request at the most: 48 bytes of memory each.
-const MAX_SYMBOLS: usize = 4 << 20;
+/// Texts of a request at the most.
+const MAX_SYMBOLS: usize = 1 << 20;
+/// Bytes that the symbol table takes of each, while it grows.
+const SYMBOL_BYTES: usize = 2 * (size_of::<&str>() + size_of::<Hash>());
 
 /// Metric families whose metadata are remembered, 8 bytes and their name each.
 const MAX_FAMILIES: usize = 1 << 16;
@@ -34,7 +36,7 @@ pub(super) fn read(
     only_new: bool,
 ) -> Result<(), Malformed> {
     let mut cache = cache.lookup();
-    let symbols = Symbols::read(message, &cache)?;
+    let Some(symbols) = Symbols::read(message, &cache, sink)? else { return Ok(()) };
     let families = families.0.lock().unwrap_or_else(PoisonError::into_inner);
     let mut reader = Reader { sink, cache: &mut cache, symbols, families, only_new, refs: Vec::new(), key: Vec::new() };
     let mut fields = Fields::new(message, 0);
@@ -53,7 +55,8 @@ struct Symbols<'m> {
 }
 
 impl<'m> Symbols<'m> {
-    fn read(message: &'m [u8], cache: &Lookup<'_>) -> Result<Self, Malformed> {
+    /// Reads the table; `None` if `sink` has no memory for it.
+    fn read(message: &'m [u8], cache: &Lookup<'_>, sink: &mut Sink<'_>) -> Result<Option<Self>, Malformed> {
         let (mut texts, mut hashes) = (Vec::new(), Vec::new());
         let mut fields = Fields::new(message, 0);
         while let Some((number, field)) = fields.next()? {
@@ -61,12 +64,15 @@ impl<'m> Symbols<'m> {
                 if texts.len() == MAX_SYMBOLS {
                     return Err(Malformed { offset: base, what: "too many symbols" });
                 }
+                if !sink.hold(SYMBOL_BYTES) {
+                    return Ok(None);
+                }
                 let text = std::str::from_utf8(bytes);
                 texts.push(text.map_err(|_| Malformed { offset: base, what: "text is not UTF-8" })?);
                 hashes.push(cache.hash(bytes));
             }
         }
-        Ok(Self { texts, hashes })
+        Ok(Some(Self { texts, hashes }))
     }
 
     /// The text of a number; empty if there is none.
@@ -95,12 +101,16 @@ impl Reader<'_, '_, '_, '_> {
         let mut fields = Fields::new(bytes, base);
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
+                (1, Field::Bytes(packed, _)) if !self.sink.hold_labels(packed.len()) => return Ok(()),
                 (1, field) => varints(field, |n| self.refs.push(u32::try_from(n).unwrap_or(u32::MAX)))?,
                 (2 | 3, Field::Bytes(..)) => samples += 1,
                 (5, Field::Bytes(bytes, base)) => metadata = Some(self.metadata(bytes, base)?),
                 (6, Field::Varint(ms)) => created_ms = ms as i64,
                 _ => {}
             }
+        }
+        if !self.sink.hold_labels(self.refs.len()) {
+            return Ok(());
         }
         let series = match self.resolve(samples) {
             Ok(Some(series)) => series,
@@ -124,7 +134,7 @@ impl Reader<'_, '_, '_, '_> {
                     let start = start(sample.start_ms, created_ms);
                     self.sink.float(series, Timestamp::from_millis(sample.at_ms), start, sample.value);
                 }
-                3 => {
+                3 if self.sink.reads_histogram(bytes.len()) => {
                     let sample = histogram(bytes, base)?;
                     let start = start(sample.start_ms, created_ms);
                     self.sink.histogram(series, Timestamp::from_millis(sample.at_ms), start, sample.value);
@@ -132,11 +142,18 @@ impl Reader<'_, '_, '_, '_> {
                 4 => {
                     let mut refs = Vec::new();
                     let (value, at) = exemplar(bytes, base, |field| {
-                        varints(field, |n| refs.push(u32::try_from(n).unwrap_or(u32::MAX)))
+                        // One with more labels is too long, also if they are empty.
+                        varints(field, |n| {
+                            if refs.len() <= 2 * MAX_EXEMPLAR_CHARS {
+                                refs.push(u32::try_from(n).unwrap_or(u32::MAX));
+                            }
+                        })
                     })?;
                     let text = |number: u32| self.symbols.text(number);
                     let pairs = refs.chunks_exact(2).map(|pair| (text(pair[0]), text(pair[1])));
-                    self.sink.exemplar(series, pairs, value, at);
+                    if refs.len() <= 2 * MAX_EXEMPLAR_CHARS {
+                        self.sink.exemplar(series, pairs, value, at);
+                    }
                 }
                 _ => {}
             }
@@ -198,7 +215,7 @@ impl Reader<'_, '_, '_, '_> {
         let Some(name) = labels.find(|pair| self.symbols.text(pair[0]) == tsdb::METRIC_NAME) else { return };
         let family = family(self.symbols.text(name[1]), kind);
         if self.families.changed(family, kind, help, unit) {
-            self.sink.appender.metadata(family, Metadata { kind, help: help.to_owned(), unit: unit.to_owned() });
+            self.sink.metadata(family, Metadata { kind, help: help.to_owned(), unit: unit.to_owned() });
         }
     }
 }

@@ -45,7 +45,8 @@ fn a_sound_request_is_read_whole() {
     let dir = tempfile::tempdir().unwrap();
     let fs: Arc<dyn Fs> = Arc::new(DiskFs);
     let db = Db::open(&fs, dir.path(), &tsdb::Options::default(), |_, _| {}).unwrap();
-    let mut sink = Sink::new(db.appender(), Timestamp::from_millis(1_000_000));
+    let mut push = Admission::new(1, usize::MAX).admit().unwrap();
+    let mut sink = Sink::new(db.appender(), Timestamp::from_millis(1_000_000), &mut push);
     request_v2::read(&mut sink, &SeriesCache::default(), &Families::default(), &request(), false).unwrap();
     let tally = sink.tally;
     assert_eq!((tally.floats, tally.histograms, tally.exemplars, tally.skipped), (1, 1, 1, 0));
@@ -72,7 +73,8 @@ fn labels_are_found_however_they_are_written() {
         let dir = tempfile::tempdir().unwrap();
         let fs: Arc<dyn Fs> = Arc::new(DiskFs);
         let db = Db::open(&fs, dir.path(), &tsdb::Options::default(), |_, _| {}).unwrap();
-        let mut sink = Sink::new(db.appender(), Timestamp::from_millis(1_000_000));
+        let mut push = Admission::new(1, usize::MAX).admit().unwrap();
+        let mut sink = Sink::new(db.appender(), Timestamp::from_millis(1_000_000), &mut push);
         request::read(&mut sink, &SeriesCache::default(), &message, false).unwrap();
         assert_eq!((sink.tally.floats, sink.tally.skipped), (1, 0));
     }
