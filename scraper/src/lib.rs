@@ -24,6 +24,7 @@ mod target;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls;
+mod url;
 
 pub use clock::Clock;
 pub use discovery::{BadPattern, matching_files};
@@ -38,3 +39,4 @@ pub use relabel::{Action, NameScheme, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};
 pub use target::{ActiveTarget, LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};
+pub use url::{HttpUrl, UrlError};

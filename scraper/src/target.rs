@@ -234,6 +234,10 @@ fn target(address: &str, group: &BTreeMap<String, String>, config: &ScrapeConfig
             get(INTERVAL)
         ));
     }
+    let scheme = get(SCHEME);
+    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+        return Err(format!("{scheme:?} is not a valid scheme"));
+    }
     let url = url(&relabeled, &config.params);
     let mut labels = LabelsBuilder::new(&relabeled);
     labels.retain(|label| !label.name.starts_with("__"));
@@ -260,7 +264,10 @@ fn url(labels: &Labels, params: &BTreeMap<String, Vec<String>>) -> String {
     let get = |name| labels.get(name).unwrap_or_default();
     let (scheme, path) = (get(SCHEME), get(METRICS_PATH));
     let slash = if path.starts_with('/') { "" } else { "/" };
-    let mut url = format!("{scheme}://{}{slash}", get(ADDRESS));
+    let mut url = format!("{scheme}://");
+    // As in Go, which leaves alone what may stand in a host: `@`, `?`, `#` and `%` do not change the parts of the URL.
+    escape(get(ADDRESS), &mut url, |b| b"-_.~!$&'()*+,;=:[]<>\"".contains(&b));
+    url.push_str(slash);
     escape(path, &mut url, |b| b"-_.~/:@!$&'()*+,;=".contains(&b));
     let mut separator = '?';
     for (name, value) in params.iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
@@ -343,6 +350,26 @@ mod tests {
         assert_eq!(spec.url, "https://h/probe?module=a+b&module=c&target=h");
         assert_eq!(spec.interval, Duration::from_secs(20));
         assert_eq!(spec.labels.get("instance"), Some("h"));
+    }
+
+    #[test]
+    fn an_address_stays_the_host_and_port_of_the_url() {
+        for (address, url) in [
+            ("user:pw@h:1", "http://user:pw%40h:1/metrics"),
+            ("h:1?x=y", "http://h:1%3Fx=y/metrics"),
+            ("h:1#f", "http://h:1%23f/metrics"),
+            ("h\\x", "http://h%5Cx/metrics"),
+            ("h x", "http://h%20x/metrics"),
+            ("h%41", "http://h%2541/metrics"),
+            ("bücher:1", "http://b%C3%BCcher:1/metrics"),
+            ("[::1%lo]:9100", "http://[::1%25lo]:9100/metrics"),
+        ] {
+            let spec = active(address, &[], &ScrapeConfig::default());
+            assert_eq!(spec.url, url);
+            assert_eq!(spec.labels.get("instance"), Some(address));
+        }
+        let scheme = |scheme| one("h:1", &[("__scheme__", scheme)], &config());
+        assert_eq!(scheme("http://evil/?"), Err("\"http://evil/?\" is not a valid scheme".to_owned()));
     }
 
     #[test]

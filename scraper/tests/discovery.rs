@@ -7,7 +7,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Reply, Server, job, manager, wait_for, wait_health};
-use scraper::{Discovery, FileDiscovery, HttpDiscovery, HttpOptions, TargetHealth};
+use scraper::{Auth, Discovery, FileDiscovery, Header, HttpDiscovery, HttpOptions, SecretSource, TargetHealth};
 
 /// The addresses being scraped.
 fn addresses(manager: &common::Manager) -> Vec<String> {
@@ -136,5 +136,87 @@ async fn a_reload_during_an_outage_keeps_the_targets_of_unchanged_sections() {
     server.set(Reply::new("application/json", br#"[{"targets": ["x:2"]}]"#));
     wait_addresses(&manager, &["x:2", "x:2"]).await;
     assert!(failures().is_empty());
+    manager.stop().await;
+}
+
+/// Requests of a provider to `server` once there is one.
+async fn first_request(server: &Server) -> String {
+    wait_for("a request", || server.requests().into_iter().next()).await
+}
+
+#[tokio::test]
+async fn user_and_password_of_a_discovery_url_are_sent_as_basic_authentication_and_shown_nowhere() {
+    let server = Server::start(Reply::new("application/json", br#"[{"targets": ["x:1"]}]"#)).await;
+    let (manager, _store) = manager();
+    let mut config = job("a", &[]);
+    config.discovery =
+        vec![asked(&format!("http://scout:hunt%40er2@{}/sd", server.address), Duration::from_millis(20))];
+    manager.apply(vec![config]).await.unwrap();
+    wait_addresses(&manager, &["x:1"]).await;
+    let request = first_request(&server).await;
+    // printf 'scout:hunt@er2' | base64
+    assert!(request.contains("authorization: Basic c2NvdXQ6aHVudEBlcjI=\r\n"), "{request}");
+    assert!(request.contains(&format!("host: {}\r\n", server.address)), "{request}");
+    let meta = manager.targets().active[0].spec.discovered.get("__meta_url").unwrap().to_owned();
+    assert_eq!(meta, format!("http://{}/sd", server.address));
+    server.set(Reply::new("text/plain", b"no"));
+    let failure = wait_for("a failure", || manager.targets().discovery_failures.remove("a")).await;
+    assert!(!failure[0].contains("hunt"), "{failure:?}");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn credentials_stay_with_the_scheme_host_and_port_that_they_are_meant_for() {
+    let other = Server::start(Reply::text("a 1\n")).await;
+    let server = Server::start(Reply::text("a 1\n")).await;
+    server.set_at("/metrics", Reply::status(302).header("Location", &format!("http://{}/other", other.address)));
+    server.set_at("/same", Reply::status(302).header("Location", "/here"));
+    let (manager, _store) = manager();
+    let mut config = job("a", &[&server.address]);
+    config.http.auth = Some(Auth::Other { scheme: "Bearer".into(), credentials: Some(SecretSource::value("hunter2")) });
+    config.http.headers = vec![Header { name: "X-Key".into(), values: vec![SecretSource::value("hunter3")] }];
+    manager.apply(vec![config.clone()]).await.unwrap();
+    let request = first_request(&other).await;
+    assert!(request.starts_with("GET /other ") && !request.contains("hunter"), "{request}");
+    assert!(first_request(&server).await.contains("hunter2"));
+    config.metrics_path = "/same".to_owned();
+    manager.apply(vec![config]).await.unwrap();
+    let here = || server.requests().into_iter().find(|request| request.starts_with("GET /here "));
+    let request = wait_for("the page", here).await;
+    assert!(request.contains("hunter2") && request.contains("hunter3"), "{request}");
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_with_a_password_a_query_or_a_fragment_is_down_and_asks_nobody() {
+    let server = Server::start(Reply::text("a 1\n")).await;
+    let (manager, _store) = manager();
+    let addresses =
+        [format!("user:pw@{}", server.address), format!("{}?x=y", server.address), format!("{}#f", server.address)];
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    manager.apply(vec![job("a", &addresses)]).await.unwrap();
+    let all_down = || {
+        let targets = manager.targets().active;
+        Some(targets).filter(|all| all.iter().all(|target| target.last.health == TargetHealth::Down))
+    };
+    let targets = wait_for("all to be down", all_down).await;
+    assert_eq!(targets.len(), 3);
+    assert!(targets.iter().all(|target| target.last.error.contains("invalid")), "{targets:?}");
+    assert_eq!(server.requests(), [""; 0]);
+    manager.stop().await;
+}
+
+#[tokio::test]
+async fn an_address_with_a_zone_is_scraped() {
+    let Ok(server) = Server::start_on("[::1]:0", Reply::text("a 1\n"), None).await else {
+        eprintln!("skipped: this machine has no IPv6");
+        return;
+    };
+    let port = server.address.rsplit_once(':').unwrap().1;
+    let (manager, _store) = manager();
+    manager.apply(vec![job("a", &[&format!("[::1%lo]:{port}")])]).await.unwrap();
+    let target = wait_health(&manager, TargetHealth::Up).await;
+    assert_eq!(target.spec.url, format!("http://[::1%25lo]:{port}/metrics"));
+    assert!(first_request(&server).await.contains(&format!("host: [::1]:{port}\r\n")));
     manager.stop().await;
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use model::format_duration;
 use scraper::{
-    Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, NameScheme, Protocol, Relabel, SampleLimits,
-    ScrapeConfig, TargetGroup,
+    Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, HttpUrl, NameScheme, Protocol, Relabel,
+    SampleLimits, ScrapeConfig, TargetGroup, UrlError,
 };
 
 use super::http::http_options;
@@ -375,11 +375,12 @@ fn is_file_pattern(path: &str) -> bool {
 fn http_discovery(node: &Node, folder: &Path) -> Result<HttpDiscovery, Fault> {
     let Some(url) = node.some_string_of("url") else { return Err(node.fault("URL is missing")) };
     let at = node.get("url").unwrap_or(node);
-    let Some(rest) = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")) else {
-        return Err(at.fault("URL scheme must be 'http' or 'https'"));
-    };
-    if rest.is_empty() || rest.starts_with('/') {
-        return Err(at.fault("host is missing in URL"));
+    // The text is not quoted: it may hold a password.
+    match HttpUrl::parse(&url) {
+        Ok(_) => {}
+        Err(UrlError::Scheme) => return Err(at.fault("URL scheme must be 'http' or 'https'")),
+        Err(UrlError::NoHost) => return Err(at.fault("host is missing in URL")),
+        Err(error) => return Err(at.fault(format!("malformed URL: {error}"))),
     }
     Ok(HttpDiscovery {
         url,

@@ -12,6 +12,7 @@ use super::written;
 use crate::fetch::{Client, decompress};
 use crate::metrics::Metrics;
 use crate::options::{HttpDiscovery, TargetGroup};
+use crate::url::without_user;
 
 /// Larger lists are refused.
 const MAX_LIST_BYTES: u64 = 256 << 20;
@@ -27,7 +28,7 @@ pub(super) async fn run(options: HttpDiscovery, metrics: Arc<Metrics>, reporter:
             Ok(groups) => reporter.found(groups, None),
             Err(error) => {
                 Metrics::add(&metrics.http_failures);
-                tracing::error!(url = %options.url, %error, "unable to refresh target groups");
+                tracing::error!(url = %without_user(&options.url), %error, "unable to refresh target groups");
                 reporter.failed(error);
             }
         }
@@ -52,7 +53,8 @@ async fn ask(client: &mut Client, options: &HttpDiscovery) -> Result<Vec<TargetG
     if !is_json(&content_type) {
         return Err(format!("unsupported content type {content_type:?}"));
     }
-    written::from_json(&body, &options.url, "__meta_url")
+    // Labels are shown and stored: without the password.
+    written::from_json(&body, &without_user(&options.url), "__meta_url")
 }
 
 /// Whether a list may have this content type: `application/json`, if with a charset then UTF-8, and nothing else.

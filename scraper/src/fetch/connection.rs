@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -24,6 +24,7 @@ use tokio_rustls::client::TlsStream;
 use super::{FetchError, deep};
 use crate::options::HttpOptions;
 use crate::tls;
+use crate::url::{HttpUrl, Scheme};
 
 /// Bytes read at once, and the most that the head of an answer may have.
 const READ_BUFFER_BYTES: usize = 64 << 10;
@@ -50,12 +51,14 @@ pub(super) struct Exchange {
 }
 
 impl Connection {
-    pub(super) async fn open(options: &HttpOptions, uri: &Uri, origin: String) -> Result<Self, String> {
-        let https = uri.scheme_str() == Some("https");
-        let host = uri.host().ok_or("no Host in request URL")?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        let stream = TcpStream::connect((host, port)).await.map_err(|e| dial_error(host, port, &e))?;
+    pub(super) async fn open(options: &HttpOptions, url: &HttpUrl, origin: String) -> Result<Self, String> {
+        let https = url.scheme() == Scheme::Https;
+        let (host, port) = (url.host(), url.port());
+        let stream = match url.scoped_address()? {
+            Some(address) => TcpStream::connect(address).await,
+            None => TcpStream::connect((host, port)).await,
+        };
+        let stream = stream.map_err(|e| dial_error(host, port, &e))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         if !https {
             return Ok(Self { origin, stream: Stream::Plain(stream) });

@@ -75,7 +75,16 @@ impl Server {
     }
 
     pub(crate) async fn start_with(reply: Reply, tls: Option<tokio_rustls::TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on("127.0.0.1:0", reply, tls).await.unwrap()
+    }
+
+    /// Listens on `address`; an error if this machine has none of its kind.
+    pub(crate) async fn start_on(
+        address: &str,
+        reply: Reply,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
         shared.replies.lock().unwrap().push(("/".to_owned(), reply));
@@ -95,7 +104,7 @@ impl Server {
                 });
             }
         });
-        Self { address, shared, task }
+        Ok(Self { address, shared, task })
     }
 
     pub(crate) fn set(&self, reply: Reply) {
