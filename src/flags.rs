@@ -108,6 +108,14 @@ pub(crate) struct Flags {
     #[arg(long = "web.page-title", value_name = "TEXT", default_value = "Silverback")]
     pub(crate) page_title: String,
 
+    /// Queries that one chart may have.
+    #[arg(long = "web.max-chart-queries", value_name = "N", default_value_t = 50)]
+    pub(crate) chart_queries: usize,
+
+    /// Points that one chart may have, of all the series that it draws.
+    #[arg(long = "web.max-chart-points", value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) chart_points: usize,
+
     /// How long a query may take.
     #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m", value_parser = duration)]
     pub(crate) query_timeout: Duration,
@@ -376,6 +384,8 @@ impl Flags {
             ("web.enable-remote-write-receiver", self.enable_remote_write.to_string()),
             ("web.external-url", self.external_url.clone()),
             ("web.listen-address", self.listen.join(",")),
+            ("web.max-chart-points", self.chart_points.to_string()),
+            ("web.max-chart-queries", self.chart_queries.to_string()),
             ("web.max-concurrent-pushes", self.max_pushes.to_string()),
             ("web.max-push-memory", self.push_memory().to_string()),
             ("web.page-title", self.page_title.clone()),

@@ -63,6 +63,19 @@ pub(crate) fn metrics(out: &mut String) {
     }
 }
 
+/// Niceness of the threads of queries: a tenth of the time of others that want to run, all of it while none do.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Gives the calling thread a lower priority, so that scrapes, pushes and connections run before queries.
+pub(crate) fn yield_to_others() {
+    // Elsewhere than on Linux this would concern the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::debug!(%error, "the priority of a thread cannot be lowered");
+    }
+}
+
 struct Numbers {
     cpu: Duration,
     resident_bytes: u64,

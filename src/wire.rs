@@ -337,6 +337,7 @@ fn engine_options(flags: &Flags, config: Option<&Config>, features: Features) ->
         max_series: flags.query_series,
         max_steps: flags.query_steps.max(1),
         default_subquery_step: config.map_or(Duration::from_secs(60), |config| config.evaluation_interval),
+        on_thread_start: process::yield_to_others,
         features,
         ..query::Options::default()
     }
@@ -347,6 +348,9 @@ fn web_options(flags: &Flags, prefix: String) -> web::Options {
         query_timeout: flags.query_timeout,
         query_concurrency: flags.query_concurrency,
         query_wait: flags.query_wait,
+        on_query_thread_start: process::yield_to_others,
+        max_chart_queries: flags.chart_queries,
+        max_chart_points: flags.chart_points,
         enable_lifecycle: flags.enable_lifecycle,
         enable_remote_write: flags.enable_remote_write,
         max_pushes: flags.max_pushes,

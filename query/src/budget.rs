@@ -91,17 +91,64 @@ impl Reserve {
     }
 }
 
-/// Memory that a result keeps until it has been sent.
+/// Memory of a result until it has been sent: of its values, and of the text that is made of them.
 #[derive(Debug)]
 pub struct Lease {
     reserve: Reserve,
     bytes: u64,
+    max_bytes: u64,
+}
+
+impl Lease {
+    /// A lease of nothing yet, for up to `max_bytes` of what `reserve` has left.
+    #[must_use]
+    pub fn new(reserve: Reserve, max_bytes: u64) -> Self {
+        Self { reserve, bytes: 0, max_bytes }
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Accounts for `bytes` more.
+    ///
+    /// # Errors
+    /// If this query, or all together, would then hold more than they may. Nothing is taken then.
+    pub fn take_bytes(&mut self, bytes: u64) -> Result<(), Error> {
+        let held = self.bytes.saturating_add(bytes);
+        if held > self.max_bytes {
+            return Err(over(self.max_bytes));
+        }
+        self.reserve.take(bytes)?;
+        self.bytes = held;
+        Ok(())
+    }
+
+    /// Gives `bytes` back, or all that is held if that is less.
+    pub fn return_bytes(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.reserve.give(bytes);
+    }
+
+    /// Takes over what another lease of the same reserve holds.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         self.reserve.give(self.bytes);
     }
+}
+
+/// The error of a query that needs more than it may hold.
+fn over(max_bytes: u64) -> Error {
+    let message = format!("query needs more than {max_bytes} bytes of memory, the limit set by --query.max-memory");
+    Error::Limit(Limit::Memory, message)
 }
 
 /// Counts what a query takes against what it may take. Shared by the threads that work on it.
@@ -111,6 +158,8 @@ pub struct Budget {
     bytes: AtomicU64,
     peak_bytes: AtomicU64,
     max_bytes: u64,
+    /// Bytes that the client of the query holds of earlier answers; they count against `max_bytes`.
+    held_before: u64,
     samples: AtomicU64,
     peak_samples: AtomicU64,
     max_samples: u64,
@@ -125,10 +174,18 @@ impl Budget {
             bytes: 0.into(),
             peak_bytes: 0.into(),
             max_bytes,
+            held_before: 0,
             samples: 0.into(),
             peak_samples: 0.into(),
             max_samples,
         }
+    }
+
+    /// The same for a query whose client holds `bytes` of earlier answers.
+    #[must_use]
+    pub fn beside(mut self, bytes: u64) -> Self {
+        self.held_before = bytes;
+        self
     }
 
     /// Accounts for `bytes` before they are allocated.
@@ -137,15 +194,9 @@ impl Budget {
     /// If this query, or all together, would then hold more than they may. Nothing is taken then.
     pub fn take_bytes(&self, bytes: u64) -> Result<(), Error> {
         let held = self.bytes.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if held > self.max_bytes {
+        if held.saturating_add(self.held_before) > self.max_bytes {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Err(Error::Limit(
-                Limit::Memory,
-                format!(
-                    "query needs more than {} bytes of memory, the limit set by --query.max-memory",
-                    self.max_bytes
-                ),
-            ));
+            return Err(over(self.max_bytes));
         }
         if let Err(error) = self.reserve.take(bytes) {
             self.bytes.fetch_sub(bytes, Ordering::Relaxed);
@@ -164,7 +215,7 @@ impl Budget {
     /// Keeps `bytes` that have been taken beyond the end of the query.
     pub(crate) fn lease(&self, bytes: u64) -> Lease {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        Lease { reserve: self.reserve.clone(), bytes }
+        Lease { reserve: self.reserve.clone(), bytes, max_bytes: self.max_bytes }
     }
 
     /// Accounts for `samples` that the query holds in memory.
@@ -235,6 +286,22 @@ mod tests {
         assert_eq!(reserve.held_bytes(), 30);
         drop(lease);
         assert_eq!(reserve.held_bytes(), 0);
+    }
+
+    #[test]
+    fn what_is_made_of_a_result_counts_as_its_query_does() {
+        let reserve = Reserve::new(100);
+        let budget = Budget::new(reserve.clone(), 80, 1).beside(30);
+        assert!(budget.take_bytes(60).is_err(), "earlier answers count");
+        budget.take_bytes(40).unwrap();
+        let mut lease = budget.lease(40);
+        lease.take_bytes(30).unwrap();
+        assert!(matches!(lease.take_bytes(11), Err(Error::Limit(Limit::Memory, _))));
+        let mut all = Lease::new(reserve.clone(), 80);
+        all.absorb(lease);
+        assert_eq!((all.bytes(), reserve.held_bytes()), (70, 70));
+        all.return_bytes(1000);
+        assert_eq!((all.bytes(), reserve.held_bytes()), (0, 0));
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Options {
     pub threads: usize,
     /// The step of subqueries that name none.
     pub default_subquery_step: Duration,
+    /// Called on each worker thread as it starts.
+    pub on_thread_start: fn(),
     /// What changes the results of queries that Prometheus accepts by default.
     pub features: Features,
 }
@@ -56,6 +58,7 @@ impl Default for Options {
             max_steps: 5_000_000,
             threads: 0,
             default_subquery_step: Duration::from_secs(60),
+            on_thread_start: || {},
             features: Features::default(),
         }
     }
@@ -180,7 +183,7 @@ impl Engine {
     /// statistics only.
     #[must_use]
     pub fn new(options: Options, clock: fn() -> Duration) -> Self {
-        let pool = Pool::new(options.threads);
+        let pool = Pool::new(options.threads, options.on_thread_start);
         let reserve = Reserve::new(options.max_total_bytes);
         Self { options, clock, pool, reserve }
     }
@@ -203,6 +206,15 @@ impl Engine {
     /// If the expression cannot be evaluated over these steps, the store fails, a limit is passed, or the query is
     /// stopped.
     pub fn run(&self, store: &dyn Queryable, request: &Request<'_>) -> Result<Answer, Error> {
+        self.run_beside(store, request, 0)
+    }
+
+    /// The same for a client that holds `held_bytes` of the answers to earlier queries: all of them together hold what one
+    /// query may.
+    ///
+    /// # Errors
+    /// As of [`run`](Self::run).
+    pub fn run_beside(&self, store: &dyn Queryable, request: &Request<'_>, held_bytes: u64) -> Result<Answer, Error> {
         let begun = (self.clock)();
         let expr = request.expr;
         let grid = match request.steps {
@@ -237,7 +249,8 @@ impl Engine {
             step_ms: if is_range { grid.step } else { 0 },
             is_range,
             counts_all: request.count_all || self.options.features.per_step_stats,
-            budget: Budget::new(self.reserve.clone(), self.options.max_bytes, self.options.max_samples),
+            budget: Budget::new(self.reserve.clone(), self.options.max_bytes, self.options.max_samples)
+                .beside(held_bytes),
             stop: request.stop.clone(),
             pool: self.pool.as_ref(),
             notes: Notes::default(),

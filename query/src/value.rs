@@ -58,23 +58,35 @@ pub struct Series {
     pub histograms: Vec<(Timestamp, Arc<FloatHistogram>)>,
 }
 
+impl VectorSample {
+    /// Bytes that it takes in memory, a histogram not shared with others assumed.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let histogram = match &self.point {
+            Point::Float(_) => 0,
+            Point::Histogram(histogram) => histogram.size_bytes(),
+        };
+        (size_of::<Self>() + self.labels.size_bytes() + histogram) as u64
+    }
+}
+
+impl Series {
+    /// Bytes that it takes in memory less its moments, which it may share; histograms not shared assumed.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        let histograms: usize = self.histograms.iter().map(|(_, h)| h.size_bytes() + 16).sum();
+        (size_of::<Self>() + self.labels.size_bytes() + self.values.len() * 8 + histograms) as u64
+    }
+}
+
 impl Value {
     /// Bytes that it takes in memory, histograms not shared with others assumed.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        let bytes: usize = match self {
-            Self::String(text) => text.len(),
+        match self {
+            Self::String(text) => text.len() as u64,
             Self::Scalar(_) => 0,
-            Self::Vector(samples) => {
-                let of_sample = |sample: &VectorSample| {
-                    let histogram = match &sample.point {
-                        Point::Float(_) => 0,
-                        Point::Histogram(histogram) => histogram.size_bytes(),
-                    };
-                    size_of::<VectorSample>() + sample.labels.size_bytes() + histogram
-                };
-                samples.iter().map(of_sample).sum()
-            }
+            Self::Vector(samples) => samples.iter().map(VectorSample::size_bytes).sum(),
             Self::Matrix(series) => {
                 // Series of a range query share their moments.
                 let mut moments: Option<&Arc<[i64]>> = None;
@@ -82,13 +94,11 @@ impl Value {
                 for one in series {
                     let shared =
                         moments.replace(&one.timestamps_ms).is_some_and(|m| Arc::ptr_eq(m, &one.timestamps_ms));
-                    let times = if shared { 0 } else { one.timestamps_ms.len() * 8 };
-                    let histograms: usize = one.histograms.iter().map(|(_, h)| h.size_bytes() + 16).sum();
-                    bytes += size_of::<Series>() + one.labels.size_bytes() + one.values.len() * 8 + times + histograms;
+                    let times = if shared { 0 } else { one.timestamps_ms.len() as u64 * 8 };
+                    bytes += one.size_bytes() + times;
                 }
                 bytes
             }
-        };
-        bytes as u64
+        }
     }
 }

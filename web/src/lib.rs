@@ -4,14 +4,17 @@
 
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod api;
 pub mod chart;
 mod cors;
 mod dashboard;
 mod early;
+mod lane;
 mod metrics;
 mod picture;
 mod queries;
+mod reply;
 mod router;
 mod state;
 mod status;

@@ -5,30 +5,38 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use jiff::tz::TimeZone;
-use model::parse_duration;
+use model::{format_duration, parse_duration};
 use query::is_absent;
 use serde_json::json;
 use tsdb::Timestamp;
 
 use crate::api::params::Params;
-use crate::api::{ApiError, success};
+use crate::api::{ApiError, Notes, begin_with, put_str, reply};
 use crate::chart::{
     self, ChartOptions, Kind, Line, SIZES, Theme, Unit, colors_for, css, draw, draw_error, draw_message,
 };
-use crate::dashboard::{Slice, lines};
+use crate::dashboard::{Drawn, Most, Slice, lines};
+use crate::queries::Run;
+use crate::reply::Reply;
 use crate::state::{AppState, now};
 
-/// Points of a picture at the most.
+const SVG: &str = "image/svg+xml";
+
+/// Points of a series of a picture at the most.
 const MAX_POINTS: i64 = 11_000;
 
-/// What a picture is to show.
+/// Bytes that drawing takes for a point beside the picture, about.
+const DRAWN_POINT_BYTES: usize = 64;
+
+/// The contents of a picture.
 struct Picture {
     /// Expressions, each with the template that names its series.
     queries: Vec<(String, String)>,
     slice: Slice,
     options: ChartOptions,
+    timeout: Duration,
 }
 
 /// `/chart.svg`.
@@ -37,49 +45,37 @@ pub(crate) async fn svg(State(state): State<AppState>, params: Params) -> Respon
     let options = looks(&params);
     let fallback = options.as_ref().map_or_else(|_| ChartOptions::default(), Clone::clone);
     let drawn = async {
-        let picture = Picture::from_params(&params, options?)?;
-        let lines = lines(&state, &picture.queries, picture.slice).await?;
-        Ok(if lines.is_empty() {
-            draw_message("No data in this time range", &picture.options)
-        } else {
-            draw(&lines, picture.slice.range(), &picture.options)
-        })
+        let picture = Picture::from_params(&state, &params, options?)?;
+        let (timeout, of_work) = (picture.timeout, state.clone());
+        let reply = state.queries.guarded(timeout, move |run| picture.draw(&of_work, run)).await?;
+        Ok(reply.send(&state.queries, timeout))
     };
-    let (status, svg) = match drawn.await {
-        Ok(svg) => (StatusCode::OK, svg),
-        Err(ApiError { kind, message }) => (kind.status(), draw_error(&message, &fallback)),
-    };
-    let headers = [(header::CONTENT_TYPE, "image/svg+xml"), (header::CACHE_CONTROL, "no-cache")];
-    (status, headers, svg).into_response()
+    let mut response = drawn.await.unwrap_or_else(|ApiError { kind, message }| {
+        let headers = [(header::CONTENT_TYPE, SVG)];
+        (kind.status(), headers, draw_error(&message, &fallback)).into_response()
+    });
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
 }
 
 /// `/chart.json`: where the plot is in the picture of the same parameters, and the points that are drawn.
 pub(crate) async fn data(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let picture = Picture::from_params(&params, looks(&params)?)?;
-    let mut lines = lines(&state, &picture.queries, picture.slice).await?;
-    let geometry = chart::geometry(&lines, &picture.options);
-    lines.truncate(picture.options.max_series);
-    let colors = colors_for(lines.iter().map(|line| line.name.as_str()));
-    let unit = picture.options.unit;
-    let series = lines.iter().zip(colors).map(|(Line { name, series }, color)| {
-        let points = series.timestamps_ms.iter().zip(&series.values).filter(|(_, v)| !is_absent(**v) && v.is_finite());
-        let points: Vec<_> = points.map(|(&at, &value)| json!([at, value, unit.format(value)])).collect();
-        json!({ "name": name, "color": css(color), "points": points })
-    });
-    let series: Vec<_> = series.collect();
-    Ok(success(&json!({
-        "size": [picture.options.width, picture.options.height],
-        "plot": geometry.plot,
-        "values": geometry.values,
-        "time": [picture.slice.start.millis(), picture.slice.end.millis()],
-        "step": picture.slice.step.as_millis() as u64,
-        "series": series,
-    })))
+    let picture = Picture::from_params(&state, &params, looks(&params)?)?;
+    let (timeout, of_work) = (picture.timeout, state.clone());
+    let reply = state.queries.guarded(timeout, move |run| picture.write(&of_work, run)).await?;
+    Ok(reply.send(&state.queries, timeout))
 }
 
 impl Picture {
-    fn from_params(params: &Params, mut options: ChartOptions) -> Result<Self, ApiError> {
-        let names: Vec<&str> = params.all("name").collect();
+    fn from_params(state: &AppState, params: &Params, mut options: ChartOptions) -> Result<Self, ApiError> {
+        let (count, most) = (params.all("query").count(), state.options.max_chart_queries);
+        if count > most {
+            let why = format!(
+                "a chart has at most {most} queries, the limit set by --web.max-chart-queries; here are {count}"
+            );
+            return Err(ApiError::parameter("query", why));
+        }
+        let names: Vec<&str> = params.all("name").take(count).collect();
         let named = |(i, expr): (usize, &str)| (expr.to_owned(), names.get(i).copied().unwrap_or_default().to_owned());
         let queries: Vec<_> = params.all("query").enumerate().map(named).collect();
         if queries.is_empty() {
@@ -88,8 +84,87 @@ impl Picture {
         if params.get("unit").is_empty() {
             options.unit = Unit::guess(&queries[0].0);
         }
-        Ok(Self { queries, slice: slice(params, now())?, options })
+        Ok(Self { queries, slice: slice(params, now())?, options, timeout: state.queries.timeout(params)? })
     }
+
+    /// Evaluates the expressions; the picture gets to know how many series it leaves out.
+    fn lines(&mut self, state: &AppState, run: &mut Run) -> Result<Vec<Line>, ApiError> {
+        let most = Most { series: self.options.max_series, points: state.options.max_chart_points };
+        let Drawn { lines, left_out } = lines(run, &*state.db, &self.queries, self.slice, most)?;
+        self.options.left_out = left_out;
+        Ok(lines)
+    }
+
+    /// As SVG.
+    fn draw(mut self, state: &AppState, mut run: Run) -> Result<Reply, ApiError> {
+        let lines = self.lines(state, &mut run)?;
+        let svg = if lines.is_empty() {
+            draw_message(&self.no_data(state), &self.options)
+        } else {
+            let points: usize = lines.iter().map(|line| line.series.values.len()).sum();
+            run.take(points * DRAWN_POINT_BYTES)?;
+            let svg = draw(&lines, self.slice.range(), &self.options);
+            run.give_back((points * DRAWN_POINT_BYTES) as u64);
+            svg
+        };
+        run.take(svg.len())?;
+        Ok(Reply::whole(StatusCode::OK, SVG, svg.into_bytes(), run.into_lease()))
+    }
+
+    fn no_data(&self, state: &AppState) -> String {
+        let mut text = "No data in this time range".to_owned();
+        // What came and went between two steps is not seen.
+        if self.slice.step > state.queries.engine().options().lookback {
+            text.push_str(&format!(" at steps of {}", format_duration(self.slice.step)));
+        }
+        text
+    }
+
+    /// As JSON.
+    fn write(mut self, state: &AppState, mut run: Run) -> Result<Reply, ApiError> {
+        let lines = self.lines(state, &mut run)?;
+        let geometry = chart::geometry(&lines, &self.options);
+        let colors = colors_for(lines.iter().map(|line| line.name.as_str()));
+        let range = self.slice.range();
+        let head = json!({
+            "size": [self.options.width, self.options.height],
+            "plot": geometry.plot,
+            "values": geometry.values,
+            "time": [range.start.millis(), range.end.millis()],
+            "step": self.slice.step.as_millis() as u64,
+        });
+        let mut body = begin_with(&head);
+        // The series come last in the object.
+        body.pop();
+        body.extend_from_slice(b",\"series\":[");
+        for (i, (line, color)) in lines.iter().zip(colors).enumerate() {
+            let before = body.len();
+            if i > 0 {
+                body.push(b',');
+            }
+            put_line(&mut body, line, &css(color), self.options.unit);
+            run.take(body.len() - before)?;
+        }
+        body.extend_from_slice(b"]}");
+        Ok(reply(run, body, &Notes::default()))
+    }
+}
+
+/// Appends a line as an object: its name, its colour, and its points as moment, value and the value as people write it.
+fn put_line(out: &mut Vec<u8>, Line { name, series }: &Line, color: &str, unit: Unit) {
+    out.extend_from_slice(b"{\"name\":");
+    put_str(out, name);
+    out.extend_from_slice(b",\"color\":");
+    put_str(out, color);
+    out.extend_from_slice(b",\"points\":[");
+    let points = series.timestamps_ms.iter().zip(&series.values).filter(|(_, v)| !is_absent(**v) && v.is_finite());
+    for (i, (at, value)) in points.enumerate() {
+        out.extend_from_slice(if i > 0 { b",[" } else { b"[" });
+        out.extend_from_slice(format!("{at},{value:?},").as_bytes());
+        put_str(out, &unit.format(*value));
+        out.push(b']');
+    }
+    out.extend_from_slice(b"]}");
 }
 
 /// The span of time that parameters ask for: `start` and `end`, or `range` up to `end` or to now; by default an hour.
@@ -107,7 +182,7 @@ pub(crate) fn slice(params: &Params, now: Timestamp) -> Result<Slice, ApiError> 
     }
     let step = params.duration("step")?.filter(|step| !step.is_zero());
     let slice = Slice::new(start, end, step);
-    if (slice.end.millis() - slice.start.millis()) / (slice.step.as_millis() as i64).max(1) > MAX_POINTS {
+    if slice.end.millis().saturating_sub(slice.start.millis()) / (slice.step.as_millis() as i64).max(1) > MAX_POINTS {
         return Err(ApiError::parameter("step", "exceeded maximum resolution of 11,000 points; try a larger step"));
     }
     Ok(slice)

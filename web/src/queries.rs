@@ -4,18 +4,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use query::{Answer, Engine, Expr, Request, Steps, StopFlag};
+use query::{Annotations, Answer, Engine, Expr, Lease, Request, Stats, Steps, StopFlag, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tsdb::Queryable;
 
+use crate::allowance::Allowance;
 use crate::api::params::Params;
 use crate::api::{ApiError, ErrorType};
+use crate::lane::Lane;
 use crate::state::Options;
 
-/// What ends queries before their time: limits, and what else.
-pub(crate) const ENDINGS: [&str; 8] =
-    ["memory", "memory_total", "samples", "series", "steps", "timeout", "queue", "canceled"];
+/// Causes that end queries before their time: limits, clients that go away, and clients that read too slowly.
+pub(crate) const ENDINGS: [&str; 9] =
+    ["memory", "memory_total", "samples", "series", "steps", "timeout", "queue", "canceled", "slow_reader"];
+
+/// Bytes of an expression that is read where its request is.
+const MAX_SHORT_TEXT: usize = 4096;
+/// Threads of queries beyond one for each that may run: they write the answers of those that have run.
+const WRITERS: usize = 4;
 
 /// Who runs queries, whatever store they read. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +31,10 @@ pub struct Queries(Arc<Inner>);
 
 struct Inner {
     engine: Arc<Engine>,
+    /// Threads of queries.
+    lane: Lane,
+    /// Time that small queries may take of the threads that serve connections.
+    allowance: Allowance,
     /// Places for queries.
     gate: Arc<Semaphore>,
     concurrency: usize,
@@ -44,7 +56,7 @@ pub(crate) struct Counts {
 
 impl Counts {
     /// Counts a query that ended for one of [`ENDINGS`].
-    fn end(&self, why: &str) {
+    pub(crate) fn end(&self, why: &str) {
         if let Some(at) = ENDINGS.iter().position(|ending| *ending == why) {
             self.ended[at].fetch_add(1, Relaxed);
         }
@@ -77,6 +89,80 @@ pub(crate) struct Query {
     pub(crate) timeout: Duration,
 }
 
+/// The result of an expression; its memory is held by the [`Run`] that evaluated it.
+pub(crate) struct Evaluated {
+    pub(crate) value: Value,
+    pub(crate) annotations: Annotations,
+    pub(crate) stats: Stats,
+}
+
+/// Work in its place among the queries: what it holds, and whether it is to go on.
+pub(crate) struct Run {
+    queries: Queries,
+    stop: StopFlag,
+    waited: Duration,
+    lease: Lease,
+}
+
+impl Run {
+    /// How long the work waited for its place.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
+    }
+
+    /// The flag that stops the work.
+    pub(crate) fn stop(&self) -> &StopFlag {
+        &self.stop
+    }
+
+    /// Sees whether to go on.
+    ///
+    /// # Errors
+    /// If the time of the work is over or its client has gone.
+    pub(crate) fn check(&self) -> Result<(), ApiError> {
+        self.stop.check("expression evaluation").map_err(|why| self.queries.stopped(why))
+    }
+
+    /// Accounts for bytes, and sees whether to go on.
+    ///
+    /// # Errors
+    /// If the work is to stop, or would hold more than a query may.
+    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), ApiError> {
+        self.check()?;
+        self.lease.take_bytes(bytes as u64).map_err(|why| self.queries.stopped(why))
+    }
+
+    /// Gives bytes back that were accounted for.
+    pub(crate) fn give_back(&mut self, bytes: u64) {
+        self.lease.return_bytes(bytes);
+    }
+
+    /// Evaluates an expression. Its result counts as part of this work until it is given back or the work ends.
+    ///
+    /// # Errors
+    /// If the expression cannot be evaluated, a limit is passed, or the work is to stop.
+    pub(crate) fn evaluate(&mut self, source: &dyn Queryable, query: &Query) -> Result<Evaluated, ApiError> {
+        let Query { expr, steps, lookback, count_all, .. } = query;
+        let stop = self.stop.clone();
+        let request = Request { expr, steps: *steps, lookback: *lookback, count_all: *count_all, stop };
+        let answer = self.queries.engine().run_beside(source, &request, self.lease.bytes());
+        let answer = answer.map_err(|why| self.queries.stopped(why));
+        // One that cannot be answered yet is asked again.
+        if answer.as_ref().err().is_none_or(|why| why.kind != ErrorType::Unavailable) {
+            self.queries.counts().all.fetch_add(1, Relaxed);
+            self.queries.counts().failed.fetch_add(u64::from(answer.is_err()), Relaxed);
+        }
+        let Answer { value, annotations, stats, lease } = answer?;
+        self.lease.absorb(lease);
+        Ok(Evaluated { value, annotations, stats })
+    }
+
+    /// Ends the work; what it still holds is held by what came of it.
+    pub(crate) fn into_lease(self) -> Lease {
+        self.lease
+    }
+}
+
 /// Stops a query when whoever waits for it has gone.
 struct StopOnDrop<'a> {
     stop: StopFlag,
@@ -100,6 +186,8 @@ impl Queries {
         let concurrency = options.query_concurrency.max(1);
         Self(Arc::new(Inner {
             engine,
+            lane: Lane::new("query-run", concurrency + WRITERS, options.on_query_thread_start),
+            allowance: Allowance::default(),
             gate: Arc::new(Semaphore::new(concurrency)),
             concurrency,
             timeout: options.query_timeout,
@@ -128,68 +216,104 @@ impl Queries {
     }
 
     /// The query that the parameters ask for.
-    pub(crate) fn query(&self, params: &Params, steps: Steps) -> Result<Query, ApiError> {
+    pub(crate) async fn query(&self, params: &Params, steps: Steps) -> Result<Query, ApiError> {
         let timeout = self.timeout(params)?;
         let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
-        let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
+        let expr = self.parse(params.get("query")).await?;
         let count_all = !params.get("stats").is_empty();
         Ok(Query { expr, steps, lookback, count_all, timeout })
     }
 
-    /// Runs a query over `source`: a small one here and now, others as [`guarded`](Self::guarded) work. Gives how long it waited
-    /// for its place, too.
-    pub(crate) async fn run(&self, source: Arc<dyn Queryable>, query: Query) -> Result<(Answer, Duration), ApiError> {
-        let of_work = self.clone();
-        let small = query.lookback.is_none() && self.engine().is_small(&*source, &query.expr, query.steps);
-        let place = if small { self.0.gate.try_acquire().ok() } else { None };
-        let timeout = query.timeout;
-        let work = move |stop| {
-            let Query { expr, steps, lookback, count_all, .. } = query;
-            let request = Request { expr: &expr, steps, lookback, count_all, stop };
-            of_work.engine().run(&*source, &request).map_err(|why| of_work.stopped(why))
-        };
-        let outcome = match place {
-            Some(_place) => work(StopFlag::default()).map(|answer| (answer, Duration::ZERO)),
-            None => self.guarded(timeout, work).await,
-        };
-        // One that cannot be answered yet is asked again.
-        if outcome.as_ref().err().is_none_or(|why| why.kind != ErrorType::Unavailable) {
-            self.counts().all.fetch_add(1, Relaxed);
-            self.counts().failed.fetch_add(u64::from(outcome.is_err()), Relaxed);
+    /// The expression that a text stands for; a long one is read on a thread of queries.
+    pub(crate) async fn parse(&self, text: &str) -> Result<Expr, ApiError> {
+        let parse = |text: &str| query::parse(text).map_err(|why| ApiError::parameter("query", why));
+        if text.len() <= MAX_SHORT_TEXT {
+            return parse(text);
         }
-        outcome
+        let text = text.to_owned();
+        self.moment(move |_| parse(&text)).await
+    }
+
+    /// Runs work that takes a moment on a thread of queries, without a place among them.
+    pub(crate) async fn moment<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Run) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let run = self.begin(StopFlag::default(), Duration::ZERO);
+        self.spawn(move || work(run)).await.unwrap_or_else(|panic| Err(defect(&panic)))
+    }
+
+    /// Runs work that takes less time than another thread takes to wake up: here, as long as there is time for such work.
+    pub(crate) async fn at_once<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(Run) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        if !self.0.allowance.is_open() {
+            return self.moment(work).await;
+        }
+        self.0.allowance.spend(|| work(self.begin(StopFlag::default(), Duration::ZERO)))
+    }
+
+    /// Runs a query over `source` and what `finish` makes of its result: a small one here and now, others as
+    /// [`guarded`](Self::guarded) work.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        source: Arc<dyn Queryable>,
+        query: Query,
+        finish: impl FnOnce(Run, Evaluated) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let is_small = || {
+            let is_usual = self.0.allowance.is_open() && query.lookback.is_none();
+            is_usual && self.engine().is_small(&*source, &query.expr, query.steps)
+        };
+        let place = if is_small() { self.0.gate.try_acquire().ok() } else { None };
+        let timeout = query.timeout;
+        let work = move |mut run: Run| {
+            let evaluated = run.evaluate(&*source, &query)?;
+            finish(run, evaluated)
+        };
+        match place {
+            Some(_place) => self.0.allowance.spend(|| work(self.begin(StopFlag::default(), Duration::ZERO))),
+            None => self.guarded(timeout, work).await,
+        }
+    }
+
+    fn begin(&self, stop: StopFlag, waited: Duration) -> Run {
+        Run { queries: self.clone(), stop, waited, lease: self.lease() }
+    }
+
+    /// A lease of nothing yet, for up to what a query may hold.
+    pub(crate) fn lease(&self) -> Lease {
+        Lease::new(self.engine().reserve().clone(), self.engine().options().max_bytes)
+    }
+
+    /// Runs a piece of work on a thread of queries, without a place among them: for what takes a moment.
+    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+        self.0.lane.spawn(work)
     }
 
     /// Counts what a limit has stopped.
     pub(crate) fn stopped(&self, why: query::Error) -> ApiError {
-        if let query::Error::Limit(limit, _) = &why {
-            self.counts().end(limit.as_str());
+        match &why {
+            query::Error::Limit(limit, _) => self.counts().end(limit.as_str()),
+            query::Error::Timeout { .. } => self.counts().end("timeout"),
+            _ => {}
         }
         why.into()
     }
 
-    /// Runs work on the blocking pool, once there is a place among the queries for it. It is told to stop when its time is
-    /// over, and when the caller goes away; its place is free once it has stopped. Gives how long it waited, too.
+    /// Runs work on a thread of queries, once there is a place among them for it. It is told to stop when its time is over,
+    /// and when the caller goes away; its place is free once it has stopped.
     pub(crate) async fn guarded<T: Send + 'static>(
         &self,
         timeout: Duration,
-        work: impl FnOnce(StopFlag) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<(T, Duration), ApiError> {
+        work: impl FnOnce(Run) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
         let begun = Instant::now();
         let deadline = begun + timeout;
-        let outcome = match self.place(deadline.min(begun + self.0.wait)).await {
-            Ok(place) => {
-                let waited = begun.elapsed();
-                self.evaluate(work, place, deadline).await.map(|done| (done, waited))
-            }
-            Err(why) => Err(why),
-        };
-        if let Err(why) = &outcome
-            && why.kind == ErrorType::Timeout
-        {
-            self.counts().end(if why.message.ends_with("queue") { "queue" } else { "timeout" });
-        }
-        outcome
+        let place = self.place(deadline.min(begun + self.0.wait)).await?;
+        let (waited, queries) = (begun.elapsed(), self.clone());
+        self.evaluate(move |stop| work(queries.begin(stop, waited)), place, deadline).await
     }
 
     /// A place among the queries that run at once.
@@ -197,7 +321,10 @@ impl Queries {
         let waiting = Waiting::begin(&self.counts().waiting);
         let place = tokio::time::timeout_at(until, self.0.gate.clone().acquire_owned()).await;
         drop(waiting);
-        let timed_out = || ApiError { kind: ErrorType::Timeout, message: "query timed out in query queue".into() };
+        let timed_out = || {
+            self.counts().end("queue");
+            ApiError { kind: ErrorType::Timeout, message: "query timed out in query queue".into() }
+        };
         place.map_err(|_| timed_out())?.map_err(|_| ApiError::unavailable("the server is stopping"))
     }
 
@@ -216,7 +343,7 @@ impl Queries {
                 work(stop)
             }
         };
-        let mut job = tokio::task::spawn_blocking(job);
+        let mut job = self.0.lane.spawn(job);
         let outcome = match tokio::time::timeout_at(deadline, &mut job).await {
             Ok(outcome) => outcome,
             Err(_) => {
@@ -225,9 +352,11 @@ impl Queries {
             }
         };
         guard.is_done = true;
-        outcome.map_err(|panic| {
-            tracing::error!(%panic, "a query ended in a panic");
-            ApiError::internal("the query failed for a defect of the server; the log says more")
-        })?
+        outcome.map_err(|panic| defect(&panic))?
     }
+}
+
+fn defect(panic: &tokio::task::JoinError) -> ApiError {
+    tracing::error!(%panic, "a query ended in a panic");
+    ApiError::internal("the query failed for a defect of the server; the log says more")
 }

@@ -25,6 +25,12 @@ pub struct Options {
     pub query_concurrency: usize,
     /// How long they wait, within their time.
     pub query_wait: Duration,
+    /// Called on each thread of queries as it starts.
+    pub on_query_thread_start: fn(),
+    /// Queries that one chart may have.
+    pub max_chart_queries: usize,
+    /// Points that one chart may have, of all its series.
+    pub max_chart_points: usize,
     /// Whether `/-/reload` and `/-/quit` do anything.
     pub enable_lifecycle: bool,
     /// Whether `/api/v1/write` takes samples.
@@ -59,6 +65,9 @@ impl Default for Options {
             query_timeout: Duration::from_secs(120),
             query_concurrency: 20,
             query_wait: Duration::from_secs(30),
+            on_query_thread_start: || {},
+            max_chart_queries: 50,
+            max_chart_points: 1_000_000,
             enable_lifecycle: false,
             enable_remote_write: false,
             enable_admin_api: false,

@@ -18,8 +18,8 @@ pub(crate) struct Pool(rayon::ThreadPool);
 
 impl Pool {
     /// Starts `threads` threads, one per core if 0. `None` if one is enough, or if the system has none to give: then
-    /// queries run on their callers' threads.
-    pub(crate) fn new(threads: usize) -> Option<Self> {
+    /// queries run on their callers' threads. Each thread calls `on_start` first.
+    pub(crate) fn new(threads: usize, on_start: fn()) -> Option<Self> {
         let threads = match threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n,
@@ -27,7 +27,8 @@ impl Pool {
         if threads < 2 {
             return None;
         }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("query-{i}")).build();
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("query-{i}"));
+        let pool = builder.start_handler(move |_| on_start()).build();
         pool.ok().map(Self)
     }
 

@@ -1,42 +1,61 @@
 //! What surrounds an answer: `{"status":"success","data":…}`.
 
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use futures_util::stream;
 use http::{StatusCode, header};
-use query::{Annotations, Lease, Level};
+use query::{Annotations, Level};
 use serde::Serialize;
 
-use super::json::{ResultWriter, put_str, put_strings};
+use super::ApiError;
+use super::json::{put_str, put_strings};
+use super::result::ResultWriter;
+use crate::queries::Run;
+use crate::reply::{PIECE_BYTES, Reply, Writer};
+use crate::state::AppState;
+
+const JSON: &str = "application/json";
 
 /// Notes of one level that an answer shows.
 const MAX_NOTES: usize = 10;
 
-/// Bytes of a piece of a streamed answer.
-const PIECE_BYTES: usize = 64 << 10;
+/// Bytes of the pieces of an answer that are on their way at once.
+const PIECES_ON_THE_WAY: usize = 4 * PIECE_BYTES;
 
 /// What a successful answer begins with; its data, which is JSON, comes next.
 pub(crate) fn begin() -> Vec<u8> {
     b"{\"status\":\"success\",\"data\":".to_vec()
 }
 
-/// A successful answer: what [`begin`] gave, with the data behind it.
-pub(crate) fn finish(mut body: Vec<u8>, notes: &Notes) -> Response {
-    notes.put(&mut body);
+/// The same with `data` behind it.
+pub(crate) fn begin_with(data: &impl Serialize) -> Vec<u8> {
+    let mut body = begin();
+    serde_json::to_writer(&mut body, data).expect("what the API answers can be written as JSON");
+    body
+}
+
+/// A successful answer with `data`, for answers of a few lines: longer ones are [`listed`].
+pub(crate) fn success(data: &impl Serialize) -> Response {
+    let mut body = begin_with(data);
     body.push(b'}');
     json(Body::from(body))
 }
 
-/// A successful answer with `data`.
-pub(crate) fn success(data: &impl Serialize) -> Response {
-    success_with(data, &Notes::default())
+/// A successful answer with `data`, which may be long.
+///
+/// # Errors
+/// If it takes more memory than a query may hold.
+pub(crate) fn listed(mut run: Run, data: &impl Serialize) -> Result<Reply, ApiError> {
+    let body = begin_with(data);
+    run.take(body.len())?;
+    Ok(reply(run, body, &Notes::default()))
 }
 
-/// The same with notes.
-pub(crate) fn success_with(data: &impl Serialize, notes: &Notes) -> Response {
-    let mut body = begin();
-    serde_json::to_writer(&mut body, data).expect("what the API answers can be written as JSON");
-    finish(body, notes)
+/// Answers with what `work` gives, on a thread of queries.
+pub(crate) async fn send_moment(
+    state: &AppState,
+    work: impl FnOnce(Run) -> Result<Reply, ApiError> + Send + 'static,
+) -> Result<Response, ApiError> {
+    Ok(state.queries.moment(work).await?.send(&state.queries, state.options.query_timeout))
 }
 
 /// A successful answer without data.
@@ -44,9 +63,25 @@ pub(crate) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// A query's answer. Status and headers go out now; what is large follows in pieces. `beside` is JSON by name; `lease`
-/// is kept as long as the result is.
-pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, beside: &[(&str, Vec<u8>)], lease: Lease) -> Response {
+/// A successful answer of work among the queries: what [`begin`] gave, with the data behind it, which `run` has accounted
+/// for.
+pub(crate) fn reply(run: Run, mut body: Vec<u8>, notes: &Notes) -> Reply {
+    notes.put(&mut body);
+    body.push(b'}');
+    Reply::whole(StatusCode::OK, JSON, body, run.into_lease())
+}
+
+/// A query's answer, whose result `run` holds. The first piece is written now; what is large follows in pieces, and the
+/// result is freed as it is written. `beside` is JSON by name.
+///
+/// # Errors
+/// If the text would take more memory than the query may hold.
+pub(crate) fn result(
+    mut run: Run,
+    mut writer: ResultWriter,
+    notes: &Notes,
+    beside: &[(&str, Vec<u8>)],
+) -> Result<Reply, ApiError> {
     let mut first = b"{\"status\":\"success\",\"data\":{".to_vec();
     let mut tail = Vec::new();
     for (name, json) in beside {
@@ -60,26 +95,24 @@ pub(crate) fn result(mut writer: ResultWriter, notes: &Notes, beside: &[(&str, V
     tail.push(b'}');
     if !writer.write(&mut first, PIECE_BYTES) {
         first.append(&mut tail);
-        return json(Body::from(first));
+        return Ok(Reply::streamed(JSON, first, None));
     }
-    let whole = Some((writer, lease));
-    let pieces = stream::unfold((Some(first), whole, tail), |(first, whole, tail)| async move {
-        if let Some(first) = first {
-            return Some((Ok::<_, std::convert::Infallible>(Bytes::from(first)), (None, whole, tail)));
+    run.take(PIECES_ON_THE_WAY + tail.len())?;
+    run.give_back(writer.take_freed());
+    let mut lease = run.into_lease();
+    let rest: Writer = Box::new(move |piece| {
+        let more = writer.write(piece, PIECE_BYTES);
+        lease.return_bytes(writer.take_freed());
+        if !more {
+            piece.append(&mut tail);
         }
-        let (mut writer, lease) = whole?;
-        let mut piece = Vec::with_capacity(PIECE_BYTES + 4096);
-        if writer.write(&mut piece, PIECE_BYTES) {
-            return Some((Ok(piece.into()), (None, Some((writer, lease)), tail)));
-        }
-        piece.extend_from_slice(&tail);
-        Some((Ok(piece.into()), (None, None, tail)))
+        more
     });
-    json(Body::from_stream(pieces))
+    Ok(Reply::streamed(JSON, first, Some(rest)))
 }
 
 fn json(body: Body) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+    ([(header::CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// Warnings and infos of an answer.

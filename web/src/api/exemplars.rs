@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::response::Response;
-use query::StopFlag;
 use serde::Serialize;
 use tsdb::{Exemplar, FoundExemplars, Labels, TimeRange, Timestamp};
 
-use super::labels::budget;
 use super::params::{Params, parse_time};
-use super::{ApiError, Notes, no_content, put_float, success_with};
+use super::{ApiError, Notes, begin_with, no_content, put_float, reply};
+use crate::queries::Run;
+use crate::reply::Reply;
 use crate::state::AppState;
 
 /// What an answer says that is not whole.
@@ -18,7 +18,7 @@ const LEFT_OUT: &str = "there are more exemplars than max_exemplars allows: the 
                         fewer series";
 
 /// Bytes that an exemplar takes beside its texts, about.
-const EXEMPLAR_BYTES: u64 = 500;
+const EXEMPLAR_BYTES: usize = 500;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -60,35 +60,33 @@ pub(crate) async fn exemplars(State(state): State<AppState>, params: Params) -> 
     if start.zip(end).is_some_and(|(start, end)| end < start) {
         return Err(ApiError::bad("end timestamp must not be before start timestamp"));
     }
-    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
+    let expr = state.queries.parse(params.get("query")).await?;
     let selectors: Vec<Vec<_>> = expr.selectors().iter().map(|used| used.matchers().to_vec()).collect();
     if selectors.is_empty() {
         return Ok(no_content());
     }
     let range = TimeRange { start: start.unwrap_or(Timestamp::MIN), end: end.unwrap_or(Timestamp::MAX) };
     let (timeout, of_work) = (state.queries.timeout(&params)?, state.clone());
-    let work = move |stop: StopFlag| {
-        let limited = |why| of_work.queries.stopped(why);
-        let found = of_work.db.exemplars(&selectors, range, || stop.is_set());
-        stop.check("expression evaluation").map_err(limited)?;
+    let work = move |mut run: Run| {
+        let found = of_work.db.exemplars(&selectors, range, || run.stop().is_set());
+        run.check()?;
         let found = found?;
-        let held = budget(&of_work);
-        held.take_bytes(bytes_of(&found)).map_err(limited)?;
-        Ok(answer(found))
+        run.take(bytes_of(&found))?;
+        Ok(answer(run, found))
     };
-    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
+    Ok(state.queries.guarded(timeout, work).await?.send(&state.queries, timeout))
 }
 
 /// What they take in memory while they are answered with, about: as they were found, as what is written, and written.
-fn bytes_of(found: &FoundExemplars) -> u64 {
-    let text = |labels: &Labels| (4 * labels.size_bytes()) as u64 + EXEMPLAR_BYTES;
+fn bytes_of(found: &FoundExemplars) -> usize {
+    let text = |labels: &Labels| 4 * labels.size_bytes() + EXEMPLAR_BYTES;
     let of_series = |(labels, exemplars): &(Labels, Vec<Exemplar>)| {
-        text(labels) + exemplars.iter().map(|exemplar| text(&exemplar.labels)).sum::<u64>()
+        text(labels) + exemplars.iter().map(|exemplar| text(&exemplar.labels)).sum::<usize>()
     };
     found.series.iter().map(of_series).sum()
 }
 
-fn answer(found: FoundExemplars) -> Response {
+fn answer(run: Run, found: FoundExemplars) -> Reply {
     let of_series = found.series.into_iter().map(|(labels, exemplars)| OfSeries {
         series_labels: map(&labels),
         exemplars: exemplars.into_iter().map(Entry::from).collect(),
@@ -97,5 +95,5 @@ fn answer(found: FoundExemplars) -> Response {
     if found.is_partial {
         notes.warn(LEFT_OUT);
     }
-    success_with(&of_series.collect::<Vec<_>>(), &notes)
+    reply(run, begin_with(&of_series.collect::<Vec<_>>()), &notes)
 }

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use tsdb::{MatchOp, Queryable};
 
 use super::ApiError;
-use super::labels::blocking;
 use super::targets::rfc3339;
 use crate::state::AppState;
 use crate::status::Health;
@@ -68,15 +67,11 @@ fn branch(node: PlanNode, rest: &mut std::iter::Peekable<std::vec::IntoIter<Plan
     tree
 }
 
-/// Asks the store why each selector of `expr` finds nothing; selectors that find something are among the answers.
-pub(crate) async fn why_empty(state: &AppState, expr: Expr, steps: Steps) -> Result<Vec<Missing>, ApiError> {
-    let state = state.clone();
-    blocking(move || {
-        let lookback_ms = i64::try_from(state.queries.engine().options().lookback.as_millis()).unwrap_or(i64::MAX);
-        let querier = state.db.querier()?;
-        Ok(query::why_empty(&expr, steps, lookback_ms, &*querier)?)
-    })
-    .await
+/// Asks the store why each selector of `expr` finds nothing; selectors that find something are among the answers. Blocks.
+pub(crate) fn why_empty(state: &AppState, expr: &Expr, steps: Steps) -> Result<Vec<Missing>, ApiError> {
+    let lookback_ms = i64::try_from(state.queries.engine().options().lookback.as_millis()).unwrap_or(i64::MAX);
+    let querier = state.db.querier()?;
+    Ok(query::why_empty(expr, steps, lookback_ms, &*querier)?)
 }
 
 /// What is known about one selector, as JSON.

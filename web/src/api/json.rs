@@ -1,7 +1,6 @@
 //! The JSON of the API, written by hand: results have millions of numbers, all of one shape.
 
-use query::{Point, Series, Value, VectorSample, is_absent};
-use tsdb::{FloatHistogram, Timestamp};
+use tsdb::FloatHistogram;
 
 use super::number::put_float;
 
@@ -94,7 +93,7 @@ pub(crate) fn put_labels<'a>(out: &mut Vec<u8>, labels: impl IntoIterator<Item =
     out.push(b'}');
 }
 
-fn put_point(out: &mut Vec<u8>, ms: i64, value: f64) {
+pub(super) fn put_point(out: &mut Vec<u8>, ms: i64, value: f64) {
     out.push(b'[');
     put_time(out, ms);
     out.push(b',');
@@ -102,7 +101,7 @@ fn put_point(out: &mut Vec<u8>, ms: i64, value: f64) {
     out.push(b']');
 }
 
-fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatHistogram) {
+pub(super) fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatHistogram) {
     out.push(b'[');
     put_time(out, ms);
     out.extend_from_slice(b",{\"count\":");
@@ -138,129 +137,8 @@ fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatHistogram) {
     out.extend_from_slice(b"}]");
 }
 
-/// Writes a query's result piece by piece, so that a large one is never whole in memory as text.
-pub(crate) struct ResultWriter {
-    value: Value,
-    at: Timestamp,
-    next: usize,
-    state: State,
-}
-
-#[derive(PartialEq)]
-enum State {
-    Head,
-    Items,
-    Done,
-}
-
-impl ResultWriter {
-    /// `at` is the time of an instant query.
-    pub(crate) fn new(value: Value, at: Timestamp) -> Self {
-        Self { value, at, next: 0, state: State::Head }
-    }
-
-    /// Appends up to about `bytes` more of `"resultType":…,"result":…`; false once all is written.
-    pub(crate) fn write(&mut self, out: &mut Vec<u8>, bytes: usize) -> bool {
-        let limit = out.len() + bytes;
-        if self.state == State::Head {
-            let kind = match self.value {
-                Value::String(_) => "string",
-                Value::Scalar(_) => "scalar",
-                Value::Vector(_) => "vector",
-                Value::Matrix(_) => "matrix",
-            };
-            out.extend_from_slice(b"\"resultType\":\"");
-            out.extend_from_slice(kind.as_bytes());
-            out.extend_from_slice(b"\",\"result\":[");
-            self.state = State::Items;
-        }
-        let at_ms = self.at.millis();
-        while self.state == State::Items && out.len() < limit {
-            let i = self.next;
-            self.next += 1;
-            let more = match &self.value {
-                Value::String(text) => {
-                    put_time(out, at_ms);
-                    out.push(b',');
-                    put_str(out, text);
-                    false
-                }
-                Value::Scalar(value) => {
-                    put_time(out, at_ms);
-                    out.push(b',');
-                    put_value(out, *value);
-                    false
-                }
-                Value::Vector(samples) => put_item(out, samples, i, |out, sample| put_sample(out, at_ms, sample)),
-                Value::Matrix(series) => put_item(out, series, i, put_series),
-            };
-            if !more {
-                out.push(b']');
-                self.state = State::Done;
-            }
-        }
-        self.state != State::Done
-    }
-}
-
-/// Appends item `i` of a list, with a comma if it is not the first; false if there is no such item.
-fn put_item<T>(out: &mut Vec<u8>, items: &[T], i: usize, put: impl FnOnce(&mut Vec<u8>, &T)) -> bool {
-    let Some(item) = items.get(i) else { return false };
-    if i > 0 {
-        out.push(b',');
-    }
-    put(out, item);
-    true
-}
-
-fn put_sample(out: &mut Vec<u8>, at_ms: i64, sample: &VectorSample) {
-    out.extend_from_slice(b"{\"metric\":");
-    put_labels(out, &sample.labels);
-    match &sample.point {
-        Point::Float(value) => {
-            out.extend_from_slice(b",\"value\":");
-            put_point(out, at_ms, *value);
-        }
-        Point::Histogram(histogram) => {
-            out.extend_from_slice(b",\"histogram\":");
-            put_histogram_point(out, at_ms, histogram);
-        }
-    }
-    out.push(b'}');
-}
-
-fn put_series(out: &mut Vec<u8>, series: &Series) {
-    out.extend_from_slice(b"{\"metric\":");
-    put_labels(out, &series.labels);
-    let mut floats =
-        series.timestamps_ms.iter().zip(&series.values).filter(|(_, value)| !is_absent(**value)).peekable();
-    if floats.peek().is_some() {
-        out.extend_from_slice(b",\"values\":[");
-        for (i, (&ms, &value)) in floats.enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            put_point(out, ms, value);
-        }
-        out.push(b']');
-    }
-    if !series.histograms.is_empty() {
-        out.extend_from_slice(b",\"histograms\":[");
-        for (i, (at, histogram)) in series.histograms.iter().enumerate() {
-            if i > 0 {
-                out.push(b',');
-            }
-            put_histogram_point(out, at.millis(), histogram);
-        }
-        out.push(b']');
-    }
-    out.push(b'}');
-}
-
 #[cfg(test)]
 mod tests {
-    use tsdb::Labels;
-
     use super::*;
 
     fn text(put: impl FnOnce(&mut Vec<u8>)) -> String {
@@ -283,26 +161,5 @@ mod tests {
         {
             assert_eq!(text(|out| put_time(out, ms)), written);
         }
-    }
-
-    #[test]
-    fn a_result_written_in_pieces_is_the_result_written_at_once() {
-        let series = |i: i64| Series {
-            labels: Labels::from_pairs([("i", i.to_string())]),
-            timestamps_ms: vec![1000, 2000, 3000].into(),
-            values: vec![1.0, query::ABSENT, f64::INFINITY],
-            histograms: Vec::new(),
-        };
-        let value = Value::Matrix((0..50).map(series).collect());
-        let whole = text(|out| while ResultWriter::new(value.clone(), Timestamp::MIN).write(out, usize::MAX / 2) {});
-        let mut writer = ResultWriter::new(value, Timestamp::MIN);
-        let pieces = text(|out| while writer.write(out, 10) {});
-        assert_eq!(pieces, whole);
-        let parsed: serde_json::Value = serde_json::from_str(&format!("{{{whole}}}")).unwrap();
-        assert_eq!(parsed["result"][7]["values"], serde_json::json!([[1, "1"], [3, "+Inf"]]));
-        assert_eq!(
-            text(|out| assert!(!ResultWriter::new(Value::Vector(vec![]), Timestamp::MIN).write(out, 99))),
-            "\"resultType\":\"vector\",\"result\":[]"
-        );
     }
 }

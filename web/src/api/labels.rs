@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use query::{Budget, StopFlag};
 use tsdb::{METRIC_NAME, Matcher, Querier, Queryable};
 
 use super::json::put_strings;
 use super::params::Params;
-use super::{ApiError, Notes, begin, finish};
+use super::{ApiError, Notes, begin, reply};
+use crate::queries::Run;
 use crate::state::AppState;
 
+/// Series of a store whose names are so few that they are listed where their request is.
+const MAX_AT_ONCE: u64 = 10_000;
 /// Bytes that a text takes beside its letters, about.
 const TEXT_BYTES: u64 = 40;
 
@@ -51,21 +53,17 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, state.queries.timeout(params)?);
     let of_work = state.clone();
-    let work = move |stop: StopFlag| {
+    let work = move |mut run: Run| {
         let state = of_work;
         let querier = state.db.querier()?;
-        let budget = budget(&state);
         // One more than asked for, to tell whether there are more; and no more than may be held.
         let within = usize::try_from(state.queries.engine().options().max_bytes / TEXT_BYTES).unwrap_or(usize::MAX);
         let most = limit.map_or(usize::MAX, |limit| limit.saturating_add(1)).min(within.saturating_add(1));
-        let look_up = |matchers: &[Matcher]| -> Result<Vec<String>, ApiError> {
-            let limited = |why| state.queries.stopped(why);
-            stop.check("query preparation").map_err(limited)?;
+        let mut look_up = |matchers: &[Matcher]| -> Result<Vec<String>, ApiError> {
+            run.check()?;
             let found = look_up(&*querier, matchers, most)?;
             // Each as it is held, as text of the list, and as the body that is made of it.
-            let bytes = found.iter().map(|text| 3 * text.len() as u64 + TEXT_BYTES).sum();
-            budget.take_bytes(bytes).map_err(limited)?;
-            stop.check("expression evaluation").map_err(limited)?;
+            run.take(found.iter().map(|text| 3 * text.len() + TEXT_BYTES as usize).sum())?;
             Ok(found)
         };
         let mut found = match &selectors[..] {
@@ -86,17 +84,19 @@ async fn list(
         }
         let mut body = begin();
         put_strings(&mut body, &found);
-        Ok(finish(body, &notes))
+        Ok(reply(run, body, &notes))
     };
-    if at_once {
-        return work(StopFlag::default());
-    }
-    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
-}
-
-/// What a look-up may hold: as much as a query.
-pub(super) fn budget(state: &AppState) -> Budget {
-    Budget::new(state.queries.engine().reserve().clone(), state.queries.engine().options().max_bytes, u64::MAX)
+    let reply = if at_once {
+        // These wait for no place.
+        if state.db.series_count() <= MAX_AT_ONCE {
+            state.queries.at_once(work).await?
+        } else {
+            state.queries.moment(work).await?
+        }
+    } else {
+        state.queries.guarded(timeout, work).await?
+    };
+    Ok(reply.send(&state.queries, timeout))
 }
 
 /// Runs work that takes the store's locks off the threads that serve connections.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tsdb::Metadata;
 
 use super::params::Params;
-use super::{ApiError, success};
+use super::{ApiError, listed, send_moment};
 use crate::state::AppState;
 
 /// What the API says of a metric family.
@@ -31,7 +31,12 @@ pub(crate) async fn metadata(State(state): State<AppState>, params: Params) -> R
     let limit = params.count("limit")?.unwrap_or(usize::MAX);
     // Here 0 stands for all, other than above, as in Prometheus.
     let per_metric = params.count("limit_per_metric")?.filter(|&n| n > 0).unwrap_or(usize::MAX);
-    let wanted = params.get("metric");
+    let (wanted, of_work) = (params.get("metric").to_owned(), state.clone());
+    send_moment(&state, move |run| listed(run, &families(&of_work, &wanted, limit, per_metric))).await
+}
+
+/// The families of the name `wanted`, or all of them if it is empty.
+fn families(state: &AppState, wanted: &str, limit: usize, per_metric: usize) -> BTreeMap<String, Vec<Entry>> {
     let is_wanted = |metric: &str| wanted.is_empty() || metric == wanted;
     let mut found: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     let from_targets = state.server.target_metadata().into_iter().map(|entry| (entry.metric, entry.metadata));
@@ -45,7 +50,7 @@ pub(crate) async fn metadata(State(state): State<AppState>, params: Params) -> R
             entries.push(entry);
         }
     }
-    Ok(success(&found))
+    found
 }
 
 #[derive(Serialize)]
@@ -64,19 +69,21 @@ pub(crate) async fn of_targets(State(state): State<AppState>, params: Params) ->
         "" => Vec::new(),
         text => query::parse_selector(text).map_err(|why| ApiError::parameter("match_target", why))?,
     };
-    let metric = params.get("metric");
-    let entries: Vec<TargetEntry> = state
-        .server
-        .target_metadata()
-        .into_iter()
-        .filter(|e| metric.is_empty() || e.metric == metric)
-        .filter(|e| matchers.iter().all(|m| m.matches(e.target.get(m.name()).unwrap_or_default())))
-        .take(limit)
-        .map(|e| TargetEntry {
-            target: e.target.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
-            metric: metric.is_empty().then_some(e.metric),
-            entry: e.metadata.into(),
-        })
-        .collect();
-    Ok(success(&entries))
+    let (metric, of_work) = (params.get("metric").to_owned(), state.clone());
+    let entries = move || -> Vec<TargetEntry> {
+        of_work
+            .server
+            .target_metadata()
+            .into_iter()
+            .filter(|e| metric.is_empty() || e.metric == metric)
+            .filter(|e| matchers.iter().all(|m| m.matches(e.target.get(m.name()).unwrap_or_default())))
+            .take(limit)
+            .map(|e| TargetEntry {
+                target: e.target.iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect(),
+                metric: metric.is_empty().then_some(e.metric),
+                entry: e.metadata.into(),
+            })
+            .collect()
+    };
+    send_moment(&state, move |run| listed(run, &entries())).await
 }

@@ -13,13 +13,15 @@ pub(crate) mod metadata;
 mod number;
 pub(crate) mod params;
 pub(crate) mod query;
+mod result;
 pub(crate) mod series;
 pub(crate) mod status;
 pub(crate) mod targets;
 pub(crate) mod write;
 
-pub(crate) use envelope::{Notes, begin, finish, no_content, success, success_with};
+pub(crate) use envelope::{Notes, begin, begin_with, listed, no_content, reply, send_moment, success};
 pub(crate) use error::{ApiError, ErrorType};
+pub(crate) use json::put_str;
 pub(crate) use number::put_float;
 
 /// A moment as the API takes it: seconds since the Unix epoch with a fraction, or RFC 3339.
@@ -33,7 +35,7 @@ pub fn parse_time(text: &str) -> Result<tsdb::Timestamp, String> {
 /// Appends a result as `data` of `/query` and `/query_range` has it; `at` is the time of an instant query.
 pub fn put_result(out: &mut Vec<u8>, value: ::query::Value, at: tsdb::Timestamp) {
     out.push(b'{');
-    let mut writer = json::ResultWriter::new(value, at);
+    let mut writer = result::ResultWriter::new(value, at);
     while writer.write(out, usize::MAX >> 1) {}
     out.push(b'}');
 }

@@ -5,17 +5,18 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use query::{Answer, Stats, Steps, Value};
+use query::{Stats, Steps, Value};
 use serde_json::json;
 use tsdb::{Queryable, Timestamp};
 
 use super::envelope::{self, Notes};
 use super::error::ApiError;
 use super::explain::{self, Explain};
-use super::json::ResultWriter;
 use super::params::{Params, parse_seconds};
-use super::success;
-use crate::queries::Queries;
+use super::result::ResultWriter;
+use super::{listed, send_moment, success};
+use crate::queries::{Evaluated, Queries, Run};
+use crate::reply::Reply;
 use crate::state::{AppState, now};
 
 /// Points that a series of a range query may have.
@@ -71,9 +72,10 @@ pub(crate) async fn plain(
     params: &Params,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let query = queries.query(params, asked.steps)?;
-    let (answer, waited) = queries.run(source, query).await?;
-    respond(answer, waited, asked.at, params, Vec::new())
+    let query = queries.query(params, asked.steps).await?;
+    let (timeout, shape) = (query.timeout, Shape::new(params, asked.at)?);
+    let reply = queries.run(source, query, move |run, evaluated| shape.reply(run, evaluated, Vec::new())).await?;
+    Ok(reply.send(queries, timeout))
 }
 
 /// Answers a query, or explains it.
@@ -81,25 +83,37 @@ async fn explained(state: &AppState, params: &Params, asked: Asked) -> Result<Re
     let Some(explain) = Explain::parse(params.get("explain"))? else {
         return plain(&state.queries, state.db.clone(), params, asked).await;
     };
-    let query = state.queries.query(params, asked.steps)?;
+    let query = state.queries.query(params, asked.steps).await?;
     if explain == Explain::Plan {
         return Ok(success(&json!({ "explain": explain::tree(&query.expr, &[]) })));
     }
+    let (timeout, shape, of_work) = (query.timeout, Shape::new(params, asked.at)?, state.clone());
     let expr = query.expr.clone();
-    let (answer, waited) = state.queries.run(state.db.clone(), query).await?;
-    let mut beside = Vec::new();
-    match explain {
-        Explain::Analyze => {
-            beside.push(("explain", explain::tree(&expr, &answer.stats.nodes).to_string().into_bytes()));
+    let explained = move |run: Run, evaluated: Evaluated| {
+        let mut beside = Vec::new();
+        match explain {
+            Explain::Analyze => {
+                let tree = explain::tree(&expr, &evaluated.stats.nodes);
+                beside.push(("explain", tree.to_string().into_bytes()));
+            }
+            Explain::Empty if is_empty(&evaluated.value) => {
+                let missing = explain::why_empty(&of_work, &expr, asked.steps)?;
+                let missing: Vec<_> = missing.iter().map(|missing| explain::missing_json(&of_work, missing)).collect();
+                beside.push(("empty", json!(missing).to_string().into_bytes()));
+            }
+            Explain::Empty | Explain::Plan => {}
         }
-        Explain::Empty if is_empty(&answer.value) => {
-            let missing = explain::why_empty(state, expr, asked.steps).await?;
-            let missing: Vec<_> = missing.iter().map(|missing| explain::missing_json(state, missing)).collect();
-            beside.push(("empty", json!(missing).to_string().into_bytes()));
+        shape.reply(run, evaluated, beside)
+    };
+    // Why there is nothing may take a search through the index.
+    let work = {
+        let db = state.db.clone();
+        move |mut run: Run| {
+            let evaluated = run.evaluate(&*db, &query)?;
+            explained(run, evaluated)
         }
-        Explain::Empty | Explain::Plan => {}
-    }
-    respond(answer, waited, asked.at, params, beside)
+    };
+    Ok(state.queries.guarded(timeout, work).await?.send(&state.queries, timeout))
 }
 
 /// Whether there is no series in it.
@@ -111,31 +125,55 @@ pub(crate) fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// The answer as JSON, cut to the `limit` asked for.
-fn respond(
-    answer: Answer,
-    waited: Duration,
+/// The parts of an answer that parameters ask for.
+struct Shape {
     at: Timestamp,
-    params: &Params,
-    mut beside: Vec<(&str, Vec<u8>)>,
-) -> Result<Response, ApiError> {
-    let Answer { mut value, annotations, stats, lease } = answer;
-    let mut notes = Notes::new(&annotations);
-    if let Some(limit) = params.limit()? {
-        let cut = match &mut value {
-            Value::Vector(samples) => truncate(samples, limit),
-            Value::Matrix(series) => truncate(series, limit),
-            Value::Scalar(_) | Value::String(_) => false,
+    limit: Option<usize>,
+    stats: StatsLevel,
+}
+
+/// Statistics beside an answer.
+#[derive(PartialEq)]
+enum StatsLevel {
+    None,
+    Some,
+    All,
+}
+
+impl Shape {
+    fn new(params: &Params, at: Timestamp) -> Result<Self, ApiError> {
+        let stats = match params.get("stats") {
+            "" => StatsLevel::None,
+            "all" => StatsLevel::All,
+            _ => StatsLevel::Some,
         };
-        if cut {
-            notes.warn("results truncated due to limit");
+        Ok(Self { at, limit: params.limit()?, stats })
+    }
+
+    /// The answer as JSON, cut to the limit; `beside` is JSON by name.
+    fn reply(
+        &self,
+        run: Run,
+        evaluated: Evaluated,
+        mut beside: Vec<(&'static str, Vec<u8>)>,
+    ) -> Result<Reply, ApiError> {
+        let Evaluated { mut value, annotations, stats } = evaluated;
+        let mut notes = Notes::new(&annotations);
+        if let Some(limit) = self.limit {
+            let cut = match &mut value {
+                Value::Vector(samples) => truncate(samples, limit),
+                Value::Matrix(series) => truncate(series, limit),
+                Value::Scalar(_) | Value::String(_) => false,
+            };
+            if cut {
+                notes.warn("results truncated due to limit");
+            }
         }
+        if self.stats != StatsLevel::None {
+            beside.insert(0, ("stats", stats_json(&stats, run.waited(), self.stats == StatsLevel::All)));
+        }
+        envelope::result(run, ResultWriter::new(value, self.at), &notes, &beside)
     }
-    match params.get("stats") {
-        "" => {}
-        level => beside.insert(0, ("stats", stats_json(&stats, waited, level == "all"))),
-    }
-    Ok(envelope::result(ResultWriter::new(value, at), &notes, &beside, lease))
 }
 
 /// `stats`, as Prometheus has it, with what it does not count beside it.
@@ -177,13 +215,13 @@ pub(crate) async fn functions() -> Response {
 }
 
 /// `/format_query`: the expression, laid out for reading.
-pub(crate) async fn format(params: Params) -> Result<Response, ApiError> {
-    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-    Ok(success(&expr.pretty()))
+pub(crate) async fn format(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let expr = state.queries.parse(params.get("query")).await?;
+    send_moment(&state, move |run| listed(run, &expr.pretty())).await
 }
 
 /// `/parse_query`: the expression as a tree.
-pub(crate) async fn parse(params: Params) -> Result<Response, ApiError> {
-    let expr = query::parse(params.get("query")).map_err(|why| ApiError::parameter("query", why))?;
-    Ok(success(&super::ast::tree(&expr)))
+pub(crate) async fn parse(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
+    let expr = state.queries.parse(params.get("query")).await?;
+    send_moment(&state, move |run| listed(run, &super::ast::tree(&expr))).await
 }

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use query::{Budget, StopFlag};
 use tsdb::{Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange};
 
 use super::json::put_labels;
-use super::labels::budget;
 use super::params::Params;
-use super::{ApiError, Notes, begin, finish};
+use super::{ApiError, Notes, begin, reply};
+use crate::queries::Run;
 use crate::state::AppState;
 
 /// Series that are written between two looks at the clock and the budget.
@@ -28,9 +27,8 @@ pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Res
     }
     let (range, limit, timeout) = (params.range()?, params.limit()?, state.queries.timeout(&params)?);
     let of_work = state.clone();
-    let work = move |stop| {
-        let budget = budget(&of_work);
-        let listing = Listing { state: &of_work, range, most: limit.unwrap_or(usize::MAX), budget, stop };
+    let work = move |run| {
+        let mut listing = Listing { state: &of_work, range, most: limit.unwrap_or(usize::MAX), run };
         let mut body = begin();
         body.push(b'[');
         let found = match &selectors[..] {
@@ -42,9 +40,9 @@ pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Res
         if found > listing.most {
             notes.warn("results truncated due to limit");
         }
-        Ok(finish(body, &notes))
+        Ok(reply(listing.run, body, &notes))
     };
-    state.queries.guarded(timeout, work).await.map(|(response, _)| response)
+    Ok(state.queries.guarded(timeout, work).await?.send(&state.queries, timeout))
 }
 
 /// What is listed, and within what.
@@ -52,27 +50,20 @@ struct Listing<'a> {
     state: &'a AppState,
     range: TimeRange,
     most: usize,
-    budget: Budget,
-    stop: StopFlag,
+    run: Run,
 }
 
 impl Listing<'_> {
-    /// Accounts for bytes, and sees whether to go on.
-    fn take(&self, bytes: usize) -> Result<(), ApiError> {
-        let go_on = self.stop.check("expression evaluation").and_then(|()| self.budget.take_bytes(bytes as u64));
-        go_on.map_err(|why| self.state.queries.stopped(why))
-    }
-
-    fn select(&self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, ApiError> {
-        self.take(0)?;
+    fn select(&mut self, querier: &dyn Querier, matchers: &[Matcher]) -> Result<Arc<dyn SeriesSet>, ApiError> {
+        self.run.take(0)?;
         // One more than is given tells that there are more.
         let set = querier.select_first(matchers, self.range, self.most.saturating_add(1))?;
-        self.take(set.len() * BYTES_PER_REFERENCE)?;
+        self.run.take(set.len() * BYTES_PER_REFERENCE)?;
         Ok(set)
     }
 
     /// Writes the series that one selector finds; gives how many there are, or one more than are asked for.
-    fn of_one(&self, matchers: &[Matcher], body: &mut Vec<u8>) -> Result<usize, ApiError> {
+    fn of_one(&mut self, matchers: &[Matcher], body: &mut Vec<u8>) -> Result<usize, ApiError> {
         let set = self.select(&*self.state.db.querier()?, matchers)?;
         let count = set.len().min(self.most);
         for part in (0..count).step_by(PART) {
@@ -81,20 +72,20 @@ impl Listing<'_> {
                 separate(body, index);
                 put_labels(body, (0..).map_while(|n| set.pair(index, n)));
             }
-            self.take(body.len() - before)?;
+            self.run.take(body.len() - before)?;
         }
         Ok(set.len())
     }
 
     /// Writes the series that any of several selectors finds; gives how many there are, or one more than are asked for.
-    fn of_many(&self, selectors: &[Vec<Matcher>], body: &mut Vec<u8>) -> Result<usize, ApiError> {
+    fn of_many(&mut self, selectors: &[Vec<Matcher>], body: &mut Vec<u8>) -> Result<usize, ApiError> {
         let (querier, mut all) = (self.state.db.querier()?, BTreeSet::new());
         for matchers in selectors {
             let set = self.select(&*querier, matchers)?;
             // What comes first of all is among the first of each.
             for index in 0..set.len() {
                 let labels = set.labels(index);
-                self.take(labels.size_bytes() + size_of::<Labels>())?;
+                self.run.take(labels.size_bytes() + size_of::<Labels>())?;
                 all.insert(labels);
             }
         }
@@ -102,7 +93,7 @@ impl Listing<'_> {
             let before = body.len();
             separate(body, index);
             put_labels(body, labels);
-            self.take(body.len() - before)?;
+            self.run.take(body.len() - before)?;
         }
         Ok(all.len())
     }

@@ -8,15 +8,16 @@ use serde_json::json;
 
 use super::params::Params;
 use super::targets::rfc3339;
-use super::{ApiError, labels, success};
+use super::{ApiError, listed, send_moment, success};
 use crate::state::{AppState, now};
 
 /// The version of Prometheus whose behaviour we follow.
 const PROMETHEUS_VERSION: &str = "3.14.0";
 
 /// `/status/config`.
-pub(crate) async fn config(State(state): State<AppState>) -> Response {
-    success(&json!({ "yaml": state.server.config() }))
+pub(crate) async fn config(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let of_work = state.clone();
+    send_moment(&state, move |run| listed(run, &json!({ "yaml": of_work.server.config() }))).await
 }
 
 /// `/status/flags`.
@@ -93,8 +94,9 @@ struct Count {
 }
 
 /// `/status/tsdb/blocks`: what each block says of itself.
-pub(crate) async fn blocks(State(state): State<AppState>) -> Response {
-    success(&json!({ "blocks": state.db.blocks() }))
+pub(crate) async fn blocks(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let of_work = state.clone();
+    send_moment(&state, move |run| listed(run, &json!({ "blocks": of_work.db.blocks() }))).await
 }
 
 /// `/status/tsdb`.
@@ -108,10 +110,16 @@ pub(crate) async fn tsdb(State(state): State<AppState>, params: Params) -> Resul
             Ok(n) => n,
         },
     };
-    let (stats, most) = labels::blocking(move || Ok((state.db.head_stats(), state.db.cardinality(limit)))).await?;
+    let of_work = state.clone();
+    send_moment(&state, move |run| listed(run, &cardinality(&of_work, limit))).await
+}
+
+/// Counts of the head, and what has most series, the first `limit` of each.
+fn cardinality(state: &AppState, limit: usize) -> serde_json::Value {
+    let (stats, most) = (state.db.head_stats(), state.db.cardinality(limit));
     let counts =
         |list: Vec<(String, u64)>| list.into_iter().map(|(name, value)| Count { name, value }).collect::<Vec<_>>();
-    Ok(success(&json!({
+    json!({
         "headStats": {
             "numSeries": stats.series,
             "numLabelPairs": most.label_pairs,
@@ -123,7 +131,7 @@ pub(crate) async fn tsdb(State(state): State<AppState>, params: Params) -> Resul
         "labelValueCountByLabelName": counts(most.values_by_label),
         "memoryInBytesByLabelName": counts(most.bytes_by_label),
         "seriesCountByLabelValuePair": counts(most.series_by_pair),
-    })))
+    })
 }
 
 /// `/status/walreplay`: a server that answers has replayed its log.

@@ -10,7 +10,7 @@ use serde_json::json;
 use tsdb::{Labels, Timestamp};
 
 use super::params::Params;
-use super::{ApiError, success};
+use super::{ApiError, listed, send_moment, success};
 use crate::state::AppState;
 use crate::status::ActiveTarget;
 
@@ -66,7 +66,12 @@ pub(crate) async fn targets(State(state): State<AppState>, params: Params) -> Re
         "" | "any" => (true, true),
         _ => (false, false),
     };
-    let pool = params.get("scrapePool");
+    let (pool, of_work) = (params.get("scrapePool").to_owned(), state.clone());
+    send_moment(&state, move |run| listed(run, &target_list(&of_work, &pool, active, dropped))).await
+}
+
+/// The targets of `pool`, or of all pools if it is empty.
+fn target_list(state: &AppState, pool: &str, active: bool, dropped: bool) -> serde_json::Value {
     let wanted = |name: &str| pool.is_empty() || pool == name;
     let targets = state.server.targets();
     let active_targets: Vec<Active> =
@@ -79,19 +84,21 @@ pub(crate) async fn targets(State(state): State<AppState>, params: Params) -> Re
         .collect();
     // Of all pools, whichever is asked for; absent when nobody asks for dropped targets.
     let counts = dropped.then_some(&targets.dropped_counts);
-    Ok(success(&json!({
+    json!({
         "activeTargets": active_targets,
         "droppedTargets": dropped_targets,
         "droppedTargetCounts": counts,
-    })))
+    })
 }
 
 /// `/scrape_pools`.
-pub(crate) async fn pools(State(state): State<AppState>) -> Response {
-    let targets = state.server.targets();
-    let pools: BTreeSet<String> =
-        targets.active.into_iter().map(|t| t.scrape_pool).chain(targets.dropped_counts.into_keys()).collect();
-    success(&json!({ "scrapePools": pools }))
+pub(crate) async fn pools(State(state): State<AppState>) -> Result<Response, ApiError> {
+    let of_work = state.clone();
+    let pools = move || -> BTreeSet<String> {
+        let targets = of_work.server.targets();
+        targets.active.into_iter().map(|t| t.scrape_pool).chain(targets.dropped_counts.into_keys()).collect()
+    };
+    send_moment(&state, move |run| listed(run, &json!({ "scrapePools": pools() }))).await
 }
 
 /// `/scrape_pools/config`: what the configuration says of one.

@@ -1,13 +1,17 @@
 //! Dashboards: small YAML files, rendered by the server.
 
+mod lines;
 mod model;
 mod panel;
+mod slice;
 mod variables;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use lines::{Drawn, Most, lines};
 pub(crate) use model::Dashboard;
-pub(crate) use panel::{PanelView, Slice, View, evaluate, lines, render};
+pub(crate) use panel::{PanelView, View, render};
+pub(crate) use slice::Slice;
 pub(crate) use variables::{Choices, choices};
 
 /// The dashboards of this server: those built in, and those in a folder.

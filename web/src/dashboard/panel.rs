@@ -1,60 +1,21 @@
 //! A panel's queries and its picture.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use query::{Answer, Point, Series, Steps, Value};
-use tsdb::{Labels, TimeRange, Timestamp};
+use query::{Point, Series, Steps, Value};
+use tsdb::{Db, Labels};
 
+use super::lines::{Most, lines};
 use super::model::{Panel, PanelKind, ValueKind};
-use super::variables::{Choices, series_name, substitute, telling_names};
+use super::slice::Slice;
+use super::variables::{Choices, series_name, substitute};
 use crate::api::ApiError;
 use crate::chart::{ChartOptions, Line, Theme, Unit, gauge, sparkline};
-use crate::queries::Query;
+use crate::queries::{Query, Run};
 use crate::state::AppState;
 use crate::ui::Chart;
-
-/// The span of time that a page or a picture shows, and its resolution.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Slice {
-    pub(crate) start: Timestamp,
-    pub(crate) end: Timestamp,
-    pub(crate) step: Duration,
-    /// The end as it was asked for: the moment of the latest numbers.
-    pub(crate) at: Timestamp,
-}
-
-/// Points over the width of a picture.
-const POINTS: i64 = 240;
-
-impl Slice {
-    /// From `start` to `end` in steps that suit a picture; moved to whole steps, so that a picture drawn a moment later
-    /// shows the same points.
-    pub(crate) fn new(start: Timestamp, end: Timestamp, step: Option<Duration>) -> Self {
-        let span = end.millis().saturating_sub(start.millis()).max(1000);
-        let step = step.unwrap_or_else(|| round_step(span / POINTS));
-        let step_ms = (step.as_millis() as i64).max(1);
-        let whole = |ms: i64| ms.div_euclid(step_ms) * step_ms;
-        Self {
-            start: Timestamp::from_millis(whole(start.millis())),
-            end: Timestamp::from_millis(whole(end.millis())),
-            step,
-            at: end,
-        }
-    }
-
-    pub(crate) fn range(&self) -> TimeRange {
-        TimeRange { start: self.start, end: self.end }
-    }
-}
-
-/// The next round duration.
-fn round_step(ms: i64) -> Duration {
-    const ROUND: [u64; 17] = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200, 86_400];
-    let seconds =
-        ROUND.into_iter().find(|&s| s as i64 * 1000 >= ms).unwrap_or_else(|| (ms as u64).div_ceil(86_400_000) * 86_400);
-    Duration::from_secs(seconds)
-}
 
 /// A panel as the page shows it.
 pub(crate) struct PanelView {
@@ -109,11 +70,58 @@ pub(crate) async fn render(state: &AppState, panel: &Panel, choices: &[Choices],
     let exprs: Vec<String> = panel.queries.iter().map(|q| substitute(&q.expr, choices, slice.step)).collect();
     let view = match panel.kind {
         PanelKind::Line | PanelKind::StackedArea | PanelKind::Bar => chart(panel, &exprs, slice),
-        PanelKind::Stat => stat(state, panel, &exprs, slice).await.unwrap_or_else(|e| View::Error(e.message)),
-        PanelKind::Gauge => gauge_view(state, panel, &exprs, slice).await.unwrap_or_else(|e| View::Error(e.message)),
-        PanelKind::Table => table(state, panel, &exprs, slice).await.unwrap_or_else(|e| View::Error(e.message)),
+        PanelKind::Stat => evaluated(state, panel, exprs, slice, stat).await,
+        PanelKind::Gauge => evaluated(state, panel, exprs, slice, gauge_view).await,
+        PanelKind::Table => evaluated(state, panel, exprs, slice, table).await,
     };
     PanelView { title: panel.title.clone(), description: panel.description.clone(), width: panel.width, view }
+}
+
+/// What a panel's expressions are evaluated with.
+struct Evaluation {
+    run: Run,
+    db: Arc<Db>,
+    exprs: Vec<String>,
+    slice: Slice,
+}
+
+/// The view that `make` makes of a panel, in a place among the queries.
+async fn evaluated(
+    state: &AppState,
+    panel: &Panel,
+    exprs: Vec<String>,
+    slice: Slice,
+    make: fn(&mut Evaluation, &Panel) -> Result<View, ApiError>,
+) -> View {
+    let (db, panel) = (Arc::clone(&state.db), panel.clone());
+    let work = move |run| make(&mut Evaluation { run, db, exprs, slice }, &panel);
+    state.queries.guarded(state.options.query_timeout, work).await.unwrap_or_else(|why| View::Error(why.message))
+}
+
+impl Evaluation {
+    /// The latest float of each series of an expression.
+    fn latest(&mut self, expr: &str) -> Result<Vec<(Labels, f64)>, ApiError> {
+        let expr = query::parse(expr).map_err(|why| ApiError::parameter("query", why))?;
+        let steps = Steps::Instant(self.slice.at);
+        let query = Query { expr, steps, lookback: None, count_all: false, timeout: Duration::ZERO };
+        Ok(match self.run.evaluate(&*self.db, &query)?.value {
+            Value::Scalar(value) => vec![(Labels::empty(), value)],
+            Value::Vector(samples) => samples
+                .into_iter()
+                .filter_map(|s| match s.point {
+                    Point::Float(value) => Some((s.labels, value)),
+                    Point::Histogram(_) => None,
+                })
+                .collect(),
+            Value::Matrix(_) | Value::String(_) => Vec::new(),
+        })
+    }
+
+    /// The latest float of the first series of the first expression.
+    fn first(&mut self) -> Result<Option<(Labels, f64)>, ApiError> {
+        let expr = self.exprs[0].clone();
+        Ok(self.latest(&expr)?.into_iter().next())
+    }
 }
 
 /// The query string of `/chart.svg` for a panel.
@@ -122,7 +130,7 @@ fn chart(panel: &Panel, exprs: &[String], slice: Slice) -> View {
     for (expr, spec) in exprs.iter().zip(&panel.queries) {
         query.append_pair("query", expr).append_pair("name", &spec.legend);
     }
-    query.append_pair("start", &slice.start.to_string()).append_pair("end", &slice.end.to_string());
+    query.append_pair("start", &slice.start.to_string()).append_pair("end", &slice.at.to_string());
     query.append_pair("step", &slice.step.as_secs_f64().to_string());
     query.append_pair("unit", panel.unit.name());
     query.append_pair(
@@ -142,55 +150,15 @@ fn chart(panel: &Panel, exprs: &[String], slice: Slice) -> View {
     View::Chart(Chart { query: query.finish(), title: panel.title.clone(), width, height: panel.height })
 }
 
-/// Evaluates an expression.
-pub(crate) async fn evaluate(state: &AppState, expr: &str, steps: Steps) -> Result<Answer, ApiError> {
-    let expr = query::parse(expr).map_err(|why| ApiError::parameter("query", why))?;
-    let query = Query { expr, steps, lookback: None, count_all: false, timeout: state.options.query_timeout };
-    state.queries.run(state.db.clone(), query).await.map(|(answer, _)| answer)
-}
-
-/// The series of several expressions over a slice of time, named by their templates.
-pub(crate) async fn lines(state: &AppState, queries: &[(String, String)], slice: Slice) -> Result<Vec<Line>, ApiError> {
-    let steps = || Steps::Range { start: slice.start, end: slice.end, step: slice.step };
-    let answers = join_all(queries.iter().map(|(expr, _)| evaluate(state, expr, steps()))).await;
-    let mut lines = Vec::new();
-    for (answer, (_, template)) in answers.into_iter().zip(queries) {
-        let Value::Matrix(matrix) = answer?.value else { continue };
-        let names = if template.is_empty() {
-            telling_names(matrix.iter().map(|series| &series.labels))
-        } else {
-            matrix.iter().map(|series| series_name(template, &series.labels)).collect()
-        };
-        lines.extend(names.into_iter().zip(matrix).map(|(name, series)| Line { name, series }));
-    }
-    Ok(lines)
-}
-
-/// The latest float of each series.
-async fn latest(state: &AppState, expr: &str, slice: Slice) -> Result<Vec<(Labels, f64)>, ApiError> {
-    Ok(match evaluate(state, expr, Steps::Instant(slice.at)).await?.value {
-        Value::Scalar(value) => vec![(Labels::empty(), value)],
-        Value::Vector(samples) => samples
-            .into_iter()
-            .filter_map(|s| match s.point {
-                Point::Float(value) => Some((s.labels, value)),
-                Point::Histogram(_) => None,
-            })
-            .collect(),
-        Value::Matrix(_) | Value::String(_) => Vec::new(),
-    })
-}
-
-async fn stat(state: &AppState, panel: &Panel, exprs: &[String], slice: Slice) -> Result<View, ApiError> {
-    let Some((labels, value)) = latest(state, &exprs[0], slice).await?.into_iter().next() else {
-        return Ok(View::Empty);
-    };
+fn stat(evaluation: &mut Evaluation, panel: &Panel) -> Result<View, ApiError> {
+    let Some((labels, value)) = evaluation.first()? else { return Ok(View::Empty) };
     if panel.show == ValueKind::Label {
         let value = series_name(&panel.queries[0].legend, &labels);
         return Ok(View::Stat { value, level: "", trend: String::new() });
     }
-    let queries = [(exprs[0].clone(), String::new())];
-    let trend = match lines(state, &queries, slice).await?.first() {
+    let queries = [(evaluation.exprs[0].clone(), String::new())];
+    let most = Most { series: 1, points: usize::MAX };
+    let trend = match lines(&mut evaluation.run, &*evaluation.db, &queries, evaluation.slice, most)?.lines.first() {
         Some(Line { series: Series { values, .. }, .. }) => {
             let options = ChartOptions { width: 240, height: 40, theme: Theme::Page, ..ChartOptions::default() };
             sparkline(values, &options)
@@ -210,8 +178,8 @@ fn level(panel: &Panel, value: f64) -> &'static str {
     }
 }
 
-async fn gauge_view(state: &AppState, panel: &Panel, exprs: &[String], slice: Slice) -> Result<View, ApiError> {
-    let Some((_, value)) = latest(state, &exprs[0], slice).await?.into_iter().next() else { return Ok(View::Empty) };
+fn gauge_view(evaluation: &mut Evaluation, panel: &Panel) -> Result<View, ApiError> {
+    let Some((_, value)) = evaluation.first()? else { return Ok(View::Empty) };
     let options = ChartOptions {
         width: 240,
         height: 140,
@@ -226,32 +194,27 @@ async fn gauge_view(state: &AppState, panel: &Panel, exprs: &[String], slice: Sl
 }
 
 /// A row per series name, a column per query.
-async fn table(state: &AppState, panel: &Panel, exprs: &[String], slice: Slice) -> Result<View, ApiError> {
-    let answers = join_all(exprs.iter().map(|expr| latest(state, expr, slice))).await;
-    let mut rows: Vec<(String, Vec<Cell>)> = Vec::new();
-    for (column, answer) in answers.into_iter().enumerate() {
+fn table(evaluation: &mut Evaluation, panel: &Panel) -> Result<View, ApiError> {
+    let mut rows: BTreeMap<String, Vec<Cell>> = BTreeMap::new();
+    let count = evaluation.exprs.len();
+    for (column, expr) in evaluation.exprs.clone().iter().enumerate() {
         let spec = &panel.queries[column];
         let (_, template) = spec.legend.split_once('|').unwrap_or(("", &spec.legend));
-        for (labels, value) in answer? {
+        for (labels, value) in evaluation.latest(expr)? {
             let name = series_name(template, &labels);
-            let at = rows.iter().position(|(n, _)| *n == name).unwrap_or_else(|| {
-                rows.push((name, vec![Cell::default(); exprs.len()]));
-                rows.len() - 1
-            });
-            rows[at].1[column] = Cell::new(spec.unit.unwrap_or(panel.unit), value);
+            evaluation.run.take(name.len() + count * size_of::<Cell>())?;
+            let cells = rows.entry(name).or_insert_with(|| vec![Cell::default(); count]);
+            cells[column] = Cell::new(spec.unit.unwrap_or(panel.unit), value);
         }
     }
     if rows.is_empty() {
         return Ok(View::Empty);
     }
-    rows.sort();
-    rows.truncate(MAX_ROWS);
     let heading =
         |spec: &super::model::Query| spec.legend.split_once('|').map_or("Value", |(heading, _)| heading).to_owned();
     let mut columns = vec![String::new()];
     columns.extend(panel.queries.iter().map(heading));
-    let rows =
-        rows.into_iter().map(|(name, cells)| std::iter::once(Cell { text: name, part: None }).chain(cells).collect());
-    let rows = rows.collect();
+    let row = |(name, cells)| std::iter::once(Cell { text: name, part: None }).chain(cells).collect();
+    let rows = rows.into_iter().take(MAX_ROWS).map(row).collect();
     Ok(View::Table { columns, rows })
 }

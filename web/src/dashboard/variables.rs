@@ -112,6 +112,9 @@ pub(crate) fn telling_names<'l>(series: impl Iterator<Item = &'l Labels> + Clone
     series.map(|labels| labels.filtered(|name| !common.contains(&name)).to_string()).collect()
 }
 
+/// Bytes of a name, about: what a template adds beyond is left out.
+const MAX_NAME: usize = 4096;
+
 /// Puts labels in the place of `{{label}}`; all labels if `template` is empty.
 pub(crate) fn series_name(template: &str, labels: &Labels) -> String {
     if template.is_empty() {
@@ -121,6 +124,10 @@ pub(crate) fn series_name(template: &str, labels: &Labels) -> String {
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((name, behind)) = after.split_once("}}") else { break };
+        // Nobody reads the rest, and a template may name a label as often as it likes.
+        if out.len() > MAX_NAME {
+            return out;
+        }
         out.push_str(before);
         out.push_str(labels.get(name.trim()).unwrap_or_default());
         rest = behind;

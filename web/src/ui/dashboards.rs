@@ -114,7 +114,7 @@ async fn page(state: &AppState, slug: &str, address: &str, headers: &HeaderMap, 
             }
         },
     };
-    html(status, &page)
+    html(state, status, page).await
 }
 
 /// Renders the panels. The error is for the reader.

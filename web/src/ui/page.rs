@@ -2,14 +2,18 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::{HeaderMap, StatusCode, header};
 
 use super::assets::revision;
+use crate::api::ApiError;
 use crate::api::params::Params;
+use crate::queries::Run;
+use crate::reply::Reply;
 use crate::state::AppState;
 
 /// The frame of a page.
+#[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) prefix: String,
     pub(crate) site: String,
@@ -113,13 +117,31 @@ pub(crate) async fn theme(State(state): State<AppState>, params: Params) -> Resp
     ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
 }
 
-/// A page from its template.
-pub(crate) fn html(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be rendered");
-            (StatusCode::INTERNAL_SERVER_ERROR, "the page could not be rendered; the log says more\n").into_response()
-        }
+/// A page from its template, rendered on a thread of queries.
+pub(crate) async fn html(state: &AppState, status: StatusCode, page: impl Template + Send + 'static) -> Response {
+    send(state, move |run| rendered(run, status, &page)).await
+}
+
+/// Answers with the page that `work` renders on a thread of queries.
+pub(crate) async fn send(
+    state: &AppState,
+    work: impl FnOnce(Run) -> Result<Reply, ApiError> + Send + 'static,
+) -> Response {
+    match state.queries.moment(work).await {
+        Ok(reply) => reply.send(&state.queries, state.options.query_timeout),
+        Err(why) => (why.kind.status(), format!("the page could not be rendered: {}\n", why.message)).into_response(),
     }
+}
+
+/// The text of a page, whose memory `run` holds from now on.
+///
+/// # Errors
+/// If it takes more than a query may hold.
+pub(crate) fn rendered(mut run: Run, status: StatusCode, page: &impl Template) -> Result<Reply, ApiError> {
+    let text = page.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be rendered");
+        ApiError::internal("the log says more")
+    })?;
+    run.take(text.len())?;
+    Ok(Reply::whole(status, "text/html; charset=utf-8", text.into_bytes(), run.into_lease()))
 }

@@ -1,28 +1,32 @@
 //! `/query`: an expression, its chart and its table.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::{OriginalUri, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use model::format_duration;
-use query::{Answer, PlanNode, Point, Steps, Value, is_absent};
+use query::{PlanNode, Point, Steps, Value, is_absent};
 
-use super::page::{Chart, Frame, html};
-use crate::api::Notes;
-use crate::api::explain;
+use super::page::{Chart, Frame, html, rendered};
 use crate::api::params::Params;
 use crate::api::query::is_empty;
+use crate::api::{ApiError, Notes, explain};
 use crate::chart::Unit;
-use crate::dashboard::evaluate;
+use crate::dashboard::Slice;
 use crate::picture::slice;
+use crate::queries::{Evaluated, Query, Run};
 use crate::state::{AppState, now};
 
 /// Spans of time that the page offers.
 const RANGES: [&str; 10] = ["5m", "15m", "30m", "1h", "3h", "6h", "12h", "1d", "1w", "4w"];
 /// Rows of the table at the most.
 const MAX_ROWS: usize = 500;
+/// Samples of range vectors in the table at the most.
+const MAX_POINTS: usize = 20_000;
 
-#[derive(Template)]
+#[derive(Clone, Template)]
 #[template(path = "query.html")]
 struct Page {
     frame: Frame,
@@ -48,6 +52,7 @@ struct Page {
 }
 
 /// A part of the expression, and what it took.
+#[derive(Clone)]
 struct Node {
     depth: usize,
     text: String,
@@ -82,6 +87,7 @@ impl Node {
     }
 }
 
+#[derive(Clone)]
 struct Row {
     name: String,
     value: String,
@@ -90,6 +96,7 @@ struct Row {
 }
 
 /// What is wrong, and where in the expression.
+#[derive(Clone)]
 struct Failure {
     message: String,
     before: String,
@@ -110,7 +117,7 @@ pub(crate) async fn query(
         "" => "1h",
         text => text,
     };
-    let mut page = Page {
+    let page = Page {
         frame: Frame::new(&state, &headers, "query", address.to_string()),
         ranges: ranges(range),
         end: params.get("end").to_owned(),
@@ -126,10 +133,25 @@ pub(crate) async fn query(
         notes: Vec::new(),
         error: None,
         took: String::new(),
-        expr: expr.clone(),
+        expr,
     };
-    let status = if expr.is_empty() { StatusCode::OK } else { fill(&mut page, &state, &expr, &params).await };
-    html(status, &page)
+    if page.expr.is_empty() {
+        return html(&state, StatusCode::OK, page).await;
+    }
+    let timeout = state.options.query_timeout;
+    let (mut filled, of_work) = (page.clone(), state.clone());
+    let work = move |mut run: Run| {
+        let status = fill(&mut filled, &of_work, &mut run, &params)?;
+        rendered(run, status, &filled)
+    };
+    match state.queries.guarded(timeout, work).await {
+        Ok(reply) => reply.send(&state.queries, timeout),
+        Err(why) => {
+            let mut page = page;
+            let status = fail(&mut page, why.message, why.kind.status());
+            html(&state, status, page).await
+        }
+    }
 }
 
 /// Spans that the page offers, and `chosen` beside them: a zoom stays when the expression is executed again.
@@ -138,48 +160,41 @@ fn ranges(chosen: &str) -> Vec<(String, bool)> {
     own.into_iter().chain(RANGES).map(|choice| (choice.to_owned(), choice == chosen)).collect()
 }
 
-async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) -> StatusCode {
-    let parsed = match query::parse(expr) {
-        Ok(parsed) => parsed,
+/// Evaluates the expression and fills the page with what came of it.
+fn fill(page: &mut Page, state: &AppState, run: &mut Run, params: &Params) -> Result<StatusCode, ApiError> {
+    let text = page.expr.clone();
+    let expr = match query::parse(&text) {
+        Ok(expr) => expr,
         Err(why) => {
-            let (from, to) = (floor(expr, why.span.start), floor(expr, why.span.end.max(why.span.start)));
+            let (from, to) = (floor(&text, why.span.start), floor(&text, why.span.end.max(why.span.start)));
             page.error = Some(Failure {
                 message: why.to_string(),
-                before: expr[..from].to_owned(),
-                there: expr[from..to].to_owned(),
-                after: expr[to..].to_owned(),
+                before: text[..from].to_owned(),
+                there: text[from..to].to_owned(),
+                after: text[to..].to_owned(),
             });
-            return StatusCode::BAD_REQUEST;
+            return Ok(StatusCode::BAD_REQUEST);
         }
     };
-    let slice = match slice(params, now()) {
-        Ok(slice) => slice,
-        Err(why) => return fail(page, why.message, StatusCode::BAD_REQUEST),
-    };
-    let answer = match evaluate(state, expr, Steps::Instant(slice.at)).await {
-        Ok(answer) => answer,
-        Err(why) => return fail(page, why.message, why.kind.status()),
-    };
-    if matches!(parsed.value_type(), query::ValueType::Vector | query::ValueType::Scalar) {
-        let mut chart = form_urlencoded::Serializer::new(String::new());
-        chart.append_pair("query", expr).append_pair("start", &slice.start.to_string());
-        chart.append_pair("end", &slice.end.to_string()).append_pair("step", &slice.step.as_secs_f64().to_string());
-        chart.append_pair("type", if page.stacked { "area" } else { "line" });
-        let title = format!("Chart of {expr}");
-        page.chart = Some(Chart { query: chart.finish(), title, width: 1180, height: 380 });
+    let slice = slice(params, now())?;
+    let steps = Steps::Instant(slice.at);
+    let query = Query { expr, steps, lookback: None, count_all: false, timeout: Duration::ZERO };
+    let evaluated = run.evaluate(&*state.db, &query)?;
+    if matches!(query.expr.value_type(), query::ValueType::Vector | query::ValueType::Scalar) {
+        page.chart = Some(chart(&text, slice, page.stacked));
     }
     page.took = format!(
         "{} series, {} samples, {:.1} ms, step {}",
-        answer.stats.series,
-        answer.stats.samples,
-        (answer.stats.prepare + answer.stats.exec).as_secs_f64() * 1000.0,
+        evaluated.stats.series,
+        evaluated.stats.samples,
+        (evaluated.stats.prepare + evaluated.stats.exec).as_secs_f64() * 1000.0,
         format_duration(slice.step),
     );
     if page.explain {
-        page.nodes = query::plan(&parsed, &answer.stats.nodes).into_iter().map(Node::new).collect();
+        page.nodes = query::plan(&query.expr, &evaluated.stats.nodes).into_iter().map(Node::new).collect();
     }
-    if is_empty(&answer.value) {
-        match explain::why_empty(state, parsed, Steps::Instant(slice.at)).await {
+    if is_empty(&evaluated.value) {
+        match explain::why_empty(state, &query.expr, steps) {
             Ok(missing) => {
                 for one in &missing {
                     page.reasons.push(explain::sentence(one));
@@ -190,8 +205,16 @@ async fn fill(page: &mut Page, state: &AppState, expr: &str, params: &Params) ->
             Err(why) => page.reasons.push(why.message),
         }
     }
-    tabulate(page, answer, Unit::guess(expr));
-    StatusCode::OK
+    tabulate(page, run, evaluated, Unit::guess(&text))?;
+    Ok(StatusCode::OK)
+}
+
+fn chart(expr: &str, slice: Slice, stacked: bool) -> Chart {
+    let mut chart = form_urlencoded::Serializer::new(String::new());
+    chart.append_pair("query", expr).append_pair("start", &slice.start.to_string());
+    chart.append_pair("end", &slice.at.to_string()).append_pair("step", &slice.step.as_secs_f64().to_string());
+    chart.append_pair("type", if stacked { "area" } else { "line" });
+    Chart { query: chart.finish(), title: format!("Chart of {expr}"), width: 1180, height: 380 }
 }
 
 fn fail(page: &mut Page, message: String, status: StatusCode) -> StatusCode {
@@ -204,9 +227,9 @@ fn floor(text: &str, at: usize) -> usize {
     (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
 }
 
-/// The answer as rows.
-fn tabulate(page: &mut Page, answer: Answer, unit: Unit) {
-    page.notes = Notes::new(&answer.annotations).warnings().map(str::to_owned).collect();
+/// The result as rows.
+fn tabulate(page: &mut Page, run: &mut Run, evaluated: Evaluated, unit: Unit) -> Result<(), ApiError> {
+    page.notes = Notes::new(&evaluated.annotations).warnings().map(str::to_owned).collect();
     let exact = |value: f64| {
         let mut out = Vec::new();
         crate::api::put_float(&mut out, value);
@@ -216,7 +239,7 @@ fn tabulate(page: &mut Page, answer: Answer, unit: Unit) {
         let (value, readable) = (exact(value), unit.format(value));
         Row { name, readable: if readable == value { String::new() } else { readable }, value }
     };
-    match answer.value {
+    match evaluated.value {
         Value::String(text) => {
             page.kind = "string";
             page.rows.push(Row { name: String::new(), value: text, readable: String::new() });
@@ -240,13 +263,24 @@ fn tabulate(page: &mut Page, answer: Answer, unit: Unit) {
         Value::Matrix(series) => {
             page.kind = "matrix";
             page.rows_left_out = series.len().saturating_sub(MAX_ROWS);
-            let rows = series.into_iter().take(MAX_ROWS).map(|series| {
+            let mut points_left = MAX_POINTS;
+            for series in series.into_iter().take(MAX_ROWS) {
                 let points = series.timestamps_ms.iter().zip(&series.values).filter(|(_, value)| !is_absent(**value));
-                let points: Vec<String> =
-                    points.map(|(&ms, &value)| format!("{} @{}", exact(value), exact(ms as f64 / 1000.0))).collect();
-                Row { name: series.labels.to_string(), value: points.join("\n"), readable: String::new() }
-            });
-            page.rows = rows.collect();
+                let shown = points.clone().take(points_left);
+                let mut lines: Vec<String> =
+                    shown.map(|(&ms, &value)| format!("{} @{}", exact(value), exact(ms as f64 / 1000.0))).collect();
+                points_left -= lines.len();
+                let left_out = points.count() - lines.len();
+                if left_out > 0 {
+                    lines.push(format!("and {left_out} more"));
+                }
+                page.rows.push(Row {
+                    name: series.labels.to_string(),
+                    value: lines.join("\n"),
+                    readable: String::new(),
+                });
+            }
         }
     }
+    run.take(page.rows.iter().map(|row| row.name.len() + row.value.len() + row.readable.len()).sum())
 }

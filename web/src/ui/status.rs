@@ -45,7 +45,8 @@ pub(crate) async fn configuration(
     headers: HeaderMap,
 ) -> Response {
     let frame = Frame::new(&state, &headers, "status", uri.to_string());
-    html(StatusCode::OK, &Page { frame, title: "Configuration", text: state.server.config(), tables: Vec::new() })
+    let page = Page { frame, title: "Configuration", text: state.server.config(), tables: Vec::new() };
+    html(&state, StatusCode::OK, page).await
 }
 
 /// `/flags`.
@@ -56,10 +57,8 @@ pub(crate) async fn flags(
 ) -> Response {
     let frame = Frame::new(&state, &headers, "status", uri.to_string());
     let rows = state.server.flags().into_iter().map(|(name, value)| Row::new(format!("--{name}"), value)).collect();
-    html(
-        StatusCode::OK,
-        &Page { frame, title: "Flags", text: String::new(), tables: vec![Table { heading: "", rows }] },
-    )
+    let page = Page { frame, title: "Flags", text: String::new(), tables: vec![Table { heading: "", rows }] };
+    html(&state, StatusCode::OK, page).await
 }
 
 /// `/tsdb-status`.
@@ -69,7 +68,8 @@ pub(crate) async fn tsdb(State(state): State<AppState>, OriginalUri(uri): Origin
     let Ok((stats, most, totals)) = blocking(look).await else {
         let frame = Frame::new(&state, &headers, "status", uri.to_string());
         let text = "The store could not be counted; the log says more.".into();
-        return html(StatusCode::INTERNAL_SERVER_ERROR, &Page { frame, title: "Store", text, tables: Vec::new() });
+        let page = Page { frame, title: "Store", text, tables: Vec::new() };
+        return html(&state, StatusCode::INTERNAL_SERVER_ERROR, page).await;
     };
     let number = |n: u64| Unit::Number.format(n as f64);
     let bytes = |n: u64| Unit::Bytes.format(n as f64);
@@ -109,5 +109,5 @@ pub(crate) async fn tsdb(State(state): State<AppState>, OriginalUri(uri): Origin
         tables.insert(0, Table { heading: "Found damaged at start", rows });
     }
     let frame = Frame::new(&state, &headers, "status", uri.to_string());
-    html(StatusCode::OK, &Page { frame, title: "Store", text: String::new(), tables })
+    html(&state, StatusCode::OK, Page { frame, title: "Store", text: String::new(), tables }).await
 }

@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::{HeaderMap, StatusCode};
 use tsdb::Timestamp;
 
-use super::page::{Frame, html};
+use super::page::{Frame, rendered, send};
 use crate::api::params::Params;
 use crate::chart::Unit;
 use crate::state::{AppState, now};
@@ -130,19 +130,23 @@ pub(crate) async fn targets(
     headers: HeaderMap,
     params: Params,
 ) -> Response {
+    let frame = Frame::new(&state, &headers, "targets", address.to_string());
+    let of_work = state.clone();
+    send(&state, move |run| rendered(run, StatusCode::OK, &page(&of_work, frame, Selection::new(&params)))).await
+}
+
+fn page(state: &AppState, frame: Frame, selection: Selection) -> Page {
     let targets = state.server.targets();
-    let selection = Selection::new(&params);
     let count = |wanted: Health| targets.active.iter().filter(|t| t.health == wanted).count();
-    let page = Page {
-        frame: Frame::new(&state, &headers, "targets", address.to_string()),
+    Page {
+        frame,
         up: count(Health::Up),
         down: count(Health::Down),
         unknown: count(Health::Unknown),
         dropped: targets.dropped_counts.values().sum(),
         pools: pools(&targets, &selection, now()),
         selection,
-    };
-    html(StatusCode::OK, &page)
+    }
 }
 
 /// Pools with their rows, pools in trouble first.
