@@ -89,6 +89,21 @@ impl FloatHistogram {
         out.extend(self.positive());
         out
     }
+
+    /// All buckets in ascending order, those that reach into the zero bucket clipped to its edge. Cost: one allocation.
+    #[must_use]
+    pub fn clipped_buckets(&self) -> Vec<Bucket> {
+        let edge = self.zero_threshold;
+        let mut out = self.buckets();
+        for bucket in &mut out {
+            if bucket.side != BucketSide::Positive && bucket.upper < 0.0 && bucket.upper > -edge {
+                bucket.upper = -edge;
+            } else if bucket.side == BucketSide::Positive && bucket.lower > 0.0 && bucket.lower < edge {
+                bucket.lower = edge;
+            }
+        }
+        out
+    }
 }
 
 #[cfg(test)]
@@ -109,5 +124,23 @@ mod tests {
         };
         let bounds: Vec<_> = histogram.buckets().iter().map(|b| (b.lower, b.upper, b.count)).collect();
         assert_eq!(bounds, [(-2.0, -1.0, 3.0), (-0.001, 0.001, 4.0), (0.5, 1.0, 1.0), (1.0, 2.0, 2.0)]);
+    }
+
+    #[test]
+    fn buckets_that_reach_into_the_zero_bucket_are_clipped() {
+        let histogram = FloatHistogram {
+            zero_threshold: 0.75,
+            zero_count: 4.0,
+            positive_spans: vec![Span { offset: 0, length: 2 }],
+            positive_buckets: vec![1.0, 2.0],
+            negative_spans: vec![Span { offset: 0, length: 2 }],
+            negative_buckets: vec![3.0, 5.0],
+            ..FloatHistogram::default()
+        };
+        let bounds: Vec<_> = histogram.clipped_buckets().iter().map(|b| (b.lower, b.upper, b.count)).collect();
+        assert_eq!(
+            bounds,
+            [(-2.0, -1.0, 5.0), (-1.0, -0.75, 3.0), (-0.75, 0.75, 4.0), (0.75, 1.0, 1.0), (1.0, 2.0, 2.0)]
+        );
     }
 }

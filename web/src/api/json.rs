@@ -108,7 +108,7 @@ pub(super) fn put_histogram_point(out: &mut Vec<u8>, ms: i64, histogram: &FloatH
     put_value(out, histogram.count);
     out.extend_from_slice(b",\"sum\":");
     put_value(out, histogram.sum);
-    let mut buckets = histogram.buckets();
+    let mut buckets = histogram.clipped_buckets();
     // As in Prometheus, the bucket around zero may not have a negative count, others may.
     buckets.retain(|bucket| bucket.count > 0.0 || (bucket.count != 0.0 && bucket.side != tsdb::BucketSide::Zero));
     if !buckets.is_empty() {
@@ -161,5 +161,24 @@ mod tests {
         {
             assert_eq!(text(|out| put_time(out, ms)), written);
         }
+    }
+
+    #[test]
+    fn buckets_that_reach_into_the_zero_bucket_begin_at_its_edge() {
+        let histogram = FloatHistogram {
+            count: 15.0,
+            sum: 2.5,
+            zero_threshold: 0.75,
+            zero_count: 4.0,
+            positive_spans: vec![tsdb::Span { offset: 0, length: 2 }],
+            positive_buckets: vec![1.0, 2.0],
+            negative_spans: vec![tsdb::Span { offset: 0, length: 2 }],
+            negative_buckets: vec![3.0, 5.0],
+            ..FloatHistogram::default()
+        };
+        let written = text(|out| put_histogram_point(out, 1000, &histogram));
+        let buckets =
+            r#"[1,"-2","-1","5"],[1,"-1","-0.75","3"],[3,"-0.75","0.75","4"],[0,"0.75","1","1"],[0,"1","2","2"]"#;
+        assert_eq!(written, format!(r#"[1,{{"count":"15","sum":"2.5","buckets":[{buckets}]}}]"#));
     }
 }
