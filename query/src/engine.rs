@@ -16,7 +16,7 @@ use crate::eval::notes::Notes;
 use crate::eval::pool::Pool;
 use crate::eval::query::{Counters, Query};
 use crate::eval::source::{SharedSource, Source, without_metadata};
-use crate::eval::table::{Cell, Table};
+use crate::eval::table::{Cell, NameOf, Table};
 use crate::eval::window::RangeVector;
 use crate::eval::{Eval, Output};
 use crate::parser::{Expr, ValueType};
@@ -332,7 +332,7 @@ fn cleaned<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Table<'q>, Er
     let rows = table.rows.clone();
     drop(table);
     let unnamed: SharedSource<'q> = Arc::new(Table::from_rows(eval.query, labels, rows)?);
-    Table::merged(eval.query, unnamed, eval.grid.count)
+    Table::merged(eval.query, unnamed, eval.grid.count, NameOf::FirstSeries)
 }
 
 fn vector<'q>(eval: Eval<'q>, source: SharedSource<'q>) -> Result<Value, Error> {

@@ -15,6 +15,15 @@ pub(crate) fn general(value: f64) -> String {
     go_float(value, 6)
 }
 
+/// As Go prints a float with `%.2g`: two significant digits, with an exponent below 1e-4 and from 100 on.
+pub(crate) fn two_digits(value: f64) -> String {
+    if !value.is_finite() || value == 0.0 {
+        return general(value);
+    }
+    let rounded: f64 = format!("{value:.1e}").parse().unwrap_or(value);
+    go_float(rounded, 2)
+}
+
 fn go_float(value: f64, exponent_limit: i32) -> String {
     if value.is_nan() {
         return "NaN".into();
@@ -33,6 +42,24 @@ fn go_float(value: f64, exponent_limit: i32) -> String {
         return format!("{digits}e{sign}{:02}", exponent.unsigned_abs());
     }
     format!("{value}")
+}
+
+/// Reads a decimal as Go's `ParseFloat` does, `_` between digits included; out of range is none.
+pub(crate) fn parse_float(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if unsigned.eq_ignore_ascii_case("nan") {
+        return (unsigned.len() == text.len()).then_some(f64::NAN);
+    }
+    if ["inf", "infinity"].iter().any(|name| unsigned.eq_ignore_ascii_case(name)) {
+        return Some(if text.starts_with('-') { f64::NEG_INFINITY } else { f64::INFINITY });
+    }
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let separates = |(at, _): (usize, &str)| at > 0 && is_digit(at - 1) && is_digit(at + 1);
+    if !text.match_indices('_').all(separates) {
+        return None;
+    }
+    text.replace('_', "").parse().ok().filter(|value: &f64| value.is_finite())
 }
 
 /// The plain decimal without exponent: how `count_values` names a value.
@@ -129,6 +156,27 @@ mod tests {
         assert_eq!(shortest(1e21), "1e+21");
         assert_eq!(plain(1e22), "10000000000000000000000");
         assert_eq!(general(f64::INFINITY), "+Inf");
+    }
+
+    #[test]
+    fn two_digits_print_as_go_prints_them() {
+        let cases = [(1.0, "1"), (15.0, "15"), (10.0, "10"), (123.0, "1.2e+02"), (100.0, "1e+02"), (0.256, "0.26")];
+        for (value, text) in cases {
+            assert_eq!(two_digits(value), text);
+        }
+        assert_eq!(two_digits(f64::INFINITY), "+Inf");
+        assert_eq!(two_digits(99.9), "1e+02");
+    }
+
+    #[test]
+    fn floats_are_read_as_go_reads_them() {
+        assert!(parse_float("NaN").is_some_and(f64::is_nan));
+        for (text, value) in [("+Inf", f64::INFINITY), ("-infinity", f64::NEG_INFINITY), ("1_0.5e+1_0", 10.5e10)] {
+            assert_eq!(parse_float(text), Some(value), "{text}");
+        }
+        for text in ["", "+nan", "1e999", "_1", "1__0", "1_", "0x", " 1"] {
+            assert_eq!(parse_float(text), None, "{text}");
+        }
     }
 
     #[test]

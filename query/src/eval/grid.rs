@@ -115,6 +115,11 @@ impl Rows {
         self.row(series).iter().any(|v| !is_absent(*v)) || self.histogram_row(series).iter().any(Option::is_some)
     }
 
+    /// The last step of a row that has something.
+    pub(crate) fn last_present(&self, series: usize) -> Option<usize> {
+        (0..self.steps).rev().find(|step| self.is_present(series, *step))
+    }
+
     /// Removes what a step has.
     pub(crate) fn clear_step(&mut self, series: usize, step: usize) {
         let at = series * self.steps + step;

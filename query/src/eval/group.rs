@@ -62,6 +62,40 @@ impl<'q> GroupBy<'q> {
     }
 }
 
+/// Whether the names of groups are to be dropped at the end: if any series that has a value where the group has its last
+/// one says so.
+#[derive(Debug, Default)]
+pub(crate) struct NameDrops(Vec<Option<(usize, bool)>>);
+
+impl NameDrops {
+    /// Counts a series in whose last value is at `step`.
+    pub(crate) fn add(&mut self, group: usize, step: usize, drops: bool) {
+        if group >= self.0.len() {
+            self.0.resize(group + 1, None);
+        }
+        match &mut self.0[group] {
+            Some((last, _)) if *last > step => {}
+            Some((last, any)) if *last == step => *any |= drops,
+            slot => *slot = Some((step, drops)),
+        }
+    }
+
+    /// Takes over the groups of `other`, which are at `places` here.
+    pub(crate) fn adopt(&mut self, other: &Self, places: &[usize]) {
+        for (seen, place) in other.0.iter().zip(places) {
+            if let Some((step, drops)) = seen {
+                self.add(*place, *step, *drops);
+            }
+        }
+    }
+
+    /// One for each of `groups` groups.
+    pub(crate) fn finish(mut self, groups: usize) -> Vec<bool> {
+        self.0.resize(groups, None);
+        self.0.into_iter().map(|seen| seen.is_some_and(|(_, drops)| drops)).collect()
+    }
+}
+
 /// The texts that [`push_text`] has put into a key.
 #[derive(Clone)]
 struct Texts<'k>(&'k [u8]);

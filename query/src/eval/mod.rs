@@ -26,7 +26,7 @@ use grid::{Grid, Rows};
 use nodes::Counted;
 use query::Query;
 use source::{Broadcast, Mapped, SharedSource, WithoutName, has_metadata_labels};
-use table::Table;
+use table::{NameOf, Table};
 
 /// A query, and the steps that a part of it is evaluated at.
 #[derive(Clone, Copy)]
@@ -216,7 +216,7 @@ impl<'q> Eval<'q> {
         if unique {
             return Ok(unnamed);
         }
-        Ok(Arc::new(Table::merged(self.query, unnamed, self.grid.count)?.with_one_name(true)))
+        Ok(Arc::new(Table::merged(self.query, unnamed, self.grid.count, NameOf::FirstSeries)?.with_one_name(true)))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Annotations while they are collected: each text once, with a place in the query.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -11,9 +12,39 @@ use crate::parser::Span;
 #[derive(Debug, Default)]
 pub(crate) struct Notes(Mutex<BTreeMap<(Level, String), Place>>);
 
+/// A note's node of the expression, and the place that it points at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin {
+    node: Span,
+    place: Span,
+}
+
+impl Origin {
+    /// A note that `node` makes and that points at `place`.
+    pub(crate) fn new(node: Span, place: Span) -> Self {
+        Self { node, place }
+    }
+
+    /// The same place, noted by another node.
+    pub(crate) fn noted_by(self, node: Span) -> Self {
+        Self { node, ..self }
+    }
+
+    /// Sorts by the order of evaluation: operands before their operator, left before right.
+    fn order(&self) -> (u32, Reverse<u32>, u32) {
+        (self.node.end, Reverse(self.node.start), self.place.start)
+    }
+}
+
+impl From<Span> for Origin {
+    fn from(span: Span) -> Self {
+        Self { node: span, place: span }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    span: Span,
+    origin: Origin,
     repair: Option<Repair>,
 }
 
@@ -43,28 +74,32 @@ impl Repair {
 
 impl Notes {
     /// Notes something that probably makes the answer wrong.
-    pub(crate) fn warn(&self, span: Span, message: String) {
-        self.add(Level::Warning, message, Place { span, repair: None });
+    pub(crate) fn warn(&self, origin: impl Into<Origin>, message: String) {
+        self.add(Level::Warning, message, Place { origin: origin.into(), repair: None });
     }
 
     /// Notes something that may make the answer unexpected.
-    pub(crate) fn info(&self, span: Span, message: String) {
-        self.add(Level::Info, message, Place { span, repair: None });
+    pub(crate) fn info(&self, origin: impl Into<Origin>, message: String) {
+        self.add(Level::Info, message, Place { origin: origin.into(), repair: None });
     }
 
     /// Notes that buckets had to be repaired.
-    pub(crate) fn repaired(&self, span: Span, message: String, repair: Repair) {
-        self.add(Level::Info, message, Place { span, repair: Some(repair) });
+    pub(crate) fn repaired(&self, origin: impl Into<Origin>, message: String, repair: Repair) {
+        self.add(Level::Info, message, Place { origin: origin.into(), repair: Some(repair) });
     }
 
-    /// Of equal texts the one farther right stays, whoever comes first.
+    /// Of equal texts the one evaluated last stays, or the first one if they tell of repairs, whichever thread is first.
     fn add(&self, level: Level, message: String, place: Place) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         notes
             .entry((level, message))
             .and_modify(|before| {
-                if before.span.start < place.span.start {
-                    before.span = place.span;
+                let replaces = match before.repair {
+                    None => before.origin.order() < place.origin.order(),
+                    Some(_) => place.origin.order() < before.origin.order(),
+                };
+                if replaces {
+                    before.origin = place.origin;
                 }
                 before.repair = match (before.repair, place.repair) {
                     (Some(a), Some(b)) => Some(a.merge(b)),
@@ -84,16 +119,16 @@ impl Notes {
             if let Some(repair) = place.repair {
                 let _ = write!(
                     text,
-                    ", from buckets {} to {}, with a max diff of {:.2}, over {} samples from {} to {}",
+                    ", from buckets {} to {}, with a max diff of {}, over {} samples from {} to {}",
                     crate::format::general(repair.min_bound),
                     crate::format::general(repair.max_bound),
-                    repair.max_diff,
+                    crate::format::two_digits(repair.max_diff),
                     repair.samples,
                     crate::functions::time::rfc3339(repair.first_ms),
                     crate::functions::time::rfc3339(repair.last_ms),
                 );
             }
-            let _ = write!(text, " ({}:{})", place.span.line, place.span.column);
+            let _ = write!(text, " ({}:{})", place.origin.place.line, place.origin.place.column);
             out.add(*level, text);
         }
         out

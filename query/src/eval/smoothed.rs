@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample, IncompatibleBuckets, is_stale};
 
 use super::grid::{Grid, Rows, histogram_points};
-use super::notes::for_metric;
+use super::notes::{Origin, for_metric};
 use super::query::Query;
 use crate::parser::Span;
 use crate::value::ABSENT;
@@ -63,7 +63,7 @@ pub(crate) fn interpolate<'a>(
                 Some(after) if time != at => {
                     let is_counter = after.histogram.counter_reset_hint != CounterResetHint::Gauge;
                     let ends = ((time, &*before.histogram), (after.timestamp.millis(), &*after.histogram));
-                    between_histograms(query, span, ends.0, ends.1, at, is_counter).map(Arc::new)
+                    between_histograms(query, span.into(), ends.0, ends.1, at, is_counter).map(Arc::new)
                 }
                 _ => Ok(before.histogram.clone()),
             };
@@ -89,9 +89,9 @@ fn partition(len: usize, mut test: impl FnMut(usize) -> bool) -> usize {
 }
 
 /// Exponential and custom buckets met.
-pub(crate) fn warn_mixed_buckets(query: &Query<'_>, span: Span, name: &str) {
+pub(crate) fn warn_mixed_buckets(query: &Query<'_>, origin: impl Into<Origin>, name: &str) {
     let message = "vector contains a mix of histograms with exponential and custom buckets schemas";
-    query.notes.warn(span, format!("{message}{}", for_metric(name)));
+    query.notes.warn(origin, format!("{message}{}", for_metric(name)));
 }
 
 /// The value at `at` on the line between two samples. A counter that was reset in between starts at 0.
@@ -106,7 +106,7 @@ pub(crate) fn between(before: (i64, f64), after: (i64, f64), at: i64, is_counter
 /// If one has custom buckets and the other has not.
 pub(crate) fn between_histograms(
     query: &Query<'_>,
-    span: Span,
+    origin: Origin,
     before: (i64, &FloatHistogram),
     after: (i64, &FloatHistogram),
     at: i64,
@@ -128,16 +128,16 @@ pub(crate) fn between_histograms(
         return Ok(result);
     }
     if result.sub(before.1)?.bounds_reconciled {
-        note_reconciled(query, span, "subtraction");
+        note_reconciled(query, origin, "subtraction");
     }
     result.mul(fraction);
     if result.add(before.1)?.bounds_reconciled {
-        note_reconciled(query, span, "addition");
+        note_reconciled(query, origin, "addition");
     }
     Ok(result)
 }
 
 /// Custom bounds differed.
-pub(crate) fn note_reconciled(query: &Query<'_>, span: Span, operation: &str) {
-    query.notes.info(span, format!("mismatched custom buckets were reconciled during {operation}"));
+pub(crate) fn note_reconciled(query: &Query<'_>, origin: impl Into<Origin>, operation: &str) {
+    query.notes.info(origin, format!("mismatched custom buckets were reconciled during {operation}"));
 }

@@ -264,8 +264,8 @@ impl Source for Broadcast<'_> {
 pub(crate) struct Relabeled<'q> {
     pub(crate) inner: SharedSource<'q>,
     pub(crate) labels: Vec<Labels>,
-    /// Whether a rewritten metric name takes the mark off.
-    pub(crate) names_set: bool,
+    /// Whether the name is to be dropped at the end, per series.
+    pub(crate) drops: Vec<bool>,
 }
 
 impl Source for Relabeled<'_> {
@@ -282,7 +282,7 @@ impl Source for Relabeled<'_> {
     }
 
     fn drops_name(&self, index: usize) -> bool {
-        !self.names_set && self.inner.drops_name(index)
+        self.drops[index]
     }
 
     fn one_name(&self) -> bool {

@@ -19,6 +19,15 @@ enum LabelColumn<'q> {
     Of(SharedSource<'q>, Vec<u32>),
 }
 
+/// Which of several series with equal labels says whether their name is to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameOf {
+    /// The first one.
+    FirstSeries,
+    /// The one that has the first value.
+    FirstStep,
+}
+
 /// Series that have been evaluated.
 pub(crate) struct Table<'q> {
     names: LabelColumn<'q>,
@@ -119,7 +128,12 @@ impl<'q> Table<'q> {
     ///
     /// # Errors
     /// If they do.
-    pub(crate) fn merged(query: &'q Query<'q>, source: SharedSource<'q>, steps: usize) -> Result<Self, Error> {
+    pub(crate) fn merged(
+        query: &'q Query<'q>,
+        source: SharedSource<'q>,
+        steps: usize,
+        name_of: NameOf,
+    ) -> Result<Self, Error> {
         let table = Self::of(query, source, steps)?;
         let labels: Vec<Labels> = (0..table.len()).map(|i| table.labels(i)).collect();
         let mut first: HashMap<&Labels, usize> = HashMap::with_capacity(labels.len());
@@ -139,6 +153,10 @@ impl<'q> Table<'q> {
                 drops.push(table.drops_name(index));
                 rows.push_row(&table.rows, index);
                 continue;
+            }
+            let first_step = |rows: &Rows, row| (0..steps).find(|step| rows.is_present(row, *step));
+            if name_of == NameOf::FirstStep && first_step(&table.rows, index) < first_step(&rows, place[target]) {
+                drops[place[target]] = table.drops_name(index);
             }
             for step in 0..steps {
                 if !table.rows.is_present(index, step) {

@@ -96,7 +96,7 @@ fn histograms(
     }
     let at = |i: usize| (time(i), &*samples[i].histogram);
     let interpolated = |before: usize, moment: i64| {
-        between_histograms(row.query, row.span, at(before), at(before + 1), moment, is_counter)
+        between_histograms(row.query, row.origin, at(before), at(before + 1), moment, is_counter)
     };
     let left = if smoothed && time(first) < window.start {
         noted(row, interpolated(first, window.start))?

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tsdb::{Bucket, BucketSide, FloatHistogram};
 
+use super::buckets::at_most;
 use crate::error::Error;
 use crate::eval::grid::Rows;
 use crate::eval::kahan::Kahan;
@@ -37,7 +38,7 @@ pub(super) fn stat<'q>(eval: Eval<'q>, call: &'q Call, f: fn(&FloatHistogram) ->
 /// The buckets that have observations, ascending. As in Prometheus, other buckets may have a negative count, the one
 /// around zero may not.
 pub(super) fn filled_buckets(histogram: &FloatHistogram) -> Vec<Bucket> {
-    let mut buckets = histogram.buckets();
+    let mut buckets = histogram.clipped_buckets();
     buckets.retain(|b| b.count != 0.0 && (b.count > 0.0 || b.side != BucketSide::Zero));
     buckets
 }
@@ -139,7 +140,9 @@ pub(super) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, NanEffect) {
         return if has_nan { (f64::NAN, NanEffect::Nan) } else { (upper, NanEffect::None) };
     }
     rank = if forward { rank - (count - bucket.count) } else { count - rank };
-    let effect = if has_nan { NanEffect::Skewed } else { NanEffect::None };
+    // A sum of opposite infinities is NaN, too, but then all observations are in buckets.
+    let skewed = has_nan && buckets.iter().map(|b| b.count).sum::<f64>() < histogram.count;
+    let effect = if skewed { NanEffect::Skewed } else { NanEffect::None };
     let fraction = rank / bucket.count;
     if histogram.has_custom_buckets() || (lower <= 0.0 && upper >= 0.0) {
         return (lower + (upper - lower) * fraction, effect);
@@ -151,13 +154,13 @@ pub(super) fn quantile(q: f64, histogram: &FloatHistogram) -> (f64, NanEffect) {
     (-(log_upper + (log_lower - log_upper) * (1.0 - fraction)).exp2(), effect)
 }
 
-/// The share of the observations between `lower` and `upper`.
-pub(super) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> f64 {
+/// The share of the observations between `lower` and `upper`, and whether it leaves observations of NaN out.
+pub(super) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> (f64, bool) {
     if histogram.count == 0.0 || lower.is_nan() || upper.is_nan() {
-        return f64::NAN;
+        return (f64::NAN, false);
     }
     if lower >= upper {
-        return 0.0;
+        return (0.0, false);
     }
     let (mut rank, mut lower_rank, mut upper_rank) = (0.0, None, None);
     for bucket in filled_buckets(histogram) {
@@ -178,8 +181,8 @@ pub(super) fn fraction(lower: f64, upper: f64, histogram: &FloatHistogram) -> f6
     }
     // Observations of NaN are in no bucket and so in no interval.
     let all = if histogram.sum.is_nan() { histogram.buckets().iter().map(|b| b.count).sum() } else { histogram.count };
-    let within = |found: Option<f64>| found.filter(|r| *r <= all).unwrap_or(all);
-    (within(upper_rank) - within(lower_rank)) / histogram.count
+    let value = (at_most(upper_rank, all) - at_most(lower_rank, all)) / histogram.count;
+    (value, histogram.sum.is_nan() && all < histogram.count)
 }
 
 /// Which share of a bucket lies below a value within it. Buckets without lower bound count as below, those without

@@ -7,7 +7,7 @@ use tsdb::{Labels, LabelsBuilder, METRIC_NAME};
 
 use crate::error::Error;
 use crate::eval::source::{Relabeled, SharedSource};
-use crate::eval::table::Table;
+use crate::eval::table::{NameOf, Table};
 use crate::eval::{Eval, Output};
 use crate::format::quote;
 use crate::parser::Call;
@@ -39,28 +39,32 @@ fn too_long<T>(function: &str) -> Result<T, Error> {
     fail(format!("{function}() makes a label value that is longer than {MAX_VALUE_BYTES} bytes"))
 }
 
-/// Gives all series new labels; series that become equal are merged.
+/// Gives all series new labels, or leaves them as they are where there are none; series that become equal are merged.
+///
+/// A series that gets another `destination` which is the metric name keeps it.
 fn relabel<'q>(
     eval: Eval<'q>,
     source: SharedSource<'q>,
-    sets_name: bool,
-    change: impl Fn(&Labels) -> Result<Labels, Error>,
+    destination: &str,
+    change: impl Fn(&Labels) -> Result<Option<Labels>, Error>,
 ) -> Result<Output<'q>, Error> {
     let mut held = eval.query.hold(0)?;
-    let mut labels = Vec::with_capacity(source.len());
+    let (mut labels, mut drops) = (Vec::with_capacity(source.len()), Vec::with_capacity(source.len()));
     for index in 0..source.len() {
         eval.query.stop.check("expression evaluation")?;
-        let changed = change(&source.labels(index))?;
-        held.grow(changed.size_bytes() as u64)?;
-        labels.push(changed);
+        let before = source.labels(index);
+        let changed = change(&before)?;
+        drops.push(source.drops_name(index) && !(changed.is_some() && destination == METRIC_NAME));
+        let after = changed.unwrap_or(before);
+        held.grow(after.size_bytes() as u64)?;
+        labels.push(after);
     }
-    let relabeled: SharedSource<'q> = Arc::new(Relabeled { inner: source, labels, names_set: sets_name });
-    Ok(Output::Series(Arc::new(Table::merged(eval.query, relabeled, eval.grid.count)?)))
+    let relabeled: SharedSource<'q> = Arc::new(Relabeled { inner: source, labels, drops });
+    Ok(Output::Series(Arc::new(Table::merged(eval.query, relabeled, eval.grid.count, NameOf::FirstSeries)?)))
 }
 
 /// `label_replace(v, dst, replacement, src, regex)`
 pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    let destination = label_name(eval, call, 1, "label_replace", "destination")?;
     let replacement = text(eval.text(&call.args[2])?);
     let origin = text(eval.text(&call.args[3])?);
     let bytes = eval.text(&call.args[4])?;
@@ -72,8 +76,9 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
     let Some(regex) = regex else {
         return fail(format!("invalid regular expression in label_replace(): {pattern}"));
     };
+    let destination = label_name(eval, call, 1, "label_replace", "destination")?;
     let source = eval.vector(&call.args[0])?;
-    relabel(eval, source, destination == METRIC_NAME, |labels| {
+    relabel(eval, source, destination, |labels| {
         let value = labels.get(&origin).unwrap_or_default();
         match regex.captures(value) {
             Some(captures) => {
@@ -82,16 +87,15 @@ pub(super) fn replace<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, 
                 };
                 let mut builder = LabelsBuilder::new(labels);
                 builder.set(destination, &value);
-                Ok(builder.build())
+                Ok(Some(builder.build()))
             }
-            None => Ok(labels.clone()),
+            None => Ok(None),
         }
     })
 }
 
 /// `label_join(v, dst, separator, src…)`
 pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
-    let destination = label_name(eval, call, 1, "label_join", "destination")?;
     let separator = text(eval.text(&call.args[2])?);
     let mut origins = Vec::with_capacity(call.args.len());
     for arg in 3..call.args.len() {
@@ -101,8 +105,9 @@ pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Err
             _ => return fail(format!("invalid source label name in label_join(): {}", quote(bytes).trim_matches('"'))),
         }
     }
+    let destination = label_name(eval, call, 1, "label_join", "destination")?;
     let source = eval.vector(&call.args[0])?;
-    relabel(eval, source, destination == METRIC_NAME, |labels| {
+    relabel(eval, source, destination, |labels| {
         let values: Vec<&str> = origins.iter().map(|name| labels.get(name).unwrap_or_default()).collect();
         let separators = separator.len().saturating_mul(values.len());
         if values.iter().map(|value| value.len()).sum::<usize>().saturating_add(separators) > MAX_VALUE_BYTES {
@@ -110,6 +115,6 @@ pub(super) fn join<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Err
         }
         let mut builder = LabelsBuilder::new(labels);
         builder.set(destination, &values.join(&separator));
-        Ok(builder.build())
+        Ok(Some(builder.build()))
     })
 }

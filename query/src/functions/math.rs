@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tsdb::Labels;
 
+use super::numeric::{max, min};
 use crate::error::Error;
 use crate::eval::grid::Rows;
 use crate::eval::source::{Mapped, SharedSource};
@@ -46,16 +47,6 @@ pub(super) fn sign(value: f64) -> f64 {
     } else {
         value
     }
-}
-
-/// Go's `math.Max`: infinity wins, then NaN.
-fn max(a: f64, b: f64) -> f64 {
-    if (a.is_nan() || b.is_nan()) && a != f64::INFINITY && b != f64::INFINITY { f64::NAN } else { a.max(b) }
-}
-
-/// Go's `math.Min`: minus infinity wins, then NaN.
-fn min(a: f64, b: f64) -> f64 {
-    if (a.is_nan() || b.is_nan()) && a != f64::NEG_INFINITY && b != f64::NEG_INFINITY { f64::NAN } else { a.min(b) }
 }
 
 fn limited<'q>(eval: Eval<'q>, call: &'q Call, low: Vec<f64>, high: Vec<f64>) -> Result<Output<'q>, Error> {
@@ -134,7 +125,7 @@ pub(super) fn constant<'q>(eval: Eval<'q>, labels: Labels, mut values: Vec<f64>)
 pub(super) fn of_two<'q>(eval: Eval<'q>, call: &'q Call, pick: fn(f64, f64) -> f64) -> Result<Output<'q>, Error> {
     let (mut a, b) = (eval.scalar(&call.args[0])?, eval.scalar(&call.args[1])?);
     for (a, b) in a.iter_mut().zip(b) {
-        *a = if a.is_nan() || b.is_nan() { f64::NAN } else { pick(*a, b) };
+        *a = pick(*a, b);
     }
     Ok(Output::Scalar(a))
 }

@@ -1,12 +1,14 @@
 //! All functions: one table, used by the parser, the type check, the engine, and whoever completes or documents.
 
 mod absent;
+mod buckets;
 mod classic;
 mod extended;
 mod histogram;
 mod info;
 mod label;
 mod math;
+pub(crate) mod numeric;
 mod over_time;
 mod pairs;
 mod rate;
@@ -99,12 +101,12 @@ pub static FUNCTIONS: &[Function] = &[
     row("abs", &[Vector], Vector, |e, c| math::map(e, c, f64::abs)),
     row("absent", &[Vector], Vector, absent::absent),
     row("absent_over_time", &[Matrix], Vector, absent::absent_over_time),
-    row("acos", &[Vector], Vector, |e, c| math::map(e, c, f64::acos)),
-    row("acosh", &[Vector], Vector, |e, c| math::map(e, c, f64::acosh)),
-    row("asin", &[Vector], Vector, |e, c| math::map(e, c, f64::asin)),
-    row("asinh", &[Vector], Vector, |e, c| math::map(e, c, f64::asinh)),
+    row("acos", &[Vector], Vector, |e, c| math::map(e, c, numeric::acos)),
+    row("acosh", &[Vector], Vector, |e, c| math::map(e, c, numeric::acosh)),
+    row("asin", &[Vector], Vector, |e, c| math::map(e, c, numeric::asin)),
+    row("asinh", &[Vector], Vector, |e, c| math::map(e, c, numeric::asinh)),
     row("atan", &[Vector], Vector, |e, c| math::map(e, c, f64::atan)),
-    row("atanh", &[Vector], Vector, |e, c| math::map(e, c, f64::atanh)),
+    row("atanh", &[Vector], Vector, |e, c| math::map(e, c, numeric::atanh)),
     row("avg_over_time", &[Matrix], Vector, over_time::avg),
     row("ceil", &[Vector], Vector, |e, c| math::map(e, c, f64::ceil)),
     row("changes", &[Matrix], Vector, pairs::changes),
@@ -112,7 +114,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("clamp_max", &[Vector, Scalar], Vector, math::clamp_max),
     row("clamp_min", &[Vector, Scalar], Vector, math::clamp_min),
     row("cos", &[Vector], Vector, |e, c| math::map(e, c, f64::cos)),
-    row("cosh", &[Vector], Vector, |e, c| math::map(e, c, f64::cosh)),
+    row("cosh", &[Vector], Vector, |e, c| math::map(e, c, numeric::cosh)),
     row("count_over_time", &[Matrix], Vector, over_time::count),
     row("day_of_month", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.day)).arity(Arity::Optional(1)),
     row("day_of_week", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.weekday)).arity(Arity::Optional(1)),
@@ -123,7 +125,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("deriv", &[Matrix], Vector, regression::deriv),
     row("double_exponential_smoothing", &[Matrix, Scalar, Scalar], Vector, regression::smoothing).experimental(),
     row("end", &[], Scalar, time::end).experimental(),
-    row("exp", &[Vector], Vector, |e, c| math::map(e, c, f64::exp)),
+    row("exp", &[Vector], Vector, |e, c| math::map(e, c, numeric::exp)),
     row("first_over_time", &[Matrix], Vector, over_time::first),
     row("floor", &[Vector], Vector, |e, c| math::map(e, c, f64::floor)),
     row("histogram_avg", &[Vector], Vector, |e, c| histogram::stat(e, c, |h| h.sum / h.count)),
@@ -144,13 +146,13 @@ pub static FUNCTIONS: &[Function] = &[
     row("label_join", &[Vector, String, String, String], Vector, label::join).arity(Arity::Repeated { least: 3 }),
     row("label_replace", &[Vector, String, String, String, String], Vector, label::replace),
     row("last_over_time", &[Matrix], Vector, over_time::last),
-    row("ln", &[Vector], Vector, |e, c| math::map(e, c, f64::ln)),
-    row("log10", &[Vector], Vector, |e, c| math::map(e, c, f64::log10)),
-    row("log2", &[Vector], Vector, |e, c| math::map(e, c, f64::log2)),
+    row("ln", &[Vector], Vector, |e, c| math::map(e, c, numeric::ln)),
+    row("log10", &[Vector], Vector, |e, c| math::map(e, c, numeric::log10)),
+    row("log2", &[Vector], Vector, |e, c| math::map(e, c, numeric::log2)),
     row("mad_over_time", &[Matrix], Vector, over_time::mad).experimental(),
-    row("max_of", &[Scalar, Scalar], Scalar, |e, c| math::of_two(e, c, f64::max)).experimental(),
+    row("max_of", &[Scalar, Scalar], Scalar, |e, c| math::of_two(e, c, numeric::max)).experimental(),
     row("max_over_time", &[Matrix], Vector, |e, c| sliding::extreme(e, c, true)),
-    row("min_of", &[Scalar, Scalar], Scalar, |e, c| math::of_two(e, c, f64::min)).experimental(),
+    row("min_of", &[Scalar, Scalar], Scalar, |e, c| math::of_two(e, c, numeric::min)).experimental(),
     row("min_over_time", &[Matrix], Vector, |e, c| sliding::extreme(e, c, false)),
     row("minute", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.minute)).arity(Arity::Optional(1)),
     row("month", &[Vector], Vector, |e, c| time::calendar(e, c, |t| t.month)).arity(Arity::Optional(1)),
@@ -166,7 +168,7 @@ pub static FUNCTIONS: &[Function] = &[
     row("scalar", &[Vector], Scalar, math::scalar),
     row("sgn", &[Vector], Vector, |e, c| math::map(e, c, math::sign)),
     row("sin", &[Vector], Vector, |e, c| math::map(e, c, f64::sin)),
-    row("sinh", &[Vector], Vector, |e, c| math::map(e, c, f64::sinh)),
+    row("sinh", &[Vector], Vector, |e, c| math::map(e, c, numeric::sinh)),
     row("sort", &[Vector], Vector, |e, c| sort::by_value(e, c, false)),
     row("sort_by_label", &[Vector, String], Vector, |e, c| sort::by_label(e, c, false))
         .arity(Arity::Repeated { least: 1 })

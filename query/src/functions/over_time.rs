@@ -9,6 +9,7 @@ use super::sliding;
 use crate::error::Error;
 use crate::eval::aggregate::{self, HistogramMean};
 use crate::eval::kahan::Kahan;
+use crate::eval::notes::Origin;
 use crate::eval::source::for_each_batch;
 use crate::eval::window::{RangeFunction, RangeVector, RowContext, Window, WindowSource, Windows};
 use crate::eval::{Eval, Output};
@@ -18,7 +19,8 @@ use crate::value::is_absent;
 
 /// Opens the range vector among the arguments, unless it has a modifier that the function cannot work with.
 pub(super) fn open<'q>(eval: Eval<'q>, call: &'q Call, arg: usize) -> Result<RangeVector<'q>, Error> {
-    let vector = RangeVector::open(eval, &call.args[arg])?;
+    let mut vector = RangeVector::open(eval, &call.args[arg])?;
+    vector.origin = vector.origin.noted_by(call.span);
     let (extension, allowed): (_, &[&str]) = match vector.windows.extension {
         None => return Ok(vector),
         Some(Extension::Anchored) => ("anchored", &["changes", "delta", "increase", "rate", "resets"]),
@@ -61,7 +63,16 @@ pub(super) fn of_floats<'q>(
     arg: usize,
     f: impl Fn(&Window<'_>, &mut Vec<f64>) -> f64 + Send + Sync + 'q,
 ) -> Result<Output<'q>, Error> {
-    windowed(eval, call, arg, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
+    of_floats_in(eval, open(eval, call, arg)?, f)
+}
+
+/// The same over a range vector that is already open.
+fn of_floats_in<'q>(
+    eval: Eval<'q>,
+    vector: RangeVector<'q>,
+    f: impl Fn(&Window<'_>, &mut Vec<f64>) -> f64 + Send + Sync + 'q,
+) -> Result<Output<'q>, Error> {
+    over(eval, vector, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
         row.each_window(columns, windows, |row, window| {
             if window.times.is_empty() {
                 return;
@@ -187,11 +198,15 @@ pub(super) fn deviation<'q>(eval: Eval<'q>, call: &'q Call, root: bool) -> Resul
 
 pub(super) fn quantile<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {
     let q = eval.scalar(&call.args[0])?;
-    let (query, span) = (eval.query, call.args[0].span());
-    of_floats(eval, call, 1, move |w, values| {
+    let origin = Origin::new(call.span, call.args[0].unwrapped().span());
+    let query = eval.query;
+    let mut vector = open(eval, call, 1)?;
+    // As in Prometheus, notes about the samples point at the first argument, too.
+    vector.origin = origin;
+    of_floats_in(eval, vector, move |w, values| {
         let q = q[w.step];
         if !(0.0..=1.0).contains(&q) {
-            query.notes.warn(span, format!("quantile value should be between 0 and 1, got {}", general(q)));
+            query.notes.warn(origin, format!("quantile value should be between 0 and 1, got {}", general(q)));
         }
         values.clear();
         values.extend_from_slice(w.values);
@@ -240,7 +255,7 @@ fn sum_like<'q>(
                 Ok(histogram) => {
                     if seen.reset && seen.no_reset {
                         let message = "conflicting counter resets during histogram aggregation";
-                        row.query.notes.warn(row.span, message.into());
+                        row.query.notes.warn(row.origin, message.into());
                     }
                     if seen.reconciled {
                         row.note_reconciled("aggregation");

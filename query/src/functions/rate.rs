@@ -59,7 +59,7 @@ fn info_not_a_counter(row: &RowContext<'_, '_>) {
     }
     let name = crate::format::quote(row.name.as_bytes());
     let message = "metric might not be a counter, name does not end in _total/_sum/_count/_bucket";
-    row.query.notes.info(row.span, format!("{message}: {name}"));
+    row.query.notes.info(row.origin, format!("{message}: {name}"));
 }
 
 /// What is known of a window before it is extrapolated.

@@ -1,5 +1,7 @@
 //! Sorting. The order shows in instant queries only: ranges are always sorted by labels.
 
+mod pdq;
+
 use std::cmp::Ordering;
 use std::sync::Arc;
 
@@ -70,39 +72,40 @@ pub(super) fn by_label<'q>(eval: Eval<'q>, call: &'q Call, descending: bool) -> 
     }
     let table = eval.table(&call.args[0])?;
     let labels: Vec<Labels> = (0..table.len()).map(|series| table.labels(series)).collect();
-    let compare = |a: &Labels, b: &Labels| {
-        let by_names =
-            names.iter().map(|name| natural(a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default()));
-        by_names.into_iter().find(|order| order.is_ne()).unwrap_or_else(|| a.cmp(b))
-    };
     let mut order: Vec<usize> = (0..labels.len()).collect();
-    order.sort_by(|a, b| {
-        let ascending = compare(&labels[*a], &labels[*b]);
-        if descending { ascending.reverse() } else { ascending }
+    pdq::sort(&mut order, |a, b| {
+        let (a, b) = (&labels[*a], &labels[*b]);
+        let mut values = names.iter().map(|name| (a.get(name).unwrap_or_default(), b.get(name).unwrap_or_default()));
+        match values.find(|(a, b)| a != b) {
+            Some((a, b)) => precedes(a, b) != descending,
+            None if descending => b < a,
+            None => a < b,
+        }
     });
     reordered(eval, &table, &order)
 }
 
-/// Compares texts piece by piece: runs of digits by their value, the rest as text.
-fn natural(a: &str, b: &str) -> Ordering {
+/// Compares texts piece by piece: runs of digits by their value, the rest as text. Of two that are not equal, the one
+/// whose pieces end first precedes.
+///
+/// Not an order: nothing precedes the empty text, which precedes nothing, and `1` and `01` precede each other. Prometheus
+/// has the same.
+fn precedes(a: &str, b: &str) -> bool {
     let (mut a, mut b) = (a, b);
-    loop {
-        if a.is_empty() || b.is_empty() {
-            return a.len().cmp(&b.len());
-        }
+    while !a.is_empty() && !b.is_empty() {
         let ((x, rest_a), (y, rest_b)) = (piece(a), piece(b));
-        let digits = |t: &str| t.bytes().all(|c| c.is_ascii_digit());
-        let order = if digits(x) && digits(y) {
-            let (p, q) = (x.trim_start_matches('0'), y.trim_start_matches('0'));
-            p.len().cmp(&q.len()).then_with(|| p.cmp(q)).then_with(|| x.len().cmp(&y.len()))
-        } else {
-            x.cmp(y)
-        };
-        if order.is_ne() {
-            return order;
+        match (x.parse::<i64>(), y.parse::<i64>()) {
+            (Ok(x), Ok(y)) if x != y => return x < y,
+            (Ok(_), Ok(_)) => {}
+            _ if x != y => return x < y,
+            _ => {}
+        }
+        if rest_a.is_empty() {
+            return true;
         }
         (a, b) = (rest_a, rest_b);
     }
+    false
 }
 
 /// The longest beginning that is all digits or has none.
@@ -117,9 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_sort_as_numbers() {
-        let mut values = ["4m1000", "4m5", "10", "9", "4m600", "a", "1.11.3", "1.2.3"];
-        values.sort_by(|a, b| natural(a, b));
-        assert_eq!(values, ["1.2.3", "1.11.3", "4m5", "4m600", "4m1000", "9", "10", "a"]);
+    fn digits_compare_as_numbers() {
+        let values = ["1.2.3", "1.11.3", "4m5", "4m600", "4m1000", "9", "10", "a", "a2", "a10"];
+        for pair in values.windows(2) {
+            assert!(precedes(pair[0], pair[1]) && !precedes(pair[1], pair[0]), "{pair:?}");
+        }
+        assert!(precedes("99999999999999999999", "a") && precedes("10", "99999999999999999999"));
+    }
+
+    #[test]
+    fn empty_texts_and_leading_zeros_have_no_place_in_the_order() {
+        assert!(!precedes("", "x") && !precedes("x", ""));
+        assert!(precedes("01", "1") && precedes("1", "01"));
+        assert!(precedes("1", "1a") && !precedes("1a", "1"));
     }
 }

@@ -34,6 +34,9 @@ impl PartialEq for Span {
 impl Eq for Span {}
 
 impl Span {
+    /// The place before the first byte of a text.
+    pub(crate) const FIRST: Self = Self { start: 0, end: 0, line: 1, column: 1 };
+
     /// From the start of `self` to the end of `last`.
     #[must_use]
     pub(super) fn to(self, last: Self) -> Self {

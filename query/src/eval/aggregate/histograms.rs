@@ -9,6 +9,7 @@ use super::super::grid::Rows;
 use super::super::query::Query;
 use super::super::smoothed::{note_reconciled, warn_mixed_buckets};
 use super::super::source::Source;
+use super::operand;
 use crate::error::Error;
 use crate::parser::{Aggregate, AggregateOp};
 use crate::value::is_absent;
@@ -117,8 +118,7 @@ impl<'q> HistogramCells<'q> {
     pub(super) fn add(&mut self, source: &dyn Source, group: usize, found: Found) {
         let op = self.e.op;
         if !matches!(op, AggregateOp::Sum | AggregateOp::Avg | AggregateOp::Count | AggregateOp::Group) {
-            let span = self.e.expr.span();
-            self.query.notes.info(span, format!("ignored histogram in {} aggregation", op.as_str()));
+            self.query.notes.info(operand(self.e), format!("ignored histogram in {} aggregation", op.as_str()));
             return;
         }
         let Found { step, series, histogram, .. } = found;
@@ -151,11 +151,11 @@ impl<'q> HistogramCells<'q> {
             }
         };
         match reconciled {
-            Ok(true) => note_reconciled(self.query, self.e.expr.span(), "aggregation"),
+            Ok(true) => note_reconciled(self.query, operand(self.e), "aggregation"),
             Ok(false) => {}
             Err(IncompatibleBuckets) => {
                 let name = source.label(series, METRIC_NAME).unwrap_or_default();
-                warn_mixed_buckets(self.query, self.e.expr.span(), name);
+                warn_mixed_buckets(self.query, operand(self.e), name);
             }
         }
     }
@@ -165,7 +165,7 @@ impl<'q> HistogramCells<'q> {
     /// # Errors
     /// If the query is stopped.
     pub(super) fn finish(self, rows: &mut Rows) -> Result<(), Error> {
-        let span = self.e.expr.span();
+        let origin = operand(self.e);
         for (cell, Cell { state, saw_reset, saw_no_reset, .. }) in self.cells {
             self.query.stop.check("expression evaluation")?;
             let (group, step) = (cell / self.steps, cell % self.steps);
@@ -173,10 +173,10 @@ impl<'q> HistogramCells<'q> {
                 continue;
             }
             if saw_reset && saw_no_reset {
-                self.query.notes.warn(span, "conflicting counter resets during histogram aggregation".into());
+                self.query.notes.warn(origin, "conflicting counter resets during histogram aggregation".into());
             }
             if !is_absent(rows.values[cell]) {
-                self.query.notes.warn(span, "encountered a mix of histograms and floats for aggregation".into());
+                self.query.notes.warn(origin, "encountered a mix of histograms and floats for aggregation".into());
                 rows.clear_step(group, step);
                 continue;
             }

@@ -8,7 +8,8 @@ mod values;
 
 use std::sync::Arc;
 
-use super::group::{GroupBy, Groups};
+use super::group::{GroupBy, Groups, NameDrops};
+use super::notes::Origin;
 use super::source::{SharedSource, Source, for_each_batch};
 use super::table::Table;
 use super::{Eval, Output};
@@ -51,6 +52,7 @@ fn fold<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
     let mut groups = Groups::default();
     let mut cells = Cells::new(e.op, steps);
     let mut histograms = HistogramCells::new(query, e, steps);
+    let (mut names, delays) = (NameDrops::default(), query.delays_name_removal());
     let mut held = query.hold(0)?;
     for_each_batch(
         query,
@@ -58,7 +60,7 @@ fn fold<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
         steps,
         |range, rows, _| {
             let (mut local, mut part) = (Groups::default(), Cells::new(e.op, steps));
-            let mut members = Vec::with_capacity(range.len());
+            let (mut members, mut local_names) = (Vec::with_capacity(range.len()), NameDrops::default());
             for (row, index) in range.clone().enumerate() {
                 // Series without values make no group.
                 if !rows.any_present(row) {
@@ -68,14 +70,18 @@ fn fold<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
                 let group = local.group_of(&by, &*source, index);
                 part.grow(local.len());
                 part.add_row(group, rows.row(row));
+                if delays && let Some(step) = rows.last_present(row) {
+                    local_names.add(group, step, source.drops_name(index));
+                }
                 members.push(group);
             }
             part.repair_overflow(rows, &members);
             let found = histograms::in_rows(rows, &members, range.start);
-            Ok((local, part, found))
+            Ok((local, part, local_names, found))
         },
-        |(local, part, found)| {
+        |(local, part, local_names, found)| {
             let place = groups.adopt(&local);
+            names.adopt(&local_names, &place);
             held.grow(cells.grow(groups.len()))?;
             for (group, place) in place.iter().enumerate() {
                 cells.merge_row(*place, &part, group);
@@ -87,17 +93,27 @@ fn fold<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
             Ok(())
         },
     )?;
-    let (labels, drops) = group_labels(&groups, &by, &source);
+    let (labels, drops) = (group_labels(&groups, &by, &source), names.finish(groups.len()));
     let mut rows = cells.finish(&histograms);
     histograms.finish(&mut rows)?;
     drop(held);
     Ok(Table::from_rows(query, labels, rows)?.with_drops(drops))
 }
 
-/// The labels of the groups, and whether their names are to be dropped.
-fn group_labels(groups: &Groups, by: &GroupBy<'_>, source: &SharedSource<'_>) -> (Vec<tsdb::Labels>, Vec<bool>) {
-    let first = groups.first.iter().map(|index| *index as usize);
-    first.map(|index| (by.labels_of(&**source, index), source.drops_name(index))).unzip()
+/// The labels of the groups.
+fn group_labels(groups: &Groups, by: &GroupBy<'_>, source: &SharedSource<'_>) -> Vec<tsdb::Labels> {
+    groups.first.iter().map(|index| by.labels_of(&**source, *index as usize)).collect()
+}
+
+/// Whether the names of the groups of a table are to be dropped; series `i` belongs to group `members[i]`.
+fn group_drops(table: &Table<'_>, members: &[usize], groups: usize) -> Vec<bool> {
+    let mut names = NameDrops::default();
+    for (series, group) in members.iter().enumerate() {
+        if let Some(step) = table.rows.last_present(series) {
+            names.add(*group, step, table.drops_name(series));
+        }
+    }
+    names.finish(groups)
 }
 
 /// Sorts the series of a table into groups; series `i` belongs to group `result.1[i]`.
@@ -107,7 +123,14 @@ fn grouped(table: &Table<'_>, by: &GroupBy<'_>) -> (Groups, Vec<usize>) {
     (groups, members)
 }
 
-/// Histograms were met where only floats count.
+/// Notes of an aggregation point at its operand.
+fn operand(e: &Aggregate) -> Origin {
+    Origin::new(e.span, e.expr.span())
+}
+
+/// Histograms were met where only floats count. Of aggregations that pick series the note points at their own place.
 fn info_histograms_ignored(eval: Eval<'_>, e: &Aggregate) {
-    eval.query.notes.info(e.expr.span(), format!("ignored histogram in {} aggregation", e.op.as_str()));
+    let picks = matches!(e.op, AggregateOp::Topk | AggregateOp::Bottomk);
+    let origin = if picks { e.span.into() } else { operand(e) };
+    eval.query.notes.info(origin, format!("ignored histogram in {} aggregation", e.op.as_str()));
 }

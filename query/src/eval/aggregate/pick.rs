@@ -8,6 +8,7 @@ use xxhash_rust::xxh64::xxh64;
 use super::super::Eval;
 use super::super::grid::Rows;
 use super::super::group::GroupBy;
+use super::super::notes::Origin;
 use super::super::source::Source;
 use super::super::table::{Cell, Table};
 use super::{grouped, info_histograms_ignored};
@@ -197,7 +198,7 @@ pub(super) fn limit<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, E
 /// `limit_ratio`: series by the hash of their labels, so that the same ones are kept every time.
 pub(super) fn limit_ratio<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
     let ratios = parameter(eval, e)?;
-    let span = e.param.as_deref().unwrap_or(&e.expr).span();
+    let origin = Origin::new(e.span, e.param.as_deref().unwrap_or(&e.expr).unwrapped().span());
     if ratios.iter().any(|r| r.is_nan()) {
         return Err(Error::Execution("Ratio value is NaN".into()));
     }
@@ -207,7 +208,7 @@ pub(super) fn limit_ratio<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<
         if bad {
             let (value, cap) = (general(value), general(cap));
             let message = format!("ratio value should be between -1 and 1, got {value}, capping to {cap}");
-            eval.query.notes.warn(span, message);
+            eval.query.notes.warn(origin, message);
         }
     }
     let table = eval.table(&e.expr)?;

@@ -5,17 +5,18 @@ use std::cmp::Ordering;
 use super::super::Eval;
 use super::super::grid::Rows;
 use super::super::group::GroupBy;
+use super::super::notes::Origin;
 use super::super::table::{Cell, Table};
-use super::{group_labels, grouped, info_histograms_ignored};
+use super::{group_drops, group_labels, grouped, info_histograms_ignored};
 use crate::error::Error;
 use crate::format::general;
-use crate::parser::{Aggregate, Span};
+use crate::parser::Aggregate;
 
 /// Evaluates `quantile(q, …)`.
 pub(super) fn eval<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Error> {
     let param = e.param.as_deref().ok_or_else(|| Error::Execution("quantile without parameter".into()))?;
     let q = eval.scalar(param)?;
-    warn_out_of_range(eval, param.span(), &q);
+    warn_out_of_range(eval, Origin::new(e.span, param.unwrapped().span()), &q);
     let table = std::sync::Arc::new(eval.table(&e.expr)?);
     let by = GroupBy::new(e.grouping.as_ref());
     let (groups, members) = grouped(&table, &by);
@@ -40,18 +41,19 @@ pub(super) fn eval<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Table<'q>, Er
     if ignored {
         info_histograms_ignored(eval, e);
     }
+    let drops = group_drops(&table, &members, groups.len());
     let source: super::SharedSource<'q> = table;
-    let (labels, drops) = group_labels(&groups, &by, &source);
+    let labels = group_labels(&groups, &by, &source);
     Ok(Table::from_rows(eval.query, labels, rows)?.with_drops(drops))
 }
 
 /// Warns about quantiles that are not between 0 and 1.
-pub(super) fn warn_out_of_range(eval: Eval<'_>, span: Span, q: &[f64]) {
+fn warn_out_of_range(eval: Eval<'_>, origin: Origin, q: &[f64]) {
     let max = q.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let min = q.iter().copied().fold(f64::INFINITY, f64::min);
     let nan = q.iter().any(|q| q.is_nan());
     for bad in [(nan, f64::NAN), (max > 1.0, max), (min < 0.0, min)].into_iter().filter(|bad| bad.0) {
-        eval.query.notes.warn(span, format!("quantile value should be between 0 and 1, got {}", general(bad.1)));
+        eval.query.notes.warn(origin, format!("quantile value should be between 0 and 1, got {}", general(bad.1)));
     }
 }
 

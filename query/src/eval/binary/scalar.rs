@@ -8,6 +8,7 @@ use super::super::table::Cell;
 use super::super::{Eval, Output};
 use super::cells::{Outcome, apply};
 use crate::error::Error;
+use crate::functions::numeric::pow;
 use crate::parser::{Binary, BinaryOp};
 use crate::value::{ABSENT, is_absent};
 
@@ -20,7 +21,7 @@ pub(super) fn arithmetic(op: BinaryOp, a: f64, b: f64) -> f64 {
         BinaryOp::Mul => a * b,
         BinaryOp::Div => a / b,
         BinaryOp::Mod => a % b,
-        BinaryOp::Pow => a.powf(b),
+        BinaryOp::Pow => pow(a, b),
         BinaryOp::Atan2 => a.atan2(b),
         _ => f64::NAN,
     }

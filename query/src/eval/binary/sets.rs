@@ -6,7 +6,7 @@ use tsdb::Labels;
 
 use super::super::grid::Rows;
 use super::super::source::{SharedSource, Source};
-use super::super::table::Table;
+use super::super::table::{NameOf, Table};
 use super::super::{Eval, Output};
 use super::signature::Signatures;
 use crate::error::Error;
@@ -42,7 +42,7 @@ pub(super) fn eval<'q>(
     };
     let source: SharedSource<'q> = Arc::new(table);
     if e.op == BinaryOp::Or {
-        return Ok(Output::Series(Arc::new(Table::merged(query, source, steps)?)));
+        return Ok(Output::Series(Arc::new(Table::merged(query, source, steps, NameOf::FirstStep)?)));
     }
     Ok(Output::Series(source))
 }

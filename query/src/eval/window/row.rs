@@ -7,17 +7,17 @@ use tsdb::{Columns, FloatHistogram};
 use super::{Plan, Window, Windows, behind};
 use crate::error::Error;
 use crate::eval::grid::{Rows, histogram_points};
+use crate::eval::notes::Origin;
 use crate::eval::query::Query;
 use crate::eval::smoothed;
 use crate::format::quote;
 use crate::functions::Geometry;
-use crate::parser::Span;
 
 /// A row that a range function fills, and where it says what it noticed.
 pub(crate) struct RowContext<'a, 'q> {
     pub(crate) query: &'q Query<'q>,
-    /// Place of the range vector.
-    pub(crate) span: Span,
+    /// Where notes come from.
+    pub(crate) origin: Origin,
     pub(crate) rows: &'a mut Rows,
     pub(crate) row: usize,
     pub(crate) name: &'a str,
@@ -50,37 +50,39 @@ impl RowContext<'_, '_> {
 
     pub(crate) fn warn_mixed_samples(&self) {
         let name = self.quoted_name();
-        self.query.notes.warn(self.span, format!("encountered a mix of histograms and floats for metric name {name}"));
+        self.query
+            .notes
+            .warn(self.origin, format!("encountered a mix of histograms and floats for metric name {name}"));
     }
 
     pub(crate) fn warn_mixed_buckets(&self) {
-        smoothed::warn_mixed_buckets(self.query, self.span, self.name);
+        smoothed::warn_mixed_buckets(self.query, self.origin, self.name);
     }
 
     pub(crate) fn warn_not_a_counter(&self) {
         let name = self.quoted_name();
-        self.query.notes.warn(self.span, format!("this native histogram metric is not a counter: {name}"));
+        self.query.notes.warn(self.origin, format!("this native histogram metric is not a counter: {name}"));
     }
 
     pub(crate) fn warn_not_a_gauge(&self) {
         let name = self.quoted_name();
-        self.query.notes.warn(self.span, format!("this native histogram metric is not a gauge: {name}"));
+        self.query.notes.warn(self.origin, format!("this native histogram metric is not a gauge: {name}"));
     }
 
     pub(crate) fn warn_start_overlap(&self) {
         let name = self.quoted_name();
         let message = "sample has start time that overlaps with previous sample timestamp for metric";
-        self.query.notes.warn(self.span, format!("{message} {name}"));
+        self.query.notes.warn(self.origin, format!("{message} {name}"));
     }
 
     pub(crate) fn info_histograms_ignored(&self) {
         let name = self.quoted_name();
         let message = "ignored histograms in a range containing both floats and histograms for metric name";
-        self.query.notes.info(self.span, format!("{message} {name}"));
+        self.query.notes.info(self.origin, format!("{message} {name}"));
     }
 
     pub(crate) fn note_reconciled(&self, operation: &str) {
-        smoothed::note_reconciled(self.query, self.span, operation);
+        smoothed::note_reconciled(self.query, self.origin, operation);
     }
 
     /// Counts the samples in all windows of the plan.

@@ -10,6 +10,7 @@ use super::{RangeFunction, RowContext, Windows};
 use crate::error::Error;
 use crate::eval::grid::{Grid, Rows};
 use crate::eval::nodes::Counter;
+use crate::eval::notes::Origin;
 use crate::eval::query::Query;
 use crate::eval::selector::{detect_resets, names_one_metric, only_name};
 use crate::eval::source::{PREFETCHED, Scratch, SharedSource, Source};
@@ -31,7 +32,8 @@ pub(crate) struct RangeVector<'q> {
     pub(crate) query: &'q Query<'q>,
     pub(crate) samples: Samples<'q>,
     pub(crate) windows: Windows,
-    pub(crate) span: Span,
+    /// Where notes about it come from.
+    pub(crate) origin: Origin,
     /// The metric name, if the conditions let only one pass.
     name: Option<&'q str>,
     one_name: bool,
@@ -47,9 +49,8 @@ impl<'q> RangeVector<'q> {
     /// # Errors
     /// If `expr` is neither, the store fails, or the inner expression of a subquery does.
     pub(crate) fn open(eval: Eval<'q>, expr: &'q Expr) -> Result<Self, Error> {
-        let span = expr.span();
         match expr.unwrapped() {
-            Expr::Matrix(matrix) => Self::stored(eval, matrix, span),
+            Expr::Matrix(matrix) => Self::stored(eval, matrix),
             Expr::Subquery(subquery) => {
                 let begun = eval.query.nodes.now();
                 let (table, grid, windows) = subquery::evaluate(eval, subquery)?;
@@ -62,7 +63,8 @@ impl<'q> RangeVector<'q> {
                     one_name: table.one_name(),
                     samples: Samples::Evaluated(table, grid),
                     windows,
-                    span,
+                    // As in Prometheus, where what a subquery gives has no place of its own.
+                    origin: Span::FIRST.into(),
                     stats_only: false,
                     newest_only: false,
                     count_steps: eval.counts_steps(),
@@ -73,7 +75,7 @@ impl<'q> RangeVector<'q> {
         }
     }
 
-    fn stored(eval: Eval<'q>, matrix: &'q MatrixSelector, span: Span) -> Result<Self, Error> {
+    fn stored(eval: Eval<'q>, matrix: &'q MatrixSelector) -> Result<Self, Error> {
         let selector = &matrix.selector;
         let windows = Windows {
             grid: eval.grid_for(&selector.modifiers),
@@ -92,7 +94,7 @@ impl<'q> RangeVector<'q> {
             query: eval.query,
             samples: Samples::Stored(set),
             windows,
-            span,
+            origin: matrix.span.into(),
             name: only_name(&selector.matchers),
             one_name: names_one_metric(&selector.matchers),
             stats_only: eval.stats_only,
@@ -283,7 +285,7 @@ impl<F: RangeFunction> Source for WindowSource<'_, F> {
             self.vector.read(index, &mut scratch.columns)?;
             let mut context = RowContext {
                 query,
-                span: self.vector.span,
+                origin: self.vector.origin,
                 rows,
                 row,
                 name: self.vector.metric_name(index),
