@@ -1,7 +1,7 @@
 //! The engine by itself: series lie in memory as columns, so that no store is measured.
 //!
 //! Corpora: `10k × 1h` is 10,000 counters (100 jobs × 100 instances) at 15 s; `100k` is 100,000 series with the samples of
-//! five minutes. Values are those of counters with a reset now and then, from a fixed seed. Throughput is in samples
+//! five minutes; `6 × 2d` is six series of two days, asked for windows of up to a day every five minutes. Values are those of counters with a reset now and then, from a fixed seed. Throughput is in samples
 //! (each counted once, however many windows it lies in) or, for instant queries, in series.
 //!
 //! Run: `cargo bench -p query --features testing`; one thread: `BENCH_THREADS=1`.
@@ -110,6 +110,33 @@ fn ranges(c: &mut Criterion<PerSample>) {
     group.finish();
 }
 
+/// Windows that overlap much: each sample lies in up to 288 of them.
+fn long_windows(c: &mut Criterion<PerSample>) {
+    const DAY_MS: i64 = 24 * HOUR_MS;
+    let (engine, store) = (engine(), counters(6, 2 * DAY_MS));
+    let steps = Steps::Range {
+        start: Timestamp::from_millis(DAY_MS),
+        end: Timestamp::from_millis(2 * DAY_MS),
+        step: Duration::from_secs(300),
+    };
+    let mut group = c.benchmark_group("range/6_2d");
+    group.sample_size(10).throughput(Throughput::Elements(6 * (2 * DAY_MS / STEP_MS) as u64));
+    let queries = [
+        ("max_over_time_1d", "max_over_time(requests_total[1d])"),
+        ("max_over_time_30m", "max_over_time(requests_total[30m])"),
+        ("avg_over_time_1d", "avg_over_time(requests_total[1d])"),
+        ("stddev_over_time_1d", "stddev_over_time(requests_total[1d])"),
+        ("quantile_over_time_1d", "quantile_over_time(0.9, requests_total[1d])"),
+        ("deriv_1d", "deriv(requests_total[1d])"),
+        ("predict_linear_1d", "predict_linear(requests_total[1d], 3600)"),
+    ];
+    for (name, query) in queries {
+        let expr = query::parse(query).expect("the query is PromQL");
+        group.bench_function(BenchmarkId::from_parameter(name), |b| b.iter(|| run(&engine, &store, &expr, steps)));
+    }
+    group.finish();
+}
+
 fn instants(c: &mut Criterion<PerSample>) {
     let (engine, store) = (engine(), counters(100_000, 300_000));
     let at = Steps::Instant(Timestamp::from_millis(300_000));
@@ -138,7 +165,7 @@ mod group {
     criterion::criterion_group! {
         name = benches;
         config = Criterion::default().with_measurement(PerSample);
-        targets = super::ranges, super::instants
+        targets = super::ranges, super::long_windows, super::instants
     }
 }
 criterion_main!(group::benches);

@@ -193,6 +193,48 @@ proptest! {
     }
 
     #[test]
+    fn deviations_equal_those_of_each_window(case in case()) {
+        let store = case.store();
+        let got = case.run(&store, &format!("stdvar_over_time(m_total[{}ms])", case.range_ms));
+        for ((end, window), got) in case.windows().zip(got) {
+            let count = window.len() as f64;
+            let mean = window.iter().map(|s| s.1 / count).sum::<f64>();
+            let wanted = (count > 0.0).then(|| window.iter().map(|s| (s.1 - mean) * (s.1 - mean) / count).sum());
+            let scale = window.iter().map(|s| s.1 * s.1).fold(0.0, f64::max);
+            prop_assert!(close(got, wanted, scale), "at {}: {:?}, not {:?}\n{:?}", end, got, wanted, window);
+            let same = window.iter().all(|s| s.1 == window[0].1 && s.1.is_finite());
+            prop_assert!(!same || got.is_none_or(|variance| variance == 0.0), "{:?} of equal values", got);
+        }
+    }
+
+    #[test]
+    fn lines_equal_those_of_each_window(case in case()) {
+        let store = case.store();
+        let slopes = case.run(&store, &format!("deriv(m_total[{}ms])", case.range_ms));
+        let ahead = case.run(&store, &format!("predict_linear(m_total[{}ms], 60)", case.range_ms));
+        for (((end, window), slope), ahead) in case.windows().zip(slopes).zip(ahead) {
+            if window.len() < 2 {
+                prop_assert!(slope.is_none() && ahead.is_none());
+                continue;
+            }
+            // Around the means, where nothing cancels.
+            let count = window.len() as f64;
+            let at = |sample: &(i64, f64)| (sample.0 - end) as f64 / 1000.0;
+            let (x, y) = (window.iter().map(at).sum::<f64>() / count, window.iter().map(|s| s.1 / count).sum::<f64>());
+            let products: f64 = window.iter().map(|s| (at(s) - x) * (s.1 - y)).sum();
+            let squares: f64 = window.iter().map(|s| (at(s) - x) * (at(s) - x)).sum();
+            let constant = window.iter().all(|s| s.1 == window[0].1 && s.1.is_finite());
+            let wanted = if constant { 0.0 } else { products / squares };
+            let span = (window[window.len() - 1].0 - window[0].0) as f64 / 1000.0;
+            let scale = size(&window) / span;
+            let far = 1.0 + (case.range_ms as f64 / 1000.0) / span;
+            prop_assert!(close(slope, Some(wanted), scale * 1e3 * far * far), "deriv at {}: {:?}, not {}\n{:?}", end, slope, wanted, window);
+            let wanted = y + wanted * (60.0 - x);
+            prop_assert!(close(ahead, Some(wanted), size(&window) * 1e3 * far.powi(3) * (1.0 + 60.0 / span)), "predict at {}: {:?}, not {}\n{:?}", end, ahead, wanted, window);
+        }
+    }
+
+    #[test]
     fn rates_equal_those_of_each_window(case in case()) {
         prop_assume!(case.shape == Shape::Counter);
         let store = case.store();

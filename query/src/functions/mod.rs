@@ -3,6 +3,7 @@
 mod absent;
 mod buckets;
 mod classic;
+mod deviation;
 mod extended;
 mod histogram;
 mod info;
@@ -13,6 +14,7 @@ mod over_time;
 mod pairs;
 mod rate;
 mod regression;
+mod running;
 mod sliding;
 mod sort;
 pub(crate) mod time;
@@ -180,8 +182,8 @@ pub static FUNCTIONS: &[Function] = &[
     row("sqrt", &[Vector], Vector, |e, c| math::map(e, c, f64::sqrt)),
     row("start", &[], Scalar, time::start).experimental(),
     row("start_timestamp", &[Vector], Vector, |e, c| time::of_sample(e, c, true)).experimental(),
-    row("stddev_over_time", &[Matrix], Vector, |e, c| over_time::deviation(e, c, true)),
-    row("stdvar_over_time", &[Matrix], Vector, |e, c| over_time::deviation(e, c, false)),
+    row("stddev_over_time", &[Matrix], Vector, |e, c| deviation::deviation(e, c, f64::sqrt)),
+    row("stdvar_over_time", &[Matrix], Vector, |e, c| deviation::deviation(e, c, |variance| variance)),
     row("step", &[], Scalar, time::step).experimental(),
     row("sum_over_time", &[Matrix], Vector, over_time::sum),
     row("tan", &[Vector], Vector, |e, c| math::map(e, c, f64::tan)),

@@ -8,7 +8,6 @@ use tsdb::{Columns, CounterResetHint, FloatHistogram, HistogramSample, Incompati
 use super::sliding;
 use crate::error::Error;
 use crate::eval::aggregate::{self, HistogramMean};
-use crate::eval::kahan::Kahan;
 use crate::eval::notes::Origin;
 use crate::eval::source::for_each_batch;
 use crate::eval::window::{RangeFunction, RangeVector, RowContext, Window, WindowSource, Windows};
@@ -179,21 +178,6 @@ pub(super) fn presence<'q>(eval: Eval<'q>, vector: RangeVector<'q>) -> Result<Ve
     for_each_batch(eval.query, &source, steps, |_, _, _| Ok(()), |()| Ok(()))?;
     drop(source);
     Ok(present.into_iter().map(AtomicBool::into_inner).collect())
-}
-
-/// Welford's variance with compensated sums.
-pub(super) fn deviation<'q>(eval: Eval<'q>, call: &'q Call, root: bool) -> Result<Output<'q>, Error> {
-    of_floats(eval, call, 0, move |w, _| {
-        let (mut count, mut mean, mut squares) = (0.0, Kahan::default(), Kahan::default());
-        for value in w.values {
-            count += 1.0;
-            let delta = value - (mean.sum + mean.lost);
-            mean.add(delta / count);
-            squares.add(delta * (value - (mean.sum + mean.lost)));
-        }
-        let variance = (squares.sum + squares.lost) / count;
-        if root { variance.sqrt() } else { variance }
-    })
 }
 
 pub(super) fn quantile<'q>(eval: Eval<'q>, call: &'q Call) -> Result<Output<'q>, Error> {

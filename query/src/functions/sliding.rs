@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use tsdb::Columns;
 
 use super::over_time::windowed;
+use super::running::Running;
 use crate::error::Error;
 use crate::eval::kahan::{Kahan, Mean};
 use crate::eval::window::{RowContext, Windows};
@@ -13,7 +14,7 @@ use crate::parser::Call;
 use crate::value::is_absent;
 
 /// With less overlap every window is scanned: that is as fast, and simpler.
-const SCAN_OVERLAP: i64 = 4;
+pub(super) const SCAN_OVERLAP: i64 = 4;
 
 /// What is made of the floats of a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,68 +40,45 @@ impl Total {
     }
 }
 
-/// Adds two numbers exactly: sum and rounding error. (Knuth, TAOCP 2, 4.2.2, theorem B.)
-#[inline]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
-    let sum = a + b;
-    let part = sum - a;
-    (sum, (a - (sum - part)) + (b - part))
-}
-
-/// Running totals of all values so far, as sum and what rounding took from it: one more than there are values. `None` if
-/// a total is not finite.
-///
-/// The errors are exact and add up in a sum of their own, so that a total is good to about 100 bits.
-fn running_totals(values: &[f64], totals: &mut Vec<(f64, f64)>) -> Option<f64> {
-    totals.clear();
-    totals.reserve(values.len() + 1);
-    let (mut sum, mut lost) = (0.0, 0.0);
-    let mut largest = 0.0f64;
-    totals.push((sum, lost));
-    for value in values {
-        let (next, error) = two_sum(sum, *value);
-        sum = next;
-        lost += error;
-        largest = largest.max(sum.abs());
-        totals.push((sum, lost));
-    }
-    (largest.is_finite() && sum.is_finite() && lost.is_finite()).then_some(largest)
-}
-
 /// Fills a row with sums or means of floats.
 ///
-/// Where windows overlap much, differences of running totals are used. They carry 106 bits; a difference so small that
-/// less than 46 of them would be left is computed by a scan of the window instead, so that results agree with a
+/// Where windows overlap much, differences of running totals are used. They carry about 100 bits; a difference so small
+/// that less than 46 of them would be left is computed by a scan of the window instead, so that results agree with a
 /// compensated sum of the window to 14 digits.
 pub(super) fn totals(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, total: Total) {
     let values = &columns.values[..];
-    let mut totals = std::mem::take(row.sums);
-    let largest = if windows.overlap() > SCAN_OVERLAP { running_totals(values, &mut totals) } else { None };
-    let smallest = largest.map(|largest| largest * 2f64.powi(-60));
+    let running = if windows.overlap() > SCAN_OVERLAP {
+        Running::of(values.iter().map(|value| (*value, 0.0)), std::mem::take(row.sums))
+    } else {
+        None
+    };
     row.slide(&columns.timestamps_ms, windows, |row, step, low, high| {
         let window = &values[low..high];
-        let value = smallest
-            .map(|smallest| {
-                let (from, to) = (totals[low], totals[high]);
-                let (difference, error) = two_sum(to.0, -from.0);
-                let sum = difference + (error + (to.1 - from.1));
-                (sum, smallest)
-            })
-            .filter(|(sum, smallest)| sum.abs() > *smallest)
-            .map_or_else(
-                || total.of(window),
-                |(sum, _)| if total == Total::Sum { sum } else { sum / window.len() as f64 },
-            );
+        let sum = running.as_ref().and_then(|running| {
+            let (sum, _) = running.between(low, high);
+            running.keeps(sum, 60).then_some(sum)
+        });
+        let value = match (sum, total) {
+            (None, _) => total.of(window),
+            (Some(sum), Total::Sum) => sum,
+            (Some(sum), Total::Mean) => sum / window.len() as f64,
+        };
         row.set(step, if is_absent(value) { f64::NAN } else { value });
     });
-    *row.sums = totals;
+    if let Some(running) = running {
+        *row.sums = running.into_memory();
+    }
 }
 
 /// `max_over_time`, `min_over_time`: NaN only if there is nothing else.
 pub(super) fn extreme<'q>(eval: Eval<'q>, call: &'q Call, max: bool) -> Result<Output<'q>, Error> {
     windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
         if columns.histograms.is_empty() && windows.overlap() > SCAN_OVERLAP {
-            slide_extreme(columns, windows, row, max);
+            if max {
+                slide_extreme::<Greatest>(columns, windows, row);
+            } else {
+                slide_extreme::<Least>(columns, windows, row);
+            }
             return Ok(());
         }
         row.each_window(columns, windows, |row, window| {
@@ -126,29 +104,93 @@ fn scan_extreme(values: &[f64], max: bool) -> f64 {
     best
 }
 
-/// Keeps the values that can still become extreme, best first: each is looked at twice at most.
-fn slide_extreme(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>, max: bool) {
+/// Which end of a window's values is wanted.
+trait End {
+    /// What every value is at least as good as.
+    const WORST: f64;
+
+    fn beats(a: f64, b: f64) -> bool;
+}
+
+struct Greatest;
+
+impl End for Greatest {
+    const WORST: f64 = f64::NEG_INFINITY;
+
+    fn beats(a: f64, b: f64) -> bool {
+        a > b
+    }
+}
+
+struct Least;
+
+impl End for Least {
+    const WORST: f64 = f64::INFINITY;
+
+    fn beats(a: f64, b: f64) -> bool {
+        a < b
+    }
+}
+
+/// The best of `values`, of equal ones the first; NaN only if there is nothing else.
+///
+/// Cost: one pass in lanes, which the processor compares at once.
+fn best<E: End>(values: &[f64]) -> f64 {
+    let mut lanes = [E::WORST; 8];
+    let (chunks, rest) = values.as_chunks::<8>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane = if E::beats(*value, *lane) { *value } else { *lane };
+        }
+    }
+    let of_lanes = lanes.iter().chain(rest).fold(E::WORST, |best, v| if E::beats(*v, best) { *v } else { best });
+    if of_lanes == 0.0 || of_lanes == E::WORST {
+        // Zeros of either sign are equal, and the worst value may be none of these.
+        return values.iter().copied().find(|v| *v == of_lanes).unwrap_or(f64::NAN);
+    }
+    of_lanes
+}
+
+/// Fills a row with the best value of each window.
+///
+/// Samples between two edges of windows enter and leave together: such a segment counts by its best value. Of the
+/// segments of a window those are kept that can still become best, best first. Cost: one look at each sample.
+fn slide_extreme<E: End>(columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>) {
     let values = &columns.values[..];
-    let beats = |a: f64, b: f64| if max { a > b } else { a < b };
-    let mut best: VecDeque<usize> = VecDeque::new();
-    let mut seen = 0;
-    row.slide(&columns.timestamps_ms, windows, |row, step, low, high| {
-        for index in seen.max(low)..high {
-            let value = values[index];
-            if value.is_nan() {
-                continue;
+    row.plan.prepare(&columns.timestamps_ms, windows);
+    row.count_planned();
+    let plan = std::mem::take(row.plan);
+    let mut kept: VecDeque<(usize, f64)> = VecDeque::new();
+    let (mut seen, mut next_edge) = (0, 0);
+    for (step, (low, high)) in plan.bounds.iter().map(|(low, high)| (*low as usize, *high as usize)).enumerate() {
+        if row.query.stop.is_set() {
+            break;
+        }
+        if low == high {
+            continue;
+        }
+        let mut from = seen.max(low);
+        while from < high {
+            while plan.bounds.get(next_edge).is_some_and(|bound| bound.0 as usize <= from) {
+                next_edge += 1;
             }
-            while best.back().is_some_and(|last| beats(value, values[*last])) {
-                best.pop_back();
+            let to = plan.bounds.get(next_edge).map_or(high, |bound| high.min(bound.0 as usize));
+            let value = best::<E>(&values[from..to]);
+            if !value.is_nan() {
+                while kept.back().is_some_and(|(_, last)| E::beats(value, *last)) {
+                    kept.pop_back();
+                }
+                kept.push_back((from, value));
             }
-            best.push_back(index);
+            from = to;
         }
         seen = high;
-        while best.front().is_some_and(|first| *first < low) {
-            best.pop_front();
+        while kept.front().is_some_and(|(start, _)| *start < low) {
+            kept.pop_front();
         }
-        row.set(step, best.front().map_or(f64::NAN, |first| values[*first]));
-    });
+        row.set(step, kept.front().map_or(f64::NAN, |(_, value)| *value));
+    }
+    *row.plan = plan;
 }
 
 #[cfg(test)]
@@ -175,16 +217,26 @@ mod tests {
     proptest! {
         #[test]
         fn differences_of_totals_agree_with_a_scan(values in arb_values(), low in 0usize..60, len in 1usize..60) {
-            let mut totals = Vec::new();
-            let Some(largest) = running_totals(&values, &mut totals) else { return Ok(()) };
+            let Some(running) = Running::of(values.iter().map(|v| (*v, 0.0)), Vec::new()) else { return Ok(()) };
             let low = low.min(values.len() - 1);
             let high = (low + len).min(values.len());
-            let (difference, error) = two_sum(totals[high].0, -totals[low].0);
-            let sum = difference + (error + (totals[high].1 - totals[low].1));
-            if sum.abs() > largest * 2f64.powi(-60) {
+            let (sum, _) = running.between(low, high);
+            if running.keeps(sum, 60) {
                 let scanned = Total::Sum.of(&values[low..high]);
                 prop_assert!((sum - scanned).abs() <= 1e-13 * scanned.abs(), "{sum} {scanned}");
             }
         }
+    }
+
+    #[test]
+    fn the_best_value_is_the_first_of_equal_ones_and_not_nan() {
+        let (nan, inf) = (f64::NAN, f64::INFINITY);
+        let zeros = [nan, -1.0, -0.0, 0.0, nan];
+        assert!(best::<Greatest>(&zeros).is_sign_negative());
+        assert_eq!(best::<Greatest>(&zeros), 0.0);
+        assert!(best::<Least>(&[nan; 20]).is_nan() && best::<Greatest>(&[nan; 3]).is_nan());
+        assert_eq!((best::<Greatest>(&[-inf, nan]), best::<Least>(&[inf])), (-inf, inf));
+        let many: Vec<f64> = (0..100).map(|i| f64::from(i * 37 % 101)).collect();
+        assert_eq!((best::<Greatest>(&many), best::<Least>(&many)), (100.0, 0.0));
     }
 }
