@@ -58,6 +58,9 @@ pub fn all(random: &mut Random) -> Vec<Series> {
     counters(random, &mut out);
     gauges(random, &mut out);
     classic_histograms(random, &mut out);
+    odd_buckets(random, &mut out);
+    extremes(random, &mut out);
+    ranked(random, &mut out);
     native_histograms(random, &mut out);
     wide(random, &mut out);
     out.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -188,6 +191,82 @@ fn classic_histograms(random: &mut Random, out: &mut Vec<Series>) {
     }
 }
 
+/// Classic buckets with counts that are infinite, not a number, or fall.
+fn odd_buckets(random: &mut Random, out: &mut Vec<Series>) {
+    for of in ["inf", "nan", "both", "all"] {
+        for le in ["-1", "0.1", "1", "5", "+Inf"] {
+            let mut total = 0.0;
+            out.push(series(&[("__name__", "odd_bucket"), ("of", of), ("le", le)], |_| {
+                total += random.below(4) as f64;
+                let odd = [f64::INFINITY, f64::NAN][random.below(2) as usize];
+                Some(Point::Float(match (of, random.below(3)) {
+                    ("all", _) => f64::INFINITY,
+                    ("inf", 0) => f64::INFINITY,
+                    ("nan", 0) => f64::NAN,
+                    ("both", 0) => odd,
+                    _ => total,
+                }))
+            }));
+        }
+    }
+}
+
+/// Where elementary functions change their formula, lose digits, overflow or underflow.
+const EXTREMES: [f64; 24] = [
+    0.0,
+    -0.0,
+    5e-324,
+    1e-310,
+    2.3e-308,
+    1e-20,
+    3.7e-9,
+    0.5,
+    0.999_999_999,
+    1.0,
+    1.000_000_1,
+    2.0,
+    21.5,
+    709.3,
+    709.78,
+    710.4,
+    745.2,
+    268_435_457.0,
+    9e15,
+    1e154,
+    1e300,
+    f64::MAX,
+    f64::INFINITY,
+    f64::NAN,
+];
+
+fn extremes(random: &mut Random, out: &mut Vec<Series>) {
+    for sign in ["plus", "minus"] {
+        for shift in ["0", "1", "2"] {
+            out.push(series(&[("__name__", "extreme"), ("sign", sign), ("shift", shift)], |_| {
+                let value = EXTREMES[random.below(EXTREMES.len() as u64) as usize];
+                Some(Point::Float(if sign == "plus" { value } else { -value }))
+            }));
+        }
+    }
+}
+
+/// Labels of text and numbers, some of them missing.
+fn ranked(random: &mut Random, out: &mut Vec<Series>) {
+    const RANKS: [&str; 14] =
+        ["", "", "1", "01", "2", "10", "a", "a1", "a2", "a10", "a-1", "1a", "99999999999999999999", "x"];
+    for i in 0..20 {
+        let (index, rank) = (i.to_string(), RANKS[random.below(RANKS.len() as u64) as usize]);
+        let mut labels = vec![("__name__", "ranked"), ("index", &*index)];
+        if !rank.is_empty() {
+            labels.push(("rank", rank));
+        }
+        if i % 3 == 0 {
+            labels.push(("tier", ["1", "2", "b"][i % 9 / 3]));
+        }
+        out.push(series(&labels, |k| Some(Point::Float((i + k % 2) as f64))));
+    }
+}
+
 /// A native histogram that observations are added to.
 struct Growing {
     now: Native,
@@ -239,6 +318,8 @@ fn native_histograms(random: &mut Random, out: &mut Vec<Series>) {
             let mut native = Growing::new(1);
             native.observe(random);
             native.now.gauge = true;
+            // Reaches over the lowest buckets.
+            native.now.zero_threshold = if k % 3 == 0 { 0.4 } else { 0.001 };
             native.now.floats = job == "web";
             if native.now.floats {
                 native.now.positive.1.iter_mut().for_each(|count| *count *= 0.5);

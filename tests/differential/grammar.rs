@@ -34,6 +34,9 @@ const METRICS: &[(&str, &[&str])] = &[
     ("mixed", &["job", "instance"]),
     ("latency_bucket", &["job", "instance", "le"]),
     ("latency_sum", &["job", "instance"]),
+    ("odd_bucket", &["of", "le"]),
+    ("extreme", &["sign", "shift"]),
+    ("ranked", &["index", "rank", "tier"]),
     ("native", &["job", "instance"]),
     ("native_gauge", &["job"]),
     ("native_custom", &["job"]),
@@ -41,7 +44,8 @@ const METRICS: &[(&str, &[&str])] = &[
     ("missing", &["job"]),
 ];
 
-const LABELS: &[&str] = &["job", "instance", "method", "code", "a", "b", "c", "d", "le", "version", "\"c d\"", "nope"];
+const LABELS: &[&str] =
+    &["job", "instance", "method", "code", "a", "b", "c", "d", "le", "version", "\"c d\"", "nope", "__name__", "rank"];
 const MATCHERS: &[&str] = &[
     "job=\"api\"",
     "job!=\"api\"",
@@ -354,7 +358,10 @@ impl Grammar {
             10..=15 => self.binary(depth),
             16 => format!("-{}", self.vector(depth - 1)),
             17 => format!("({})", self.vector(depth - 1)),
-            18 => format!("{}({})", self.random.pick(MATH), self.vector(depth - 1)),
+            18 => match self.random.below(3) {
+                0 => format!("{}(extreme)", self.random.pick(MATH)),
+                _ => format!("{}({})", self.random.pick(MATH), self.vector(depth - 1)),
+            },
             19 => match self.random.below(4) {
                 0 => format!("clamp({}, {}, {})", self.vector(depth - 1), self.number(), self.number()),
                 1 => format!("clamp_min({}, {})", self.vector(depth - 1), self.scalar(1)),
@@ -363,8 +370,10 @@ impl Grammar {
             },
             20 => format!("{}({})", self.random.pick(OF_TIME), self.vector(depth - 1)),
             21 => {
-                let (target, source) =
-                    (self.random.pick(&["job", "new", "instance"]), self.random.pick(&["job", "instance", "b"]));
+                let (target, source) = (
+                    self.random.pick(&["job", "new", "instance", "__name__"]),
+                    self.random.pick(&["job", "instance", "b", "__name__"]),
+                );
                 let (replacement, regex) = (
                     self.random.pick(&["$1", "x-$1", "", "${1}y"]),
                     self.random.pick(&["(.*)", "a(.*)", "(.*):.*", "([a-b]+).*"]),
@@ -377,7 +386,7 @@ impl Grammar {
             22 => format!(
                 "label_join({}, \"{}\", \"-\", \"job\", \"instance\")",
                 self.vector(depth - 1),
-                self.random.pick(&["new", "job"])
+                self.random.pick(&["new", "job", "__name__"])
             ),
             23 => {
                 let buckets = self.random.pick(&[
@@ -385,6 +394,10 @@ impl Grammar {
                     "rate(latency_bucket[5m])",
                     "sum by (le) (rate(latency_bucket[5m]))",
                     "sum by (le, job) (latency_bucket)",
+                    "odd_bucket",
+                    "sum by (le) (odd_bucket)",
+                    "rate(odd_bucket[1m])",
+                    "(odd_bucket)",
                     "native",
                     "rate(native[5m])",
                     "sum(rate(native[3m]))",
@@ -395,7 +408,7 @@ impl Grammar {
                 ]);
                 // What 3.5 cannot do is asked seldom.
                 match self.random.below(3) {
-                    0 if !buckets.contains("latency") || self.random.once_in(10) => format!(
+                    0 if !buckets.contains("_bucket") || self.random.once_in(10) => format!(
                         "histogram_fraction({}, {}, {buckets})",
                         self.random.pick(&["0", "-1", "0.2", "-Inf"]),
                         self.random.pick(&["1", "0.5", "Inf", "3"])
@@ -411,8 +424,28 @@ impl Grammar {
             26 if !self.many_steps || self.random.once_in(40) => match self.random.below(4) {
                 0 => format!("sort({})", self.vector(depth - 1)),
                 1 => format!("sort_desc({})", self.vector(depth - 1)),
-                2 => format!("sort_by_label({}, \"instance\", \"job\")", self.vector(depth - 1)),
-                _ => format!("sort_by_label_desc({}, \"b\", \"a\")", self.vector(depth - 1)),
+                // Where a label is missing the order depends on that of the operand, which is known for these.
+                which => {
+                    let inner = self.random.pick(&[
+                        "ranked",
+                        "ranked{index=~\"1.*\"}",
+                        "-ranked",
+                        "ranked > 4",
+                        "sum by (rank, tier) (ranked)",
+                        "rate(ranked[1m])",
+                        "wide",
+                        "abs(wide{a=\"1\"})",
+                        "{__name__=~\"level|huge|steady\"}",
+                    ]);
+                    let labels = self.random.pick(&[
+                        "\"rank\"",
+                        "\"rank\", \"index\"",
+                        "\"tier\", \"rank\"",
+                        "\"d\", \"b\"",
+                        "\"instance\", \"job\"",
+                    ]);
+                    format!("sort_by_label{}({inner}, {labels})", if which == 2 { "" } else { "_desc" })
+                }
             },
             27 => format!("vector({})", self.scalar(depth - 1)),
             28 if self.random.once_in(2) => format!(
