@@ -5,7 +5,7 @@ use std::fmt;
 use tsdb::{METRIC_NAME, is_label_name, is_metric_name};
 
 use super::ast::{Aggregate, At, Binary, BinaryOp, Cardinality, Expr, Grouping, Matching, Modifiers, VectorSelector};
-use crate::format::{general, quote};
+use crate::format::{general, plain, quote};
 
 /// Longer texts are broken, wherever they stand.
 const LINE_WIDTH: usize = 100;
@@ -21,7 +21,7 @@ impl fmt::Display for Expr {
                 } else if e.is_duration && millis.abs() < 9e12 && millis / 1000.0 == e.value {
                     model::duration::write_millis(f, millis as i64)
                 } else {
-                    f.write_str(&general(e.value))
+                    f.write_str(&plain(e.value))
                 }
             }
             Self::Text(e) => f.write_str(&quote(&e.value)),

@@ -57,7 +57,8 @@ impl Parser<'_> {
         let mut labels = Vec::new();
         while self.token.kind != Kind::RightParen {
             let label = match self.token.kind {
-                Kind::Word if tsdb::is_label_name(self.text_of(self.token)) => self.text_of(self.token).to_owned(),
+                // Also one with a colon, which as a label name needs quotes elsewhere.
+                Kind::Word => self.text_of(self.token).to_owned(),
                 Kind::Text => {
                     let value = self.unquoted(self.token)?;
                     match String::from_utf8(value) {

@@ -63,6 +63,8 @@ fn canonical_texts() {
         ("a[5m] anchored", "a[5m] anchored"),
         ("a smoothed offset 1m", "a smoothed offset 1m"),
         ("0x1F + 1e3 + 1h + .5", "31 + 1000 + 1h + 0.5"),
+        ("1e6 + 1700002303 - 1e-7", "1000000 + 1700002303 - 0.0000001"),
+        ("sum by (a:b) (x)", "sum by (\"a:b\") (x)"),
         ("a[step() * 2]", "a[step() * 2]"),
         ("a[1m*2]", "a[1m * 2]"),
         ("a[90]", "a[1m30s]"),
