@@ -138,10 +138,10 @@ pub(super) fn atanh(x: f64) -> f64 {
     result.copysign(x)
 }
 
-/// Power. The fractional part of the exponent goes through [`ln`] and [`exp`].
+/// Power. The fractional part of an exponent that is no square root goes through [`ln`] and [`exp`].
 pub(crate) fn pow(x: f64, y: f64) -> f64 {
     let is_subnormal = x > 0.0 && x < f64::MIN_POSITIVE;
-    if !is_subnormal || !y.is_finite() || y.fract() == 0.0 {
+    if !is_subnormal || !y.is_finite() || y.fract() == 0.0 || y.abs() == 0.5 {
         return x.powf(y);
     }
     let (mut whole, mut rest) = (y.abs().trunc(), y.abs().fract());
@@ -200,6 +200,7 @@ mod tests {
         }
         assert!(exp(709.4).is_finite());
         check("pow", pow(least, 0.1), 1.601_885_401_643_771_4e-31);
+        check("pow", pow(1e-310, -0.5), 1.000_000_000_000_001_4e155);
     }
 
     #[test]

@@ -161,9 +161,11 @@ impl Cells {
             let mut merged = Kahan { sum: *sum, lost: *lost };
             merged.add(*its_sum);
             merged.add(*its_lost);
-            let none = *its_count == 0.0;
-            *sum = if none { *sum } else { merged.sum };
-            *lost = if none { *lost } else { merged.lost };
+            // The first batch is taken over as it is: its bits are those of one value after the other.
+            let (none, first) = (*its_count == 0.0, *count == 0.0);
+            let (new_sum, new_lost) = if first { (*its_sum, *its_lost) } else { (merged.sum, merged.lost) };
+            *sum = if none { *sum } else { new_sum };
+            *lost = if none { *lost } else { new_lost };
             *count += its_count;
         }
         true
@@ -177,8 +179,12 @@ impl Cells {
         let (own_mean, its_mean) = (self.is_incremental(to), other.is_incremental(from));
         let mut sum = Kahan { sum: self.a[to], lost: self.b[to] };
         if !own_mean && !its_mean {
-            sum.add(other.a[from]);
-            sum.add(other.b[from]);
+            if self.count[to] == 0.0 {
+                sum = Kahan { sum: other.a[from], lost: other.b[from] };
+            } else {
+                sum.add(other.a[from]);
+                sum.add(other.b[from]);
+            }
             let overflow = sum.sum.is_infinite() && self.a[to].is_finite() && other.a[from].is_finite();
             if !overflow || self.op == AggregateOp::Sum {
                 (self.a[to], self.b[to]) = (sum.sum, sum.lost);
@@ -264,5 +270,25 @@ fn add_deviations(means: &mut [f64], squares: &mut [f64], counts: &mut [f64], ro
         let delta = *x - *mean;
         *mean += delta / *count;
         *square += delta * (*x - *mean);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_batch_has_the_bits_of_one_value_after_the_other() {
+        let values = [-1e154, 268_435_457.0, -9e15, 1e154, -5e-324, 9e15];
+        let (mut one, mut all) = (Cells::new(AggregateOp::Avg, 1), Cells::new(AggregateOp::Avg, 1));
+        one.grow(1);
+        all.grow(1);
+        let mut kahan = Kahan::default();
+        for value in values {
+            one.add_row(0, &[value]);
+            kahan.add(value);
+        }
+        all.merge_row(0, &one, 0);
+        assert_eq!((all.a[0], all.b[0], all.count[0]), (kahan.sum, kahan.lost, 6.0));
     }
 }
