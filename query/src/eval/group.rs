@@ -62,8 +62,8 @@ impl<'q> GroupBy<'q> {
     }
 }
 
-/// Whether the names of groups are to be dropped at the end: if any series that has a value where the group has its last
-/// one says so.
+/// Marks of groups whose name is dropped at the end: some series that has a value where the group has its last one is
+/// marked.
 #[derive(Debug, Default)]
 pub(crate) struct NameDrops(Vec<Option<(usize, bool)>>);
 

@@ -264,7 +264,7 @@ impl Source for Broadcast<'_> {
 pub(crate) struct Relabeled<'q> {
     pub(crate) inner: SharedSource<'q>,
     pub(crate) labels: Vec<Labels>,
-    /// Whether the name is to be dropped at the end, per series.
+    /// Marks of names that are dropped at the end, per series.
     pub(crate) drops: Vec<bool>,
 }
 

@@ -19,7 +19,7 @@ enum LabelColumn<'q> {
     Of(SharedSource<'q>, Vec<u32>),
 }
 
-/// Which of several series with equal labels says whether their name is to be dropped.
+/// Choice among series with equal labels of the one whose mark says if their name is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameOf {
     /// The first one.

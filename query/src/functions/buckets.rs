@@ -39,7 +39,7 @@ fn coalesce(buckets: &mut Buckets) {
     });
 }
 
-/// Whether two numbers are equal but for rounding.
+/// Equality but for rounding.
 fn almost_equal(a: f64, b: f64) -> bool {
     let (sum, difference) = (a.abs() + b.abs(), (a - b).abs());
     if a == b || (a.is_nan() && b.is_nan()) {

@@ -135,11 +135,12 @@ fn of_two_floats<'q>(
     })
 }
 
-/// What is made of the line through the samples of a window.
+/// Reading of the line through the samples of a window.
 trait Reading: Send + Sync {
-    /// When time is 0 for the line at a step whose window begins with a sample at `first_ms`.
+    /// Origin of the line's time at a step whose window begins with a sample at `first_ms`.
     fn origin_ms(&self, step: usize, first_ms: i64, windows: &Windows) -> i64;
 
+    /// Result of a step.
     fn read(&self, step: usize, line: Line) -> f64;
 }
 

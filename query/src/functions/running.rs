@@ -71,15 +71,15 @@ impl Running {
         difference(self.totals[high], self.totals[low])
     }
 
-    /// Whether a result computed from sums has more than `53 - bits` good bits, for `bits` up to 60.
+    /// True if a result computed from sums is greater than the largest total times `2^-bits`.
     ///
-    /// The sums are good to about 100 bits of the largest total; cancellation takes of them.
+    /// The sums are good to about 100 bits of the largest total, so the result to about `100 - bits` of its own.
     #[inline]
     pub(super) fn keeps(&self, result: f64, bits: i32) -> bool {
         result.abs() > self.largest * 2f64.powi(-bits)
     }
 
-    /// Whether a total was ever greater than `least`, either way.
+    /// True if some total is greater than `least`, either way.
     pub(super) fn exceeds(&self, least: f64) -> bool {
         self.largest > least
     }
@@ -90,7 +90,7 @@ impl Running {
     }
 }
 
-/// How far equal values reach back from the newest one of a sliding window.
+/// Run of equal values at the end of a sliding window.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EqualRun {
     start: usize,
@@ -98,7 +98,7 @@ pub(super) struct EqualRun {
 }
 
 impl EqualRun {
-    /// Whether `values[low..high]` are all equal. `high` never goes back.
+    /// True if `values[low..high]` are all equal. `high` never goes back.
     pub(super) fn covers(&mut self, values: &[f64], low: usize, high: usize) -> bool {
         for at in self.seen.max(1)..high {
             if values[at] != values[at - 1] {

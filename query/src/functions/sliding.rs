@@ -104,9 +104,9 @@ fn scan_extreme(values: &[f64], max: bool) -> f64 {
     best
 }
 
-/// Which end of a window's values is wanted.
+/// End of the order of a window's values.
 trait End {
-    /// What every value is at least as good as.
+    /// Value that no other is worse than.
     const WORST: f64;
 
     fn beats(a: f64, b: f64) -> bool;

@@ -105,7 +105,7 @@ fn group_labels(groups: &Groups, by: &GroupBy<'_>, source: &SharedSource<'_>) ->
     groups.first.iter().map(|index| by.labels_of(&**source, *index as usize)).collect()
 }
 
-/// Whether the names of the groups of a table are to be dropped; series `i` belongs to group `members[i]`.
+/// Marks of the groups of a table whose name is dropped at the end; series `i` belongs to group `members[i]`.
 fn group_drops(table: &Table<'_>, members: &[usize], groups: usize) -> Vec<bool> {
     let mut names = NameDrops::default();
     for (series, group) in members.iter().enumerate() {

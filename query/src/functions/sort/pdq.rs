@@ -22,7 +22,7 @@ pub(super) fn sort<T>(data: &mut [T], less: impl Fn(&T, &T) -> bool) {
     Sorter { data, less }.sort(0, length, limit);
 }
 
-/// What the choice of a pivot tells about a range.
+/// Order of a range as the choice of its pivot suggests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hint {
     Unknown,
