@@ -67,7 +67,7 @@ fn loadgen_is_scraped_and_pushes() {
     let config = dir.path().join("loadgen.yml");
     let port = free_port();
     let mut serving = Command::new(example("loadgen"));
-    serving.args(["--targets=7", "--series=50", "--interval=100ms", "--config"]).arg(&config);
+    serving.args(["--targets=7", "--series=50", "--interval=1s", "--config"]).arg(&config);
     let _serving = Process::start(serving.arg(format!("--listen=127.0.0.1:{port}")));
     wait_for("the targets", || fetch(&format!("http://127.0.0.1:{port}/target/6")).status == 200);
     wait_for("the configuration", || config.exists());
@@ -75,7 +75,7 @@ fn loadgen_is_scraped_and_pushes() {
     let server =
         Server::with_config(&std::fs::read_to_string(&config).unwrap(), &["--web.enable-remote-write-receiver"]);
     wait_for("all series of all targets", || server.number("count({job=\"load\", zone!=\"\"})") == Some(350.0));
-    assert_eq!(server.number("count(up == 1)"), Some(7.0));
+    wait_for("all targets to be up", || server.number("count(up == 1)") == Some(7.0));
     // Pushed to another server, for these samples end now.
     let server = Server::with_config("scrape_configs: []\n", &["--web.enable-remote-write-receiver"]);
     let mut pushing = Command::new(example("loadgen"));

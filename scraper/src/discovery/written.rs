@@ -89,6 +89,12 @@ impl<'de> Deserialize<'de> for WrittenGroup {
     }
 }
 
+/// Targets of a doubled key: a null stands for the target that the list before had in its place, as Go decodes into it.
+fn fill_in(targets: Option<Vec<Option<String>>>, before: Vec<Option<String>>) -> Option<Vec<Option<String>>> {
+    let before = before.into_iter().chain(std::iter::repeat(None));
+    targets.map(|targets| targets.into_iter().zip(before).map(|(target, before)| target.or(before)).collect())
+}
+
 /// Reads a group as Go's `encoding/json` does.
 struct GroupVisitor;
 
@@ -103,7 +109,7 @@ impl<'de> Visitor<'de> for GroupVisitor {
         let mut group = WrittenGroup::default();
         while let Some(key) = map.next_key::<String>()? {
             match json::fold(&key).as_str() {
-                "targets" => group.targets = map.next_value()?,
+                "targets" => group.targets = fill_in(map.next_value()?, group.targets.unwrap_or_default()),
                 "labels" => group.labels = map.next_value()?,
                 _ => return Err(M::Error::custom(format!("unknown field {key:?}"))),
             }
@@ -167,6 +173,8 @@ mod tests {
         let text =
             r#"[{"Targets": ["a"], "TARGETS": ["b"], "Label\u017f": {"x": "1"}, "labels": {"x": "2", "x": "3"}}]"#;
         assert_eq!(json(text.as_bytes()), Ok(vec![group(&["b"], &[("x", "3")])]));
+        let text = r#"[{"targets": ["a", "b"], "targets": [null, "c", null]}]"#;
+        assert_eq!(json(text.as_bytes()), Ok(vec![group(&["a", "c", ""], &[])]));
         for text in [r#"[{"target": []}]"#, r#"[{"targets ": []}]"#] {
             assert!(json(text.as_bytes()).is_err(), "{text}");
         }
