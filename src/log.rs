@@ -1,7 +1,13 @@
-//! The log: to standard error, in the form asked for.
+//! The log: to standard error, in the form asked for, one line for each message whatever it holds.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use tracing::Level;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, filter::LevelFilter, fmt};
 
@@ -15,17 +21,96 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
         LogLevel::Warn => Level::WARN,
         LogLevel::Error => Level::ERROR,
     };
-    let layer = match format {
+    let terminal = format == LogFormat::Text && io::IsTerminal::is_terminal(&io::stderr());
+    let style = if terminal { Style::Colored } else { Style::Plain };
+    let layer = layer(format, style, io::stderr).with_filter(LevelFilter::from_level(level));
+    tracing_subscriber::registry().with(layer).init();
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string).unwrap_or_default();
+        let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
+        let message = panic.payload_as_str().unwrap_or("without a message");
+        tracing::error!(location, thread, panic = message, "a thread panicked");
+    }));
+}
+
+/// Whether the log may have colours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    Plain,
+    Colored,
+}
+
+/// What writes the log in `format` to what `writer` makes.
+fn layer<S, W>(format: LogFormat, style: Style, writer: W) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'span> LookupSpan<'span>,
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let lines = Lines { writer, style };
+    match format {
         LogFormat::Text => {
-            let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(terminal).boxed()
+            fmt::layer().with_writer(lines).with_target(false).with_ansi(style == Style::Colored).boxed()
         }
-        LogFormat::Logfmt => tracing_logfmt::builder().with_target(false).layer().with_writer(std::io::stderr).boxed(),
-        LogFormat::Json => {
-            fmt::layer().json().flatten_event(true).with_target(false).with_writer(std::io::stderr).boxed()
-        }
+        LogFormat::Logfmt => tracing_logfmt::builder().with_target(false).layer().with_writer(lines).boxed(),
+        LogFormat::Json => fmt::layer().json().flatten_event(true).with_target(false).with_writer(lines).boxed(),
+    }
+}
+
+/// Makes writers of messages that stay one line each.
+struct Lines<W> {
+    writer: W,
+    style: Style,
+}
+
+impl<'writer, W: MakeWriter<'writer>> MakeWriter<'writer> for Lines<W> {
+    type Writer = Line<W::Writer>;
+
+    fn make_writer(&'writer self) -> Self::Writer {
+        Line { writer: self.writer.make_writer(), style: self.style }
+    }
+}
+
+/// Writes one message, which comes whole and ends with a line end.
+struct Line<W> {
+    writer: W,
+    style: Style,
+}
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, message: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(message);
+        self.writer.write_all(one_line(&text, self.style).as_bytes())?;
+        Ok(message.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// The message without characters that would end its line or move the cursor of a terminal: names of metrics, errors of
+/// targets and headers of requests say what others want them to say. The escapes are those of JSON.
+fn one_line(message: &str, style: Style) -> Cow<'_, str> {
+    let (text, end) = message.strip_suffix('\n').map_or((message, ""), |text| (text, "\n"));
+    // The colours begin with an escape; those in values are escaped by the library.
+    let is_bad = |c: char| {
+        (c.is_control() && !(c == '\u{1b}' && style == Style::Colored)) || matches!(c, '\u{2028}' | '\u{2029}')
     };
-    tracing_subscriber::registry().with(layer.with_filter(LevelFilter::from_level(level))).init();
+    if !text.contains(is_bad) {
+        return message.into();
+    }
+    let mut out = String::with_capacity(message.len() + 16);
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            bad if is_bad(bad) => write!(out, "\\u{:04x}", u32::from(bad)).expect("writing to a string"),
+            other => out.push(other),
+        }
+    }
+    out.push_str(end);
+    out.into()
 }
 
 /// Tells which flags have no effect.
@@ -37,6 +122,53 @@ pub(crate) fn left_out(flags: &LeftOut) {
         match nearest {
             Some(nearest) => tracing::warn!(%flag, did_you_mean = %nearest, "unknown flag, left out"),
             None => tracing::warn!(%flag, "unknown flag, left out"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Keeps what is written.
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_line_whatever_it_holds() {
+        let forged = "up\n2026-01-01T00:00:00Z ERROR forged\r\nlevel=error msg=\"forged\"\u{85}\u{2028}\u{9b}2J\u{1b}[2J\u{7f}\0";
+        for format in [LogFormat::Text, LogFormat::Logfmt, LogFormat::Json] {
+            for style in [Style::Plain, Style::Colored] {
+                let kept = Kept::default();
+                let writer = kept.clone();
+                let subscriber = tracing_subscriber::registry().with(layer(format, style, move || writer.clone()));
+                tracing::subscriber::with_default(subscriber, || {
+                    tracing::warn!(metric = forged, shown = %forged, debug = ?forged, "refused {forged}");
+                });
+                let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+                let line = text.strip_suffix('\n').unwrap();
+                let is_escape = |c: char| c == '\u{1b}' && style == Style::Colored;
+                let is_bad = |c: char| c.is_control() && !is_escape(c) || matches!(c, '\u{2028}' | '\u{2029}');
+                assert!(line.contains("forged") && !line.contains(is_bad), "{format:?}: {line:?}");
+                assert!(!line.contains("\u{1b}[2J"), "{format:?}: {line:?}");
+                if format == LogFormat::Json {
+                    let json: serde_json::Value = serde_json::from_str(line).unwrap();
+                    assert_eq!(json["metric"], forged, "JSON says what the field held");
+                }
+            }
         }
     }
 }
