@@ -104,6 +104,15 @@ pub(crate) struct Flags {
     #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
     pub(crate) cors_origin: String,
 
+    /// How long a request may take to come, a connection may be idle, and a client may take nothing of an answer.
+    #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration)]
+    pub(crate) read_timeout: Duration,
+
+    /// Connections that may be open at once; idle ones are closed for new ones beyond. Lowered where the limit of open files
+    /// is too low for them.
+    #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
+    pub(crate) max_connections: usize,
+
     /// What stands in the title of every page.
     #[arg(long = "web.page-title", value_name = "TEXT", default_value = "Silverback")]
     pub(crate) page_title: String,
@@ -227,7 +236,7 @@ fn segment_bytes(text: &str) -> Result<u64, String> {
 }
 
 /// Flags of Prometheus that have no effect here, and whether a value follows.
-const WITHOUT_EFFECT: [(&str, bool); 34] = [
+const WITHOUT_EFFECT: [(&str, bool); 33] = [
     ("alertmanager.notification-batch-size", true),
     ("alertmanager.notification-queue-capacity", true),
     ("alertmanager.drain-notification-queue-on-shutdown", false),
@@ -261,7 +270,6 @@ const WITHOUT_EFFECT: [(&str, bool); 34] = [
     ("web.config.file", true),
     ("web.console.libraries", true),
     ("web.console.templates", true),
-    ("web.max-connections", true),
 ];
 
 /// Flags of Prometheus with values that we take but that do nothing, and flags that nobody knows: what was left out of
@@ -387,9 +395,11 @@ impl Flags {
             ("web.max-chart-points", self.chart_points.to_string()),
             ("web.max-chart-queries", self.chart_queries.to_string()),
             ("web.max-concurrent-pushes", self.max_pushes.to_string()),
+            ("web.max-connections", self.max_connections.to_string()),
             ("web.max-push-memory", self.push_memory().to_string()),
             ("web.page-title", self.page_title.clone()),
             ("web.push-timeout", duration(self.push_timeout)),
+            ("web.read-timeout", duration(self.read_timeout)),
             ("web.route-prefix", self.route_prefix.clone()),
         ]
         .map(|(name, value)| (name.to_owned(), value))

@@ -28,7 +28,9 @@ pub(crate) fn start(level: LogLevel, format: LogFormat) {
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string).unwrap_or_default();
         let thread = std::thread::current().name().unwrap_or("unnamed").to_owned();
-        let message = panic.payload_as_str().unwrap_or("without a message");
+        let (payload, text) = (panic.payload(), "without a message");
+        let message = payload.downcast_ref::<&str>().copied();
+        let message = message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or(text);
         tracing::error!(location, thread, panic = message, "a thread panicked");
     }));
 }

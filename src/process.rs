@@ -13,6 +13,17 @@ pub(crate) fn raise_file_limit() {
     let _ = setrlimit(Resource::Nofile, limit);
 }
 
+/// Connections that may be open at once: `asked`, or fewer where the limit of open files is so low that less than a quarter of
+/// it, and less than 100 files, would be left for scraping, the log and blocks.
+pub(crate) fn fitting_connections(asked: usize) -> usize {
+    let files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(connections_within(files)).unwrap_or(usize::MAX).min(asked)
+}
+
+fn connections_within(files: u64) -> u64 {
+    files.saturating_sub((files / 4).max(100)).max(8)
+}
+
 /// Takes memory in pages of 4 KiB only. The allocator asks for pages of 2 MiB where the system gives them; with what is free
 /// within them a series takes 100 bytes more (of 640, a million of them pushed), and the processor time they save with
 /// large tables is lost again by clearing them.
@@ -107,6 +118,13 @@ fn read() -> Option<Numbers> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        for (files, connections) in [(20, 8), (256, 156), (1024, 768), (u64::MAX, u64::MAX - u64::MAX / 4)] {
+            assert_eq!(connections_within(files), connections);
+        }
+    }
 
     #[test]
     fn this_process_has_sensible_numbers() {

@@ -13,8 +13,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::serve::ListenerExt;
 use model::RegexError;
 use query::{Engine, Features};
 use scraper::{Clock, ScrapeManager};
@@ -23,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tsdb::{Db, DiskFs, Fs, Opening, Retention, SyncPolicy, Timestamp};
-use web::{AppState, Queries};
+use web::{AppState, Connections, Limits, Queries};
 
 use crate::config::{Config, Storage};
 use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
@@ -76,20 +74,10 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     let (stop, stopped) = watch::channel(false);
     let mut servers = JoinSet::new();
     let mut bound = Vec::new();
+    let connections = Arc::new(Connections::new(limits(&flags)));
     for listener in listeners {
         bound.extend(listener.local_addr().ok());
-        let (answers, mut stopped) = (answers.clone(), stopped.clone());
-        let app = Router::new().fallback(move |request: axum::extract::Request| {
-            let router = answers.borrow().clone();
-            async move { tower::ServiceExt::oneshot(router, request).await.into_response() }
-        });
-        let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        servers.spawn(async move {
-            let until = async move { drop(stopped.wait_for(|stop| *stop).await) };
-            if let Err(error) = axum::serve(listener, app).with_graceful_shutdown(until).await {
-                tracing::error!(%error, "listening ended");
-            }
-        });
+        servers.spawn(web::listen(listener, answers.clone(), Arc::clone(&connections), stopped.clone()));
     }
     let storage = config.as_ref().map(|config| config.storage).unwrap_or_default();
     let options = web_options(&flags, prefix.clone());
@@ -106,6 +94,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     let info = Arc::new(ServerInfo::new(
         Arc::clone(&db),
         Arc::clone(&manager),
+        connections,
         &flags,
         external_url.as_deref(),
         quit,
@@ -178,6 +167,19 @@ async fn bind(address: &str) -> Result<TcpListener, StartError> {
             _ => format!("cannot listen on {address}: {error}; --web.listen-address takes HOST:PORT"),
         })
     })
+}
+
+/// The limits of connections: as the flags have it, but so that scraping, the log and blocks have files to open.
+fn limits(flags: &Flags) -> Limits {
+    let connections = process::fitting_connections(flags.max_connections);
+    if connections < flags.max_connections {
+        tracing::warn!(
+            asked = flags.max_connections,
+            connections,
+            "--web.max-connections is lowered to what the limit of open files (ulimit -n) leaves"
+        );
+    }
+    Limits { connections, read_timeout: flags.read_timeout }
 }
 
 /// What is answered until it is known what is in the store.
@@ -358,6 +360,7 @@ fn web_options(flags: &Flags, prefix: String) -> web::Options {
         push_timeout: flags.push_timeout,
         enable_admin_api: flags.enable_admin_api,
         cors_origin: flags.cors_origin.clone(),
+        external_url: (!flags.external_url.is_empty()).then(|| flags.external_url.clone()),
         prefix,
         dashboards: flags.dashboards.clone(),
         page_title: flags.page_title.clone(),

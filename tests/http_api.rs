@@ -141,7 +141,43 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
         ),
         (get("/series", &[]), 400, "bad_data", "no match[] parameter provided"),
         (get("/series", &[("match[]", "{a=~\".*\"}")]), 400, "bad_data", "must contain at least one non-empty matcher"),
-        (get("/labels", &[("match[]", "a{")]), 400, "bad_data", "invalid parameter \"match[]\": "),
+        (get("/series", &[("match[]", "a{")]), 400, "bad_data", "invalid parameter \"match[]\": 1:3: parse error"),
+        (get("/labels", &[("match[]", "a{")]), 400, "bad_data", "1:3: parse error"),
+        (
+            get("/label/job/values", &[("match[]", "{}")]),
+            400,
+            "bad_data",
+            "match[] must contain at least one non-empty matcher",
+        ),
+        (get("/query_exemplars", &[("query", "a{")]), 400, "bad_data", "1:3: parse error"),
+        (
+            get("/query_exemplars", &[("query", "a"), ("end", "x")]),
+            400,
+            "bad_data",
+            "\"end\": invalid time value for 'end': ",
+        ),
+        (
+            get("/query", &[("query", "up"), ("time", "x"), ("limit", "y")]),
+            400,
+            "bad_data",
+            "\"limit\": strconv.Atoi: ",
+        ),
+        (get("/query", &[("query", "up"), ("timeout", "-1")]), 503, "timeout", "query timed out"),
+        (
+            get("/query", &[("query", "up"), ("lookback_delta", "x")]),
+            400,
+            "bad_data",
+            "error parsing lookback delta duration",
+        ),
+        (get("/query_range", &with("step", "1e-10")), 400, "bad_data", "zero or negative query resolution step"),
+        (get("/query_range", &with("step", "NaN")), 400, "bad_data", "zero or negative query resolution step"),
+        (
+            server.get("/api/v1/series?match[]=%zz"),
+            400,
+            "bad_data",
+            "error parsing form values: invalid URL escape \"%zz\"",
+        ),
+        (server.get("/api/v1/label/%ff/values"), 400, "bad_data", "invalid label name: \"\\xff\""),
         (get("/status/tsdb", &[("limit", "99999")]), 400, "bad_data", "limit must not exceed 10000"),
         (get("/labels", &[("limit", "x")]), 400, "bad_data", "\"limit\": strconv.Atoi: parsing \"x\": invalid syntax"),
         (
@@ -174,11 +210,129 @@ fn errors_have_the_type_the_status_and_the_text_of_prometheus() {
         assert_eq!(answer.header("content-type"), "application/json");
     }
     let refused = server.post("/api/v1/label/job/values", "application/x-www-form-urlencoded", b"");
-    assert_eq!(
-        (refused.status, refused.text().as_str()),
-        (405, "Method Not Allowed\n"),
-        "what is GET only is GET only"
+    assert_eq!((refused.status, refused.header("allow")), (405, "GET, OPTIONS"), "what is GET only is GET only");
+    assert_eq!(refused.json()["error"], "Method Not Allowed");
+}
+
+#[test]
+fn the_ends_of_time_are_times_on_every_endpoint() {
+    let server = quiet();
+    fill(&server);
+    let ends = [
+        ("-292273086-05-16T16:47:06Z", "292277025-08-18T07:12:54.999999999Z"),
+        ("0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"),
+        ("-1e300", "1e300"),
+        ("-Inf", "+Inf"),
+        ("NaN", "9223372036854775807"),
+    ];
+    for (start, end) in ends {
+        let both = [("start", start), ("end", end)];
+        let with = |more: &[(&'static str, &'static str)]| encode(&[&both[..], more].concat());
+        for (path, found) in [
+            (format!("/api/v1/series?{}", with(&[("match[]", "temperature")])), 1),
+            (format!("/api/v1/labels?{}", with(&[])), 4),
+            (format!("/api/v1/label/code/values?{}", with(&[])), 2),
+            (format!("/api/v1/query_exemplars?{}", with(&[("query", "temperature")])), 0),
+            (format!("/api/v1/query_range?{}", with(&[("query", "temperature"), ("step", "100y")])), usize::MAX),
+            (format!("/api/v1/query?{}", encode(&[("query", "temperature"), ("time", start)])), usize::MAX),
+            (format!("/api/v1/query?{}", encode(&[("query", "temperature"), ("time", end)])), usize::MAX),
+        ] {
+            let answer = server.get(&path);
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            if found < usize::MAX {
+                assert_eq!(answer.json()["data"].as_array().map(Vec::len), Some(found), "{path}");
+            }
+        }
+        for page in
+            ["/chart.svg?query=temperature", "/chart.json?query=temperature", "/query?g0.expr=temperature", "/?x=y"]
+        {
+            let path = format!("{page}&{}", with(&[]));
+            assert_eq!(server.get(&path).status, 200, "{path}");
+        }
+    }
+    // A range that ends before it begins holds nothing; beyond the newest sample is nothing.
+    for range in ["start=2&end=1", "start=32503680000"] {
+        for path in ["series?match[]=temperature&", "labels?", "label/code/values?"] {
+            let answer = server.get(&format!("/api/v1/{path}{range}"));
+            assert_eq!((answer.status, answer.json()["data"].clone()), (200, json!([])), "{path}{range}");
+        }
+    }
+    for refused in ["1e400", "2015-07-01t20:10:51z", "2015-07-01T20:10:60Z", "10000-01-01T00:00:00Z", "5m"] {
+        for path in ["series?match[]=up&start=", "labels?end=", "label/a/values?start=", "query?query=up&time="] {
+            let answer = server.get(&format!("/api/v1/{path}{refused}"));
+            let text = format!("cannot parse \"{refused}\" to a valid timestamp");
+            assert!(
+                answer.status == 400 && answer.json()["error"].as_str().unwrap().contains(&text),
+                "{path}{refused}"
+            );
+        }
+    }
+}
+
+#[test]
+fn admin_actions_tell_who_asked_for_what_and_how_much_it_was() {
+    let flags = [
+        "--web.enable-remote-write-receiver",
+        "--web.enable-lifecycle",
+        "--web.enable-admin-api",
+        "--log.format=logfmt",
+    ];
+    let mut server = Server::with_config("scrape_configs: []\n", &flags);
+    fill(&server);
+    let form = [("match[]", "requests_total{code=\"200\"}\nlevel=error msg=forged"), ("start", "0")];
+    assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", &form).status, 400);
+    let form = [("match[]", "requests_total{code=\"200\"}"), ("match[]", "{room=~\".+\"}"), ("start", "0")];
+    assert_eq!(server.post_form("/api/v1/admin/tsdb/delete_series", &form).status, 204);
+    assert_eq!(server.post("/api/v1/admin/tsdb/clean_tombstones", "", b"").status, 204);
+    assert_eq!(server.post("/api/v1/admin/tsdb/snapshot", "", b"").status, 200);
+    let forwarded = common::answer(
+        common::agent().post(format!("{}/-/reload", server.url)).header("X-Forwarded-For", "10.0.0.9").send(b""),
     );
+    assert_eq!(forwarded.status, 200);
+    for (message, facts) in [
+        (
+            "series deleted",
+            &[
+                "client=127.0.0.1:",
+                "requests_total{code=\\\"200\\\"}",
+                "room",
+                "start=1970-01-01T00:00:00Z",
+                "end=\"the end\"",
+                "series=2",
+                "samples=82",
+            ][..],
+        ),
+        ("tombstones cleaned", &["client=127.0.0.1:", "samples="]),
+        ("snapshot written", &["client=127.0.0.1:", "name="]),
+        ("a reload of the configuration is asked for", &["127.0.0.1:", "claims to forward for 10.0.0.9"]),
+    ] {
+        common::wait_for(message, || server.read_log().contains(message));
+        let line = server.log.lines().find(|line| line.contains(message)).unwrap();
+        for fact in facts {
+            assert!(line.contains(fact), "{line} does not tell {fact}");
+        }
+    }
+    assert!(!server.log.lines().any(|line| line.starts_with("level=error msg=forged")), "{}", server.log);
+}
+
+#[test]
+fn paths_below_a_prefix_are_answered_with_and_without_their_slashes() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("prometheus.yml"), "scrape_configs: []\n").unwrap();
+    let server = Server::spawn(dir.path(), &["--config.file=prometheus.yml", "--web.route-prefix=/sb"]);
+    common::wait_for("the server to be ready", || server.get("/sb/-/ready").status == 200);
+    for (path, status, location) in [
+        ("/sb/", 200, ""),
+        ("/sb", 301, "/sb/"),
+        ("/", 302, "/sb/"),
+        ("/sb/targets/", 301, "/sb/targets"),
+        ("/sb//api/v1/query?query=1", 301, "/sb/api/v1/query?query=1"),
+        ("/sb/api/v1/query/?query=1", 301, "/sb/api/v1/query?query=1"),
+        ("/api/v1/query?query=1", 404, ""),
+    ] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.header("location")), (status, location), "{path}");
+    }
 }
 
 #[test]
@@ -477,7 +631,9 @@ fn pages_are_whole_without_a_script() {
     let theme = server.get("/theme?to=dark&back=/targets");
     assert_eq!((theme.status, theme.header("location")), (303, "/targets"));
     assert!(theme.header("set-cookie").starts_with("theme=dark;"));
-    assert_eq!(server.get("/theme?to=dark&back=//evil.example/").header("location"), "/");
+    for outside in ["//evil.example/", "/%09/evil.example/", "/%0a/evil.example", "/%5cevil.example"] {
+        assert_eq!(server.get(&format!("/theme?to=dark&back={outside}")).header("location"), "/");
+    }
     assert!(server.get_with("/", &[("Cookie", "theme=dark")]).text().contains("data-theme=\"dark\""));
 }
 

@@ -68,7 +68,8 @@ pub(crate) fn plain(value: f64) -> String {
 }
 
 /// Quotes as Go's `%q` does; bytes that are not UTF-8 as `\x..`.
-pub(crate) fn quote(bytes: &[u8]) -> String {
+#[must_use]
+pub fn quote(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
     out.push('"');
     for chunk in bytes.utf8_chunks() {

@@ -21,10 +21,11 @@ pub use budget::{Budget, Lease, Reserve, StopFlag};
 pub use engine::{Answer, Engine, Features, NodeStats, Options, Request, Stats, Steps};
 pub use error::{Error, Limit};
 pub use explain::{Missing, PlanNode, Why, plan, why_empty};
+pub use format::quote;
 pub use functions::{Arity, FUNCTIONS, Function};
 pub use parser::{
     Aggregate, AggregateOp, At, Binary, BinaryOp, Call, Cardinality, DurationExpr, DurationOp, Expr, Extension, Fill,
     Grouping, Matching, MatrixSelector, Modifiers, NumberLiteral, Paren, ParseError, SelectorUse, Span, Subquery,
-    TextLiteral, Unary, ValueType, VectorSelector, parse, parse_selector,
+    TextLiteral, Unary, ValueType, VectorSelector, parse, parse_matchers, parse_selector,
 };
 pub use value::{ABSENT, Point, Series, Value, VectorSample, is_absent};

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use scraper::{ScrapeManager, TargetHealth};
 use tokio::sync::watch;
 use tsdb::{Db, Timestamp};
-use web::{ActiveTarget, DroppedTarget, Health, Server, TargetMetadata, Targets};
+use web::{ActiveTarget, Connections, DroppedTarget, Health, Server, TargetMetadata, Targets};
 
 use super::watcher::Paused;
 use super::{now, sources};
@@ -22,6 +22,7 @@ use crate::process;
 pub(super) struct ServerInfo {
     db: Arc<Db>,
     manager: Arc<ScrapeManager<Arc<Db>>>,
+    connections: Arc<Connections>,
     /// The command line, for what a configuration leaves to it.
     given: Flags,
     config_file: Option<PathBuf>,
@@ -82,6 +83,7 @@ impl ServerInfo {
     pub(super) fn new(
         db: Arc<Db>,
         manager: Arc<ScrapeManager<Arc<Db>>>,
+        connections: Arc<Connections>,
         flags: &Flags,
         external_url: Option<&str>,
         quit: watch::Sender<bool>,
@@ -93,6 +95,7 @@ impl ServerInfo {
         Self {
             db,
             manager,
+            connections,
             given: flags.clone(),
             config_file: flags.config.clone(),
             flags: in_use,
@@ -284,6 +287,7 @@ impl Server for ServerInfo {
 
     fn metrics(&self, out: &mut String) {
         process::metrics(out);
+        self.connections.metrics(out);
         self.manager.render_metrics(out);
     }
 

@@ -86,6 +86,11 @@ impl Server {
         let mut command = Command::new("sh");
         let limited = format!("ulimit -v {}; exec \"$0\" \"$@\"", bytes >> 10);
         command.args(["-c", &limited, env!("CARGO_BIN_EXE_silverback")]);
+        Self::start_by(command, temp, flags)
+    }
+
+    /// Starts what `command` runs with `flags` in a directory of its own, and waits until it is ready.
+    pub fn start_by(command: Command, temp: tempfile::TempDir, flags: &[&str]) -> Self {
         let mut server = Self::spawn_by(command, temp.path(), flags);
         wait_for("the server to be ready", || server.get("/-/ready").status == 200);
         server._temp = Some(temp);

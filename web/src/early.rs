@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, OriginalUri, Request, State};
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get};
 use http::{StatusCode, header};
@@ -18,9 +17,11 @@ use tsdb::Queryable;
 use crate::api::params::Params;
 use crate::api::query::{Asked, plain};
 use crate::api::{ApiError, ErrorType};
-use crate::cors::Origins;
+use crate::front::Front;
+use crate::origin::Origins;
 use crate::queries::Queries;
-use crate::router::{MAX_BODY_BYTES, cors};
+use crate::router::{HEALTHY, MAX_BODY_BYTES};
+use crate::routes::routes;
 use crate::state::Options;
 
 /// How long a request waits for the store; then it is told to come again.
@@ -46,17 +47,15 @@ pub fn early(
 ) -> Result<Router, RegexError> {
     let prefix = &options.prefix;
     let state = Early { queries, source, opened };
-    let origins = Arc::new(Origins::new(&options.cors_origin)?);
-    let api = Router::new()
+    let origins = Origins::new(&options.cors_origin, options.external_url.as_deref())?;
+    let router = Router::new()
         .route(&format!("{prefix}/api/v1/query"), asking(Asked::instant))
         .route(&format!("{prefix}/api/v1/query_range"), asking(Asked::range))
-        .layer(middleware::from_fn_with_state(origins, cors));
-    Ok(Router::new()
-        .route(&format!("{prefix}/-/healthy"), get(|| async { "Silverback is Healthy.\n" }))
+        .route(&format!("{prefix}/-/healthy"), get(|| async { HEALTHY }))
         .route(&format!("{prefix}/-/ready"), get(ready))
-        .merge(api)
         .fallback(later)
-        .with_state(state))
+        .with_state(state);
+    Ok(Front::new(prefix, origins, routes(), Arc::default()).before(router))
 }
 
 /// `/-/ready`: queries are answered, by and by.

@@ -4,18 +4,23 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod allowance;
 mod api;
 pub mod chart;
-mod cors;
+mod client;
 mod dashboard;
 mod early;
+mod front;
 mod lane;
+mod listener;
 mod metrics;
+mod origin;
 mod picture;
 mod queries;
 mod reply;
 mod router;
+mod routes;
 mod state;
 mod status;
 #[cfg(any(test, feature = "testing"))]
@@ -24,6 +29,7 @@ mod ui;
 
 pub use api::{parse_time, put_result};
 pub use early::early;
+pub use listener::{Connections, Limits, listen};
 pub use queries::Queries;
 pub use router::router;
 pub use state::{AppState, Options};

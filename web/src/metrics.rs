@@ -181,6 +181,18 @@ fn render(state: &AppState) -> String {
         "Exemplars received by remote write.",
         metrics.pushed_exemplars.load(Relaxed) as f64,
     );
+    put(
+        "silverback_http_panics_total",
+        "counter",
+        "Requests whose handler panicked; they were answered with status 500.",
+        state.front_counts.panics.load(Relaxed) as f64,
+    );
+    put(
+        "silverback_http_foreign_origin_refused_total",
+        "counter",
+        "Requests to change something that pages of other origins made; they were refused.",
+        state.front_counts.foreign.load(Relaxed) as f64,
+    );
     pushes(state, &mut out);
     out.push_str("# HELP silverback_queries_ended_total Queries that were ended, by the limit that they passed.\n");
     out.push_str("# TYPE silverback_queries_ended_total counter\n");

@@ -30,6 +30,10 @@ const MAX_POINTS: i64 = 11_000;
 /// Bytes that drawing takes for a point beside the picture, about.
 const DRAWN_POINT_BYTES: usize = 64;
 
+/// The years 1 to 9998: what a picture of all of time shows. Calendars know no others.
+const FIRST_DRAWN: Timestamp = Timestamp::from_millis(-62_135_596_800_000);
+const LAST_DRAWN: Timestamp = Timestamp::from_millis(253_370_764_800_000);
+
 /// The contents of a picture.
 struct Picture {
     /// Expressions, each with the template that names its series.
@@ -169,14 +173,15 @@ fn put_line(out: &mut Vec<u8>, Line { name, series }: &Line, color: &str, unit: 
 
 /// The span of time that parameters ask for: `start` and `end`, or `range` up to `end` or to now; by default an hour.
 pub(crate) fn slice(params: &Params, now: Timestamp) -> Result<Slice, ApiError> {
-    let end = params.time("end")?.unwrap_or(now);
+    let drawn = |at: Timestamp| at.clamp(FIRST_DRAWN, LAST_DRAWN);
+    let end = params.time("end")?.map_or(now, drawn);
     let range = match params.get("range") {
         "" => Duration::from_secs(3600),
         text => parse_duration(text).ok().filter(|range| !range.is_zero()).ok_or_else(|| {
             ApiError::parameter("range", format!("cannot parse {text:?} to a duration like 15m or 6h"))
         })?,
     };
-    let start = params.time("start")?.unwrap_or_else(|| end.plus_millis(-(range.as_millis() as i64)));
+    let start = params.time("start")?.map(drawn).unwrap_or_else(|| end.plus_millis(-(range.as_millis() as i64)));
     if end < start {
         return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
     }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tsdb::Queryable;
 
 use crate::allowance::Allowance;
+use crate::api::labels::goes_on;
 use crate::api::params::Params;
 use crate::api::{ApiError, ErrorType};
 use crate::lane::Lane;
@@ -212,26 +213,35 @@ impl Queries {
     /// How long a request may take.
     pub(crate) fn timeout(&self, params: &Params) -> Result<Duration, ApiError> {
         let most = self.0.timeout;
-        Ok(params.duration("timeout")?.map_or(most, |asked| asked.min(most)))
+        match params.duration("timeout")? {
+            // Its time is over before it begins.
+            Some(Duration::ZERO) => Err(ApiError::timed_out("query timed out in query execution")),
+            asked => Ok(asked.map_or(most, |asked| asked.min(most))),
+        }
     }
 
     /// The query that the parameters ask for.
     pub(crate) async fn query(&self, params: &Params, steps: Steps) -> Result<Query, ApiError> {
         let timeout = self.timeout(params)?;
-        let lookback = params.duration("lookback_delta")?.filter(|d| !d.is_zero());
+        let lookback = params.lookback()?;
         let expr = self.parse(params.get("query")).await?;
         let count_all = !params.get("stats").is_empty();
         Ok(Query { expr, steps, lookback, count_all, timeout })
     }
 
-    /// The expression that a text stands for; a long one is read on a thread of queries.
+    /// The expression that the parameter `query` holds.
     pub(crate) async fn parse(&self, text: &str) -> Result<Expr, ApiError> {
-        let parse = |text: &str| query::parse(text).map_err(|why| ApiError::parameter("query", why));
+        self.read(text, |why| ApiError::parameter("query", why)).await
+    }
+
+    /// The expression that a text stands for, or what `refused` says of why it is none; a long text is read on a thread of
+    /// queries.
+    pub(crate) async fn read(&self, text: &str, refused: fn(query::ParseError) -> ApiError) -> Result<Expr, ApiError> {
         if text.len() <= MAX_SHORT_TEXT {
-            return parse(text);
+            return query::parse(text).map_err(refused);
         }
         let text = text.to_owned();
-        self.moment(move |_| parse(&text)).await
+        self.moment(move |_| query::parse(&text).map_err(refused)).await
     }
 
     /// Runs work that takes a moment on a thread of queries, without a place among them.
@@ -240,7 +250,7 @@ impl Queries {
         work: impl FnOnce(Run) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
         let run = self.begin(StopFlag::default(), Duration::ZERO);
-        self.spawn(move || work(run)).await.unwrap_or_else(|panic| Err(defect(&panic)))
+        self.spawn(move || work(run)).await.unwrap_or_else(|ended| Err(goes_on(ended)))
     }
 
     /// Runs work that takes less time than another thread takes to wake up: here, as long as there is time for such work.
@@ -352,11 +362,6 @@ impl Queries {
             }
         };
         guard.is_done = true;
-        outcome.map_err(|panic| defect(&panic))?
+        outcome.map_err(goes_on)?
     }
-}
-
-fn defect(panic: &tokio::task::JoinError) -> ApiError {
-    tracing::error!(%panic, "a query ended in a panic");
-    ApiError::internal("the query failed for a defect of the server; the log says more")
 }

@@ -10,9 +10,10 @@ use model::RegexError;
 use tsdb::{Db, Timestamp};
 
 use crate::api::write::{Admission, Buffers, Families, SeriesCache};
-use crate::cors::Origins;
 use crate::dashboard::Dashboards;
+use crate::front::FrontCounts;
 use crate::metrics::Metrics;
+use crate::origin::Origins;
 use crate::queries::Queries;
 use crate::status::Server;
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub push_timeout: Duration,
     /// Origins that browsers may call the API from: a regular expression for all of the origin.
     pub cors_origin: String,
+    /// The address under which browsers reach this server: its pages may ask for what other pages may not.
+    pub external_url: Option<String>,
     /// What comes before every path; empty or beginning with a slash, not ending with one.
     pub prefix: String,
     /// Where further dashboards lie.
@@ -77,6 +80,7 @@ impl Default for Options {
             max_push_bytes: 256 << 20,
             push_timeout: Duration::from_secs(60),
             cors_origin: ".*".into(),
+            external_url: None,
             prefix: String::new(),
             dashboards: None,
             page_title: "Silverback".into(),
@@ -102,7 +106,8 @@ pub struct Inner {
     pub(crate) pushes: Arc<Admission>,
     pub(crate) dashboards: Dashboards,
     pub(crate) metrics: Metrics,
-    pub(crate) cors: Arc<Origins>,
+    pub(crate) origins: Origins,
+    pub(crate) front_counts: Arc<FrontCounts>,
     pub(crate) started: Timestamp,
     pub(crate) stopping: AtomicBool,
 }
@@ -120,7 +125,8 @@ impl AppState {
         now: Timestamp,
     ) -> Result<Self, RegexError> {
         Ok(Self(Arc::new(Inner {
-            cors: Arc::new(Origins::new(&options.cors_origin)?),
+            origins: Origins::new(&options.cors_origin, options.external_url.as_deref())?,
+            front_counts: Arc::default(),
             dashboards: Dashboards::new(options.dashboards.clone()),
             pushes: Admission::new(options.max_pushes, options.max_push_bytes),
             db,

@@ -65,7 +65,8 @@ fn expect(expr: &Expr, wanted: ValueType, context: &str) -> Result<(), ParseErro
     fail(message, expr.span())
 }
 
-fn selector(selector: &VectorSelector) -> Result<(), ParseError> {
+/// Refuses a selector that names its metric twice.
+pub(super) fn names(selector: &VectorSelector) -> Result<(), ParseError> {
     if selector.name.is_some()
         && let Some(second) = selector.matchers.iter().filter(|m| m.name() == METRIC_NAME).nth(1)
     {
@@ -77,6 +78,11 @@ fn selector(selector: &VectorSelector) -> Result<(), ParseError> {
         );
         return fail(message, selector.span);
     }
+    Ok(())
+}
+
+fn selector(selector: &VectorSelector) -> Result<(), ParseError> {
+    names(selector)?;
     if selector.matchers.iter().all(tsdb::Matcher::matches_empty) {
         return fail("vector selector must contain at least one non-empty matcher", selector.span);
     }

@@ -17,7 +17,7 @@ pub(crate) use duration::QueryTimes;
 pub use duration::{DurationExpr, DurationOp};
 #[cfg(feature = "testing")]
 pub(crate) use parse::parse_series;
-pub use parse::{parse, parse_selector};
+pub use parse::{parse, parse_matchers, parse_selector};
 #[cfg(feature = "testing")]
 pub(crate) use unquote::unquote;
 pub use walk::SelectorUse;

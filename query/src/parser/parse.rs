@@ -11,7 +11,7 @@ mod tests;
 use tsdb::Matcher;
 
 use super::ParseError;
-use super::ast::{AggregateOp, Call, Expr, NumberLiteral, Paren, Span, TextLiteral, Unary};
+use super::ast::{AggregateOp, Call, Expr, NumberLiteral, Paren, Span, TextLiteral, Unary, VectorSelector};
 use super::check;
 use super::lexer::{Kind, Lexer, Token};
 use super::unquote::unquote;
@@ -50,16 +50,30 @@ pub fn parse(text: &str) -> Result<Expr, ParseError> {
 /// Reads a vector selector without modifiers, as `match[]` parameters hold it.
 ///
 /// # Errors
-/// If the text is not a vector selector.
+/// If the text is not a vector selector, or all its matchers match the empty text.
 pub fn parse_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let selector = bare_selector(text)?;
+    check::check(&Expr::Selector(selector.clone()))?;
+    Ok(selector.matchers)
+}
+
+/// Reads the matchers of a vector selector without modifiers. Unlike [`parse_selector`] it takes `{}`: the caller says what
+/// that stands for.
+///
+/// # Errors
+/// If the text is not a vector selector.
+pub fn parse_matchers(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let selector = bare_selector(text)?;
+    check::names(&selector)?;
+    Ok(selector.matchers)
+}
+
+fn bare_selector(text: &str) -> Result<VectorSelector, ParseError> {
     let mut parser = Parser::new(text)?;
     let is_selector = matches!(parser.token.kind, Kind::Word | Kind::LeftBrace);
     let expr = if is_selector { Some(parser.prefix()?) } else { None };
     match expr {
-        Some(Expr::Selector(selector)) if parser.token.kind == Kind::End => {
-            check::check(&Expr::Selector(selector.clone()))?;
-            Ok(selector.matchers)
-        }
+        Some(Expr::Selector(selector)) if parser.token.kind == Kind::End => Ok(selector),
         _ => Err(parser.unexpected("", "")),
     }
 }

@@ -22,6 +22,18 @@ pub(crate) enum ErrorType {
     NotFound,
     /// What is asked for is switched off, or not ready.
     Unavailable,
+    /// The path is there, but not with this method.
+    MethodNotAllowed,
+    /// A page of another origin asks for what only this server's own pages may ask for.
+    Forbidden,
+    /// The request's body is larger than it may be.
+    TooLarge,
+    /// The request's path is longer than it may be.
+    PathTooLong,
+    /// The request's head is larger than it may be.
+    HeadTooLarge,
+    /// The request's body comes in an encoding that is not known.
+    NotImplemented,
 }
 
 /// An error with its message: becomes a response.
@@ -37,7 +49,14 @@ pub(crate) struct ApiError {
 impl ErrorType {
     const fn name(self) -> &'static str {
         match self {
-            Self::BadData => "bad_data",
+            // Prometheus has no names for these.
+            Self::BadData
+            | Self::MethodNotAllowed
+            | Self::TooLarge
+            | Self::PathTooLong
+            | Self::HeadTooLarge
+            | Self::NotImplemented => "bad_data",
+            Self::Forbidden => "forbidden",
             Self::Execution => "execution",
             Self::Canceled => "canceled",
             Self::Timeout => "timeout",
@@ -58,6 +77,12 @@ impl ErrorType {
             // As Prometheus has it.
             Self::Internal | Self::Unavailable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::PathTooLong => StatusCode::URI_TOO_LONG,
+            Self::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::NotImplemented => StatusCode::NOT_IMPLEMENTED,
         }
     }
 }
@@ -72,8 +97,17 @@ impl ApiError {
         Self { kind: ErrorType::BadData, message: message.into() }
     }
 
+    /// For what is not there.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::NotFound, message: message.into() }
+    }
+
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self { kind: ErrorType::Unavailable, message: message.into() }
+    }
+
+    pub(crate) fn timed_out(message: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Timeout, message: message.into() }
     }
 
     pub(crate) fn internal(message: impl Into<String>) -> Self {

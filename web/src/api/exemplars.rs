@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 use tsdb::{Exemplar, FoundExemplars, Labels, TimeRange, Timestamp};
 
-use super::params::{Params, parse_time};
+use super::params::Params;
 use super::{ApiError, Notes, begin_with, no_content, put_float, reply};
 use crate::queries::Run;
 use crate::reply::Reply;
@@ -52,15 +52,11 @@ fn map(labels: &Labels) -> BTreeMap<String, String> {
 
 /// `/query_exemplars`. An expression without selectors has no answer, as in Prometheus.
 pub(crate) async fn exemplars(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let time = |name: &str| match params.get(name) {
-        "" => Ok(None),
-        text => parse_time(text).map(Some).map_err(|why| ApiError::parameter(name, why)),
-    };
-    let (start, end) = (time("start")?, time("end")?);
+    let (start, end) = (params.time("start")?, params.time("end")?);
     if start.zip(end).is_some_and(|(start, end)| end < start) {
         return Err(ApiError::bad("end timestamp must not be before start timestamp"));
     }
-    let expr = state.queries.parse(params.get("query")).await?;
+    let expr = state.queries.read(params.get("query"), |why| ApiError::bad(why.to_string())).await?;
     let selectors: Vec<Vec<_>> = expr.selectors().iter().map(|used| used.matchers().to_vec()).collect();
     if selectors.is_empty() {
         return Ok(no_content());

@@ -1,14 +1,16 @@
 //! `/labels` and `/label/NAME/values`.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::response::Response;
-use tsdb::{METRIC_NAME, Matcher, Querier, Queryable};
+use tokio::task::JoinError;
+use tsdb::{METRIC_NAME, Matcher, Querier, Queryable, TimeRange};
 
 use super::json::put_strings;
 use super::params::Params;
-use super::{ApiError, Notes, begin, reply};
+use super::{ApiError, Notes, begin, reply, success};
 use crate::queries::Run;
 use crate::state::AppState;
 
@@ -19,11 +21,12 @@ const TEXT_BYTES: u64 = 40;
 
 /// `/labels`.
 pub(crate) async fn names(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let range = params.range()?;
+    let asked = Asked::new(&state, &params)?;
+    let range = asked.range;
     let look_up = move |querier: &dyn Querier, matchers: &[Matcher], limit| querier.label_names(matchers, range, limit);
     // Without matchers the names are few and at hand: another thread would take longer to wake up.
-    let at_once = params.selectors()?.is_empty();
-    list(state, &params, at_once, look_up).await
+    let at_once = asked.selectors.is_empty();
+    list(state, asked, at_once, look_up).await
 }
 
 /// `/label/NAME/values`.
@@ -36,22 +39,45 @@ pub(crate) async fn values(
     if name.is_empty() {
         return Err(ApiError::bad(format!("invalid label name: {name:?}")));
     }
-    let (range, is_of_metrics) = (params.range()?, name == METRIC_NAME);
+    let asked = Asked::new(&state, &params)?;
+    let (range, is_of_metrics) = (asked.range, name == METRIC_NAME);
     let look_up =
         move |querier: &dyn Querier, matchers: &[Matcher], limit| querier.label_values(&name, matchers, range, limit);
     // So are the names of metrics.
-    let at_once = is_of_metrics && params.selectors()?.is_empty();
-    list(state, &params, at_once, look_up).await
+    let at_once = is_of_metrics && asked.selectors.is_empty();
+    list(state, asked, at_once, look_up).await
+}
+
+/// What a request lists.
+struct Asked {
+    limit: Option<usize>,
+    range: TimeRange,
+    selectors: Vec<Vec<Matcher>>,
+    timeout: Duration,
+}
+
+impl Asked {
+    /// Reads the parameters in the order of Prometheus, which tells the first that is wrong.
+    fn new(state: &AppState, params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            limit: params.limit()?,
+            range: params.range()?,
+            selectors: params.selectors().map_err(ApiError::bad)?,
+            timeout: state.queries.timeout(params)?,
+        })
+    }
 }
 
 /// Answers with what `look_up` finds for each selector, together, sorted: here and `at_once`, or as a query is.
 async fn list(
     state: AppState,
-    params: &Params,
+    Asked { limit, range, selectors, timeout }: Asked,
     at_once: bool,
     look_up: impl Fn(&dyn Querier, &[Matcher], usize) -> Result<Vec<String>, tsdb::Error> + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let (selectors, limit, timeout) = (params.selectors()?, params.limit()?, state.queries.timeout(params)?);
+    if range.end < range.start {
+        return Ok(success(&[(); 0]));
+    }
     let of_work = state.clone();
     let work = move |mut run: Run| {
         let state = of_work;
@@ -103,10 +129,16 @@ async fn list(
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| {
-        tracing::error!(%panic, "a request ended in a panic");
-        Err(ApiError::internal("the request failed for a defect of the server; the log says more"))
-    })
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|ended| Err(goes_on(ended)))
+}
+
+/// Lets a panic of work on the blocking pool go on in the handler that waits for it: all panics are counted, logged and
+/// answered at one place.
+pub(crate) fn goes_on(ended: JoinError) -> ApiError {
+    match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => ApiError::unavailable("the server is stopping"),
+    }
 }
 
 /// The label name that `U__…` stands for in a path: `_XX_` is the character of that number, `__` an underscore.

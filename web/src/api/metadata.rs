@@ -67,7 +67,7 @@ pub(crate) async fn of_targets(State(state): State<AppState>, params: Params) ->
     let limit = params.count("limit")?.unwrap_or(usize::MAX);
     let matchers = match params.get("match_target") {
         "" => Vec::new(),
-        text => query::parse_selector(text).map_err(|why| ApiError::parameter("match_target", why))?,
+        text => query::parse_matchers(text).map_err(|why| ApiError::parameter("match_target", why))?,
     };
     let (metric, of_work) = (params.get("metric").to_owned(), state.clone());
     let entries = move || -> Vec<TargetEntry> {

@@ -17,8 +17,10 @@ mod result;
 pub(crate) mod series;
 pub(crate) mod status;
 pub(crate) mod targets;
+mod time;
 pub(crate) mod write;
 
+pub(crate) use ::query::quote;
 pub(crate) use envelope::{Notes, begin, begin_with, listed, no_content, reply, send_moment, success};
 pub(crate) use error::{ApiError, ErrorType};
 pub(crate) use json::put_str;
@@ -29,7 +31,7 @@ pub(crate) use number::put_float;
 /// # Errors
 /// If the text is neither.
 pub fn parse_time(text: &str) -> Result<tsdb::Timestamp, String> {
-    params::parse_time(text)
+    time::parse_time(text)
 }
 
 /// Appends a result as `data` of `/query` and `/query_range` has it; `at` is the time of an instant query.

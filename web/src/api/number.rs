@@ -1,4 +1,4 @@
-//! Numbers as the API writes sample values.
+//! Numbers as the API writes sample values and reads parameters.
 
 /// Appends `value` in its shortest form: plain decimals from 1e-6 to below 1e21, exponents beyond. About 40 ns.
 pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
@@ -53,9 +53,84 @@ pub(crate) fn put_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
+/// A number as Go's `strconv.ParseFloat` reads it: decimal or hexadecimal with an exponent of two, underscores between
+/// digits, `Inf`, `NaN`. `None` for other texts, and for numbers that 64 bits cannot hold.
+pub(crate) fn parse_float(text: &str) -> Option<f64> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if unsigned.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        // Words. A NaN has no sign.
+        let is_signed_nan = unsigned.len() < text.len() && unsigned.eq_ignore_ascii_case("nan");
+        return text.parse().ok().filter(|_| !is_signed_nan);
+    }
+    let digits = match unsigned.strip_prefix("0x").or_else(|| unsigned.strip_prefix("0X")) {
+        Some(hex) => {
+            let value = parse_hex(&without_underscores(hex, Some(b'0'))?)?;
+            return Some(if text.starts_with('-') { -value } else { value });
+        }
+        None => without_underscores(text, None)?,
+    };
+    digits.parse().ok().filter(|value: &f64| value.is_finite())
+}
+
+/// The text without the underscores in it, each of which must stand between digits; `before` is the digit that the text
+/// continues.
+fn without_underscores(text: &str, before: Option<u8>) -> Option<String> {
+    let is_digit = |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_hexdigit());
+    let bytes = text.as_bytes();
+    let is_between = |at: usize| {
+        let previous = if at == 0 { before } else { bytes.get(at - 1).copied() };
+        is_digit(previous) && is_digit(bytes.get(at + 1).copied())
+    };
+    let mut underscores = (0..bytes.len()).filter(|&at| bytes[at] == b'_');
+    underscores.all(is_between).then(|| text.replace('_', ""))
+}
+
+/// A hexadecimal number behind its `0x`: digits with a point, and `p` with an exponent of two.
+fn parse_hex(text: &str) -> Option<f64> {
+    let (digits, exponent) = text.split_once(['p', 'P'])?;
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let exponent: i32 = exponent.parse().ok()?;
+    if whole.len() + part.len() == 0 {
+        return None;
+    }
+    let mantissa = whole
+        .chars()
+        .chain(part.chars())
+        .try_fold(0.0, |mantissa: f64, digit| Some(mantissa.mul_add(16.0, f64::from(digit.to_digit(16)?))))?;
+    let shift = exponent.saturating_sub(i32::try_from(part.len()).ok()?.saturating_mul(4));
+    // In two steps: the power alone may be beyond what a number can hold.
+    let half = shift.clamp(-4000, 4000) / 2;
+    let value = mantissa * 2f64.powi(half) * 2f64.powi(shift.clamp(-4000, 4000) - half);
+    value.is_finite().then_some(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers_are_read_as_go_reads_them() {
+        for (text, value) in [
+            ("1", 1.0),
+            ("-.5", -0.5),
+            ("+5.", 5.0),
+            ("1e-400", 0.0),
+            ("1_000.5e1_0", 1000.5e10),
+            ("0x_1.8p1", 3.0),
+            ("-0X10P-4", -1.0),
+            ("0x1p-1074", 5e-324),
+            ("INFINITY", f64::INFINITY),
+            ("-inf", f64::NEG_INFINITY),
+        ] {
+            assert_eq!(parse_float(text), Some(value), "{text}");
+        }
+        assert!(parse_float("nan").is_some_and(f64::is_nan));
+        for bad in
+            ["", "-", ".", "e1", "1e", "1e400", "+NaN", "0x10", "0x1p", "0xp1", "_1", "1_", "1__0", "1_.5", "5m", "x"]
+        {
+            assert_eq!(parse_float(bad), None, "{bad}");
+        }
+    }
 
     fn text(value: f64) -> String {
         let mut out = Vec::new();

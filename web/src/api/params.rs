@@ -1,56 +1,93 @@
 //! Parameters of requests: from the query string, and from the body of a form.
 
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
-use http::{Method, header};
-use model::parse_duration;
+use http::{Method, StatusCode, header};
+use query::quote;
 use tsdb::{Matcher, TimeRange, Timestamp};
 
 use super::error::{ApiError, ErrorType};
+use super::time::{parse_nanos, parse_time};
+
+/// Why a selector without a condition is refused, in the words of Prometheus.
+const NO_MATCH: &str = "match[] must contain at least one non-empty matcher";
 
 /// The parameters of a request. Those of the body come before those of the query string, as in Prometheus.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// The first pair that could not be read and was left out.
+    malformed: Option<String>,
+}
+
+/// The query string of a request whose address is too long for [`http::Uri`].
+#[derive(Clone, Debug)]
+pub(crate) struct LongQuery(pub(crate) String);
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let form =
-            request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
-                value
-                    .split(';')
-                    .next()
-                    .is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
-            });
-        let mut pairs = Vec::new();
-        if request.method() == Method::POST && form {
-            let body = Bytes::from_request(request, state).await;
-            let body = body.map_err(|e| ApiError::bad(format!("error parsing form values: {e}")))?;
-            pairs.extend(form_urlencoded::parse(&body).into_owned());
+        let long = request.extensions().get::<LongQuery>().map(|query| query.0.clone());
+        let query = long.unwrap_or_else(|| request.uri().query().unwrap_or_default().to_owned());
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
+        let mut params = Self::default();
+        let has_body = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+        if has_body && kind.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            let body = Bytes::from_request(request, state).await.map_err(|why| ApiError {
+                kind: if why.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                    ErrorType::TooLarge
+                } else {
+                    ErrorType::BadData
+                },
+                message: format!("error parsing form values: {why}"),
+            })?;
+            params.read(&body);
         }
-        pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
-        Ok(Self(pairs))
+        params.read(query.as_bytes());
+        Ok(params)
     }
 }
 
 impl Params {
     /// From a query string.
     pub(crate) fn parse(query: &str) -> Self {
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+        let mut params = Self::default();
+        params.read(query.as_bytes());
+        params
+    }
+
+    /// Adds the pairs of a form, without those that Go leaves out: with a semicolon, or with a percent sign that begins no
+    /// byte.
+    fn read(&mut self, form: &[u8]) {
+        for pair in form.split(|byte| *byte == b'&') {
+            match malformed(pair) {
+                None => self.pairs.extend(form_urlencoded::parse(pair).into_owned()),
+                Some(why) => self.malformed = self.malformed.take().or(Some(why)),
+            }
+        }
+    }
+
+    /// Refuses a form of which a part could not be read, where Prometheus does.
+    pub(crate) fn well_formed(&self) -> Result<(), ApiError> {
+        match &self.malformed {
+            Some(why) => Err(ApiError::bad(format!("error parsing form values: {why}"))),
+            None => Ok(()),
+        }
     }
 
     /// The first value of `name`; empty if there is none.
     pub(crate) fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+        self.pairs.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
     }
 
     /// All values of `name`.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
     /// The moment that `name` gives, if it is there.
@@ -73,23 +110,47 @@ impl Params {
         match self.get(name) {
             "" => Ok(None),
             text => {
-                let seconds = parse_seconds(text).map_err(|why| ApiError::parameter(name, why))?;
-                Ok(Some(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO)))
+                let nanos = parse_nanos(text).map_err(|why| ApiError::parameter(name, why))?;
+                Ok(Some(Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))))
+            }
+        }
+    }
+
+    /// How long a sample counts as current; `None` for the server's own.
+    pub(crate) fn lookback(&self) -> Result<Option<Duration>, ApiError> {
+        match self.get("lookback_delta") {
+            "" => Ok(None),
+            text => {
+                let nanos = parse_nanos(text);
+                let nanos =
+                    nanos.map_err(|why| ApiError::bad(format!("error parsing lookback delta duration: {why}")))?;
+                Ok(u64::try_from(nanos).ok().filter(|nanos| *nanos > 0).map(Duration::from_nanos))
             }
         }
     }
 
     /// How many entries are asked for; `None` for all.
     pub(crate) fn limit(&self) -> Result<Option<usize>, ApiError> {
-        match self.get("limit") {
-            "" => Ok(None),
-            text => match text.parse::<i64>() {
-                Ok(0) => Ok(None),
-                Ok(n) if n > 0 => Ok(Some(n as usize)),
-                Ok(_) => Err(ApiError::parameter("limit", "limit must be non-negative")),
-                // Prometheus passes on what its language says.
-                Err(_) => Err(ApiError::parameter("limit", format!("strconv.Atoi: parsing {text:?}: invalid syntax"))),
-            },
+        let text = self.get("limit");
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let limit = text.parse::<i64>().map_err(|why| {
+            // Prometheus passes on what its language says.
+            let is_number = matches!(why.kind(), IntErrorKind::PosOverflow | IntErrorKind::NegOverflow);
+            let why = if is_number { "value out of range" } else { "invalid syntax" };
+            ApiError::parameter("limit", format!("strconv.Atoi: parsing {}: {why}", quote(text.as_bytes())))
+        })?;
+        let limit = usize::try_from(limit).map_err(|_| ApiError::parameter("limit", "limit must be non-negative"))?;
+        Ok((limit > 0).then_some(limit))
+    }
+
+    /// The switch `name`; off if it is not there.
+    pub(crate) fn switch(&self, name: &str) -> Result<bool, String> {
+        match self.get(name) {
+            "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+            "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+            text => Err(format!("strconv.ParseBool: parsing {}: invalid syntax", quote(text.as_bytes()))),
         }
     }
 
@@ -104,81 +165,46 @@ impl Params {
         }
     }
 
-    /// `start` and `end`, all of time if not given.
+    /// `start` and `end`, all of time if not given. As in Prometheus, a range that ends before it begins is none to complain
+    /// of: nothing lies within it.
     pub(crate) fn range(&self) -> Result<TimeRange, ApiError> {
         let start = self.time("start")?.unwrap_or(Timestamp::MIN);
         let end = self.time("end")?.unwrap_or(Timestamp::MAX);
-        if end < start {
-            return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
-        }
         Ok(TimeRange { start, end })
     }
 
     /// The selectors given as `match[]`, each a list of matchers.
-    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, ApiError> {
-        self.all("match[]")
-            .map(|text| {
-                let matchers = query::parse_selector(text).map_err(|why| ApiError::parameter("match[]", why))?;
-                if matchers.iter().all(Matcher::matches_empty) {
-                    let why = "match[] must contain at least one non-empty matcher";
-                    return Err(ApiError::parameter("match[]", why));
-                }
-                Ok(matchers)
-            })
-            .collect()
-    }
-}
-
-/// Unix seconds with a fraction, or RFC 3339.
-pub(crate) fn parse_time(text: &str) -> Result<Timestamp, String> {
-    let refused = || format!("cannot parse {text:?} to a valid timestamp");
-    if let Ok(seconds) = text.parse::<f64>() {
-        // NaN has no millisecond; what is beyond the range stops at its end.
-        return if seconds.is_nan() {
-            Err(refused())
-        } else {
-            Ok(Timestamp::from_millis((seconds * 1000.0).round() as i64))
+    ///
+    /// # Errors
+    /// Why one cannot be used, for the caller to name the parameter or not, as Prometheus does at its place.
+    pub(crate) fn selectors(&self) -> Result<Vec<Vec<Matcher>>, String> {
+        let one = |text: &str| {
+            if text.is_empty() {
+                return Err("unknown position: parse error: unexpected end of input".into());
+            }
+            let matchers = query::parse_matchers(text).map_err(|why| why.to_string())?;
+            if matchers.iter().all(Matcher::matches_empty) {
+                return Err(NO_MATCH.into());
+            }
+            Ok(matchers)
         };
+        self.all("match[]").map(one).collect()
     }
-    text.parse::<jiff::Timestamp>().map(|at| Timestamp::from_millis(at.as_millisecond())).map_err(|_| refused())
 }
 
-/// Seconds with a fraction, or a Prometheus duration.
-pub(crate) fn parse_seconds(text: &str) -> Result<f64, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        // As Prometheus, which counts nanoseconds in 64 bits.
-        if seconds.is_nan() || seconds.abs() * 1e9 > i64::MAX as f64 {
-            return Err(format!("cannot parse {text:?} to a valid duration. It overflows int64"));
-        }
-        return Ok(seconds);
+/// What is wrong with a pair of a form, in the words of Go.
+fn malformed(pair: &[u8]) -> Option<String> {
+    if pair.contains(&b';') {
+        return Some("invalid semicolon separator in query".into());
     }
-    let duration = parse_duration(text).map_err(|_| format!("cannot parse {text:?} to a valid duration"))?;
-    Ok(duration.as_millis() as f64 / 1000.0)
-}
-
-impl ApiError {
-    /// For what is not there.
-    pub(crate) fn not_found(message: impl Into<String>) -> Self {
-        Self { kind: ErrorType::NotFound, message: message.into() }
-    }
+    let is_escape = |at: usize| pair.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit));
+    let at = (0..pair.len()).find(|&at| pair[at] == b'%' && !is_escape(at))?;
+    Some(format!("invalid URL escape {}", quote(&pair[at..pair.len().min(at + 3)])))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_seconds_or_rfc_3339() {
-        let ms = |text: &str| parse_time(text).map(Timestamp::millis);
-        assert_eq!(ms("1435781451.781"), Ok(1_435_781_451_781));
-        assert_eq!(ms("2015-07-01T20:10:51.781Z"), Ok(1_435_781_451_781));
-        assert_eq!(ms("2015-07-01T22:10:51.781+02:00"), Ok(1_435_781_451_781));
-        assert_eq!(ms("-5"), Ok(-5000));
-        assert_eq!(ms("1793369760000000"), Ok(1_793_369_760_000_000_000), "Grafana sends milliseconds once");
-        for bad in ["", "now", "NaN", "2015-07-01"] {
-            assert_eq!(ms(bad), Err(format!("cannot parse {bad:?} to a valid timestamp")));
-        }
-    }
 
     #[test]
     fn a_form_in_the_body_comes_before_the_query_string() {
@@ -189,5 +215,36 @@ mod tests {
         assert_eq!(params.count("limit"), Ok(None));
         assert_eq!(Params::parse("n=0").count("n"), Ok(Some(0)));
         assert_eq!(Params::parse("n=x").count("n").unwrap_err().message, "n must be a number");
+    }
+
+    #[test]
+    fn pairs_that_cannot_be_read_are_left_out_and_told_of() {
+        let params = Params::parse("query=%zz&a=1;2&b=%e4%b8%ad&c=5%");
+        assert_eq!((params.get("query"), params.get("a"), params.get("b"), params.get("c")), ("", "", "中", ""));
+        let why = params.well_formed().unwrap_err().message;
+        assert_eq!(why, "error parsing form values: invalid URL escape \"%zz\"");
+        assert_eq!(Params::parse("a=1").well_formed(), Ok(()));
+    }
+
+    #[test]
+    fn selectors_must_select_something() {
+        let why = |query: &str| Params::parse(query).selectors().unwrap_err();
+        assert_eq!(why("match[]="), "unknown position: parse error: unexpected end of input");
+        for empty in ["match[]={}", "match[]={job=~\".*\"}", "match[]=up&match[]={}"] {
+            assert_eq!(why(empty), NO_MATCH);
+        }
+    }
+
+    #[test]
+    fn limits_and_switches_are_refused_in_the_words_of_prometheus() {
+        let limit = |text: &str| Params::parse(&format!("limit={text}")).limit().map_err(|why| why.message);
+        assert_eq!((limit("0"), limit("7"), limit("%2B7")), (Ok(None), Ok(Some(7)), Ok(Some(7))));
+        let atoi =
+            |text: &str, why: &str| Err(format!("invalid parameter \"limit\": strconv.Atoi: parsing {text:?}: {why}"));
+        assert_eq!(limit("1.5"), atoi("1.5", "invalid syntax"));
+        assert_eq!(limit("99999999999999999999"), atoi("99999999999999999999", "value out of range"));
+        let switch = |text: &str| Params::parse(&format!("on={text}")).switch("on");
+        assert_eq!((switch("T"), switch("0"), switch("")), (Ok(true), Ok(false), Ok(false)));
+        assert_eq!(switch("x"), Err("strconv.ParseBool: parsing \"x\": invalid syntax".into()));
     }
 }

@@ -12,8 +12,9 @@ use tsdb::{Queryable, Timestamp};
 use super::envelope::{self, Notes};
 use super::error::ApiError;
 use super::explain::{self, Explain};
-use super::params::{Params, parse_seconds};
+use super::params::Params;
 use super::result::ResultWriter;
+use super::time::parse_nanos;
 use super::{listed, send_moment, success};
 use crate::queries::{Evaluated, Queries, Run};
 use crate::reply::Reply;
@@ -21,6 +22,8 @@ use crate::state::{AppState, now};
 
 /// Points that a series of a range query may have.
 const MAX_POINTS: i64 = 11_000;
+
+const NANOS_PER_MS: i64 = 1_000_000;
 
 /// `/query`: the value of an expression at one moment.
 pub(crate) async fn instant(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
@@ -42,27 +45,48 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn instant(params: &Params) -> Result<Self, ApiError> {
+        params.limit()?;
         let at = params.time("time")?.unwrap_or_else(now);
         Ok(Self { steps: Steps::Instant(at), at })
     }
 
     pub(crate) fn range(params: &Params) -> Result<Self, ApiError> {
+        params.limit()?;
         let (start, end) = (params.required_time("start")?, params.required_time("end")?);
         if end < start {
             return Err(ApiError::parameter("end", "end timestamp must not be before start time"));
         }
-        let step = parse_seconds(params.get("step")).map_err(|why| ApiError::parameter("step", why))?;
-        if step <= 0.0 {
+        let step = parse_nanos(params.get("step")).map_err(|why| ApiError::parameter("step", why))?;
+        if step <= 0 {
             let why = "zero or negative query resolution step widths are not accepted. Try a positive integer";
             return Err(ApiError::parameter("step", why));
         }
-        let step_ms = ((step * 1000.0) as i64).max(1);
-        if (end.millis().saturating_sub(start.millis())) / step_ms > MAX_POINTS {
+        let span_ms = end.millis().saturating_sub(start.millis());
+        // As Prometheus, whose spans end at 64 bits of nanoseconds.
+        if span_ms.saturating_mul(NANOS_PER_MS) / step > MAX_POINTS {
             let why = "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query resolution (?step=XX)";
             return Err(ApiError::bad(why));
         }
+        let step_ms = (step / NANOS_PER_MS).max(1);
+        let (start, end) = addressable(start, end, step_ms);
         Ok(Self { steps: Steps::Range { start, end, step: Duration::from_millis(step_ms as u64) }, at: end })
     }
+}
+
+/// The part of a range of points that nanoseconds of 64 bits can address, years 1677 to 2262, where the whole of it has
+/// more than [`MAX_POINTS`]: clients ask for all of time at once, and no sample lies beyond.
+fn addressable(start: Timestamp, end: Timestamp, step_ms: i64) -> (Timestamp, Timestamp) {
+    const LAST_MS: i64 = i64::MAX / NANOS_PER_MS;
+    let span = i128::from(end.millis()) - i128::from(start.millis());
+    if span / i128::from(step_ms) <= i128::from(MAX_POINTS) {
+        return (start, end);
+    }
+    // The first point from there on that is a whole number of steps after the start.
+    let before = (-i128::from(LAST_MS) - i128::from(start.millis())).max(0);
+    let first =
+        i128::from(start.millis()) + ((before + i128::from(step_ms) - 1) / i128::from(step_ms)) * i128::from(step_ms);
+    let first = i64::try_from(first).unwrap_or(i64::MAX);
+    (Timestamp::from_millis(first), Timestamp::from_millis(end.millis().min(LAST_MS).max(first)))
 }
 
 /// Answers a query over `source`, without explaining anything.

@@ -9,7 +9,7 @@ use tsdb::{Labels, Matcher, Querier, Queryable, SeriesSet, TimeRange};
 
 use super::json::put_labels;
 use super::params::Params;
-use super::{ApiError, Notes, begin, reply};
+use super::{ApiError, Notes, begin, reply, success};
 use crate::queries::Run;
 use crate::state::AppState;
 
@@ -21,17 +21,24 @@ const BYTES_PER_REFERENCE: usize = 24;
 
 /// `/series`.
 pub(crate) async fn series(State(state): State<AppState>, params: Params) -> Result<Response, ApiError> {
-    let selectors = params.selectors()?;
-    if selectors.is_empty() {
+    params.well_formed()?;
+    if params.all("match[]").next().is_none() {
         return Err(ApiError::bad("no match[] parameter provided"));
     }
-    let (range, limit, timeout) = (params.range()?, params.limit()?, state.queries.timeout(&params)?);
+    let (limit, range, timeout) = (params.limit()?, params.range()?, state.queries.timeout(&params)?);
+    let selectors = params.selectors().map_err(|why| ApiError::parameter("match[]", why))?;
+    if range.end < range.start {
+        return Ok(success(&[(); 0]));
+    }
     let of_work = state.clone();
     let work = move |run| {
         let mut listing = Listing { state: &of_work, range, most: limit.unwrap_or(usize::MAX), run };
         let mut body = begin();
         body.push(b'[');
+        // A series of the head is found for any time before its end; nothing is there at a time that nothing reaches.
+        let is_reached = !of_work.db.querier()?.label_names(&[], range, 1)?.is_empty();
         let found = match &selectors[..] {
+            _ if !is_reached => 0,
             [matchers] => listing.of_one(matchers, &mut body)?,
             _ => listing.of_many(&selectors, &mut body)?,
         };

@@ -116,14 +116,9 @@ pub(crate) async fn rules(params: Params) -> Result<Response, ApiError> {
         "" | "alert" | "record" => {}
         other => return Err(ApiError::parameter("type", format!("not supported value {other:?}"))),
     }
-    let exclude = params.get("exclude_alerts");
-    if !matches!(
-        exclude,
-        "" | "1" | "t" | "T" | "true" | "TRUE" | "True" | "0" | "f" | "F" | "false" | "FALSE" | "False"
-    ) {
-        let why = format!("error converting exclude_alerts: strconv.ParseBool: parsing {exclude:?}: invalid syntax");
-        return Err(ApiError::parameter("exclude_alerts", why));
-    }
+    params
+        .switch("exclude_alerts")
+        .map_err(|why| ApiError::parameter("exclude_alerts", format!("error converting exclude_alerts: {why}")))?;
     let limit = params.get("group_limit");
     match limit.parse::<i64>() {
         _ if limit.is_empty() => {}
@@ -140,7 +135,7 @@ pub(crate) async fn rules(params: Params) -> Result<Response, ApiError> {
         return Err(ApiError::parameter("group_next_token", why));
     }
     for text in params.all("match[]") {
-        query::parse_selector(text).map_err(|why| ApiError::bad(why.to_string()))?;
+        query::parse_matchers(text).map_err(|why| ApiError::bad(why.to_string()))?;
     }
     Ok(success(&json!({ "groups": [] })))
 }

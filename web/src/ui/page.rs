@@ -112,9 +112,15 @@ pub(crate) async fn theme(State(state): State<AppState>, params: Params) -> Resp
     };
     // Only within this server.
     let back = params.get("back");
-    let inside = back.starts_with('/') && !back.starts_with("//") && !back.contains('\\');
-    let back = if inside { back.to_owned() } else { format!("{}/", state.options.prefix) };
+    let back = if is_inside(back) { back.to_owned() } else { format!("{}/", state.options.prefix) };
     ([(header::SET_COOKIE, cookie)], Redirect::to(&back)).into_response()
+}
+
+/// Whether an address is a path of this server for every browser. Browsers read a backslash as a slash, leave out tabs and
+/// ends of lines, and take what begins with two slashes for another host.
+fn is_inside(address: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    address.starts_with('/') && !address.starts_with("//") && address.bytes().all(is_plain)
 }
 
 /// A page from its template, rendered on a thread of queries.
@@ -144,4 +150,33 @@ pub(crate) fn rendered(mut run: Run, status: StatusCode, page: &impl Template) -
     })?;
     run.take(text.len())?;
     Ok(Reply::whole(status, "text/html; charset=utf-8", text.into_bytes(), run.into_lease()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_inside;
+
+    #[test]
+    fn the_way_back_never_leaves_the_server() {
+        for inside in ["/", "/query?g0.expr=up%20&x=//y", "/prefix/d/host#a"] {
+            assert!(is_inside(inside), "{inside}");
+        }
+        for outside in [
+            "",
+            "//evil.example",
+            "/\t/evil.example",
+            "/\n/evil.example",
+            "/\r\n//evil.example",
+            "/\\evil.example",
+            "\\\\evil.example",
+            "\t//evil.example",
+            " //evil.example",
+            "/ /evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "/\u{3000}/x",
+        ] {
+            assert!(!is_inside(outside), "{outside:?}");
+        }
+    }
 }
