@@ -45,14 +45,15 @@ pub fn difference(order: Order, ours: &Value, theirs: &Value) -> Option<String> 
 }
 
 /// Annotations, each with its place. Where classic buckets were repaired 3.5 does not tell how, has another place, and
-/// names the metric at the first step of a range.
+/// names the metric at the first step of a range. Elsewhere it tells empty names.
 fn notes(texts: &Value) -> BTreeSet<String> {
     let texts = texts.as_array().into_iter().flatten().filter_map(Value::as_str);
     let repaired = |text: &str| {
         let end = [" for metric name ", ", from buckets ", " ("].iter().find_map(|part| text.rfind(part));
         text[..end.unwrap_or(text.len())].to_owned()
     };
-    texts.map(|text| if text.contains("fixed for monotonicity") { repaired(text) } else { text.to_owned() }).collect()
+    let unnamed = |text: &str| text.replace(" for metric name \"\"", "");
+    texts.map(|text| if text.contains("fixed for monotonicity") { repaired(text) } else { unnamed(text) }).collect()
 }
 
 fn rows(order: Order, ours: &[Value], theirs: &[Value]) -> Option<String> {

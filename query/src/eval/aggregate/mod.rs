@@ -123,9 +123,9 @@ fn grouped(table: &Table<'_>, by: &GroupBy<'_>) -> (Groups, Vec<usize>) {
     (groups, members)
 }
 
-/// Notes of an aggregation point at its operand.
+/// Notes of an aggregation point at its operand, without parentheses.
 fn operand(e: &Aggregate) -> Origin {
-    Origin::new(e.span, e.expr.span())
+    Origin::new(e.span, e.expr.unwrapped().span())
 }
 
 /// Histograms were met where only floats count. Of aggregations that pick series the note points at their own place.

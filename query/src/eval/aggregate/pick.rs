@@ -60,21 +60,24 @@ impl<'q> Kept<'q> {
     }
 }
 
-/// How many series each step keeps.
+/// Counts of series to keep, by step.
+///
+/// # Errors
+/// If one is no number or out of range.
 fn counts(values: &[f64]) -> Result<Vec<usize>, Error> {
+    const LEAST: f64 = -9_223_372_036_854_775_808.0;
     const LARGEST: f64 = 9_223_372_036_854_774_784.0;
-    values
-        .iter()
-        .map(|k| {
-            if k.is_nan() {
-                return Err(Error::Execution("Parameter value is NaN".into()));
-            }
-            if !(-9_223_372_036_854_775_808.0..=LARGEST).contains(k) {
-                return Err(Error::Execution(format!("Scalar value {} overflows int64", general(*k))));
-            }
-            Ok(if *k < 1.0 { 0 } else { *k as usize })
-        })
-        .collect()
+    if values.iter().any(|k| k.is_nan()) {
+        return Err(Error::Execution("Parameter value is NaN".into()));
+    }
+    let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    for (is_beyond, value, how) in [(least <= LEAST, least, "underflows"), (largest >= LARGEST, largest, "overflows")] {
+        if is_beyond && !values.is_empty() {
+            return Err(Error::Execution(format!("Scalar value {} {how} int64", general(value))));
+        }
+    }
+    Ok(values.iter().map(|k| if *k < 1.0 { 0 } else { *k as usize }).collect())
 }
 
 fn parameter<'q>(eval: Eval<'q>, e: &'q Aggregate) -> Result<Vec<f64>, Error> {
