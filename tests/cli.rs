@@ -150,8 +150,12 @@ fn what_is_dumped_can_be_imported_and_a_directory_in_use_is_refused() {
     let lines = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&changed, lines.replace(".125 ", ".0625 ").replace("} 0 ", "} 7 ")).unwrap();
     for _ in 0..4 {
-        printed(&["tsdb", "import", text(&other), text(&changed)]);
+        let error = refused(&["tsdb", "import", text(&other), text(&changed)], 1);
+        assert!(error.contains("samples with another value at a time that is taken; the first: pushed{"), "{error}");
     }
+    printed(&["tsdb", "import", "--allow-partial", text(&other), text(&changed)]);
+    let again = printed(&["tsdb", "import", text(&other), text(&file)]);
+    assert!(again.contains("3600 were there already"), "{again}");
     assert_eq!(printed(&["tsdb", "dump", text(&other)]), std::fs::read_to_string(&file).unwrap());
     assert!(printed(&["tsdb", "verify", text(&other)]).contains("all is whole"));
     let of_file = printed(&["query", "sum(pushed)", "--from", text(&file), "--format=csv"]);
@@ -167,7 +171,8 @@ fn what_is_dumped_can_be_imported_and_a_directory_in_use_is_refused() {
 
     let untimed = server.dir.join("untimed.om");
     std::fs::write(&untimed, "a 1\n# EOF\n").unwrap();
-    assert!(refused(&["tsdb", "import", text(&other), text(&untimed)], 1).contains("a sample without a time"));
+    let error = refused(&["tsdb", "import", text(&other), text(&untimed)], 1);
+    assert!(error.contains("untimed.om: line 1: a has a sample without a time"), "{error}");
     let missing = server.dir.join("missing.om");
     refused(&["tsdb", "import", text(&server.dir.join("never")), text(&missing)], 1);
     assert!(!server.dir.join("never").exists());
@@ -186,10 +191,14 @@ fn exemplars_of_a_text_are_imported() {
     );
     std::fs::write(&file, text_of).unwrap();
     let output = silverback(&["tsdb", "import", text(&data), text(&file)]);
+    assert_eq!(output.status.code(), Some(1), "something was left out");
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(told.starts_with("3 samples and 2 exemplars in "), "{told}");
     let error = String::from_utf8(output.stderr).unwrap();
-    assert!(error.contains("left out: 1 exemplars from times without samples"), "{error}");
+    assert!(
+        error.contains("left out: 1 exemplars from times without samples; the first: jobs_total{q=\"a\"} at 1000.000"),
+        "{error}"
+    );
     assert!(printed(&["tsdb", "verify", text(&data)]).contains("all is whole"));
     let first = serde_json::json!({"labels": {"trace_id": "a\"b"}, "value": "0.5", "timestamp": at as f64 + 0.25});
     let second = serde_json::json!({"labels": {}, "value": "2", "timestamp": at as f64 + 60.5});
@@ -228,6 +237,82 @@ fn blocks_of_a_real_prometheus_are_imported() {
     assert_eq!(printed(&["tsdb", "dump", text(&data)]), lines.concat() + "# EOF\n");
     let error = refused(&["tsdb", "import", text(&data), text(temp.path())], 1);
     assert!(error.contains("neither blocks nor a log of Prometheus"), "{error}");
+}
+
+#[test]
+fn imports_name_and_count_what_they_leave_out() {
+    let temp = tempfile::tempdir().unwrap();
+    let import = |name: &str, body: &str, flags: &[&str]| {
+        let (file, data) = (temp.path().join(format!("{name}.om")), temp.path().join(name));
+        std::fs::write(&file, body.to_owned() + "# EOF\n").unwrap();
+        let output = silverback(&[&["tsdb", "import"], flags, &[text(&data), text(&file)]].concat());
+        let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        // What is refused as a whole makes no directory, or an empty one.
+        let dump = if data.exists() { printed(&["tsdb", "dump", text(&data)]) } else { String::new() };
+        (output.status.code(), told.concat(), dump)
+    };
+    for (name, body, code, why, kept) in [
+        (
+            "late",
+            "foo 1 1\nbar 1 1e300\n",
+            1,
+            "left out: 1 samples or exemplars at a time that cannot be kept; the first: ",
+            "foo 1 1.000\n",
+        ),
+        ("late", "bar 1 1e300\n", 1, "late.om: line 1: bar 1", "foo 1 1.000\n"),
+        (
+            "early",
+            "foo 1 1\nfoo 1 2\nbar 2 -1e300\nbar 3 -1e300\n",
+            1,
+            "left out: 2 samples",
+            "foo 1 1.000\nfoo 1 2.000\n",
+        ),
+        ("early-line", "foo 1 1\nbar 2 -1e300\n", 1, "early-line.om: line 2: bar 2", "foo 1 1.000\n"),
+        (
+            "conflict",
+            "foo 1 1\nfoo 2 1\n",
+            1,
+            "left out: 1 samples with another value at a time that is taken; the first: foo at 1.000: 1 is kept, 2 is not",
+            "foo 1 1.000\n",
+        ),
+        ("conflict-nan", "foo NaN 1\nfoo 2 1\n", 1, "NaN is kept, 2 is not", "foo NaN 1.000\n"),
+        ("rounded", "foo 1 1.0001\nfoo 2 1.0002\n", 1, "1 is kept, 2 is not", "foo 1 1.000\n"),
+        (
+            "twice",
+            "foo 1 1\nfoo 1 1\nfoo NaN 2\nfoo NaN 2\n",
+            0,
+            "2 samples in 1 blocks, ",
+            "foo 1 1.000\nfoo NaN 2.000\n",
+        ),
+        (
+            "exemplar",
+            "# TYPE a counter\na_total 1 1 # {t=\"x\"} 1 1e300\n",
+            1,
+            "exemplar of a_total",
+            "a_total 1 1.000\n",
+        ),
+        (
+            "exemplars",
+            "# TYPE a counter\na_total 1 1 # {t=\"x\"} 1 1\na_total 2 2 # {t=\"y\"} 1 1\n",
+            1,
+            "1 exemplars other than the one at their time",
+            "a_total 1 1.000\na_total 2 2.000\n",
+        ),
+        ("nan", "foo 1 1\nfoo 1 NaN\n", 1, "line 2: ", ""),
+        ("infinite", "foo 1 1\nfoo 1 +Inf\n", 1, "line 2: ", ""),
+        ("untimed", "foo 1 1\nfoo 1 2\nfoo 7\n", 1, "line 3: foo has a sample without a time", ""),
+        ("labels", "foo 1 1\nfoo{a=\"1\",a=\"2\"} 1 1\n", 1, "line 2: ", ""),
+    ] {
+        let (status, told, dump) = import(name, body, &[]);
+        assert_eq!(status, Some(code), "{name}: {told}");
+        assert!(told.contains(why), "{name}: {told}");
+        assert_eq!(dump.trim_end_matches("# EOF\n"), kept, "{name}");
+        if code == 1 && !kept.is_empty() {
+            let (status, told, _) = import(name, body, &["--allow-partial"]);
+            assert_eq!(status, Some(0), "{name}: {told}");
+            assert!(told.contains("left out: "), "{name}: {told}");
+        }
+    }
 }
 
 #[test]

@@ -128,6 +128,11 @@ pub(crate) struct Import {
     /// Exemplars come along.
     #[arg(value_name = "SOURCE")]
     pub(crate) source: PathBuf,
+    /// Exit with 0 although part of the source is left out: what is damaged, and samples that cannot be kept because of
+    /// their time, because they contradict themselves, or because another value is there. All of it is counted and named in
+    /// any case; without this the exit code is 1.
+    #[arg(long)]
+    pub(crate) allow_partial: bool,
 }
 
 /// `query`.

@@ -22,6 +22,8 @@ pub(crate) fn load(path: &Path) -> Result<tsdb::Map, Failure> {
 pub(crate) struct Read {
     /// Of its series.
     pub(crate) labels: Labels,
+    /// Byte of the text where it begins.
+    pub(crate) offset: usize,
     /// None if it says none.
     pub(crate) at: Option<Timestamp>,
     pub(crate) value: f64,
@@ -53,9 +55,18 @@ pub(crate) fn read(
             Some(Entry::Sample(sample)) => sample,
             Some(_) => continue,
         };
+        let offset = sample.series.as_ptr().addr().saturating_sub(body.as_ptr().addr());
         let labels = Labels::from_pairs(parser.labels());
+        if labels.len() < parser.labels().filter(|(_, value)| !value.is_empty()).count() {
+            let line = line(body, offset);
+            return Err(Failure::Told(format!("{}: line {line}: {labels} has a label twice", path.display())));
+        }
         if sample.created {
-            created.insert(labels.without_metric_name(), Timestamp::from_millis((sample.value * 1000.0) as i64));
+            let at = Timestamp::from_millis((sample.value * 1000.0) as i64);
+            // One beyond all times says nothing.
+            if Timestamp::MIN < at && at < Timestamp::MAX {
+                created.insert(labels.without_metric_name(), at);
+            }
         }
         let start = if sample.created || created.is_empty() { None } else { created_of(&created, &labels) };
         let at = sample.timestamp.map(Timestamp::from_millis);
@@ -63,13 +74,17 @@ pub(crate) fn read(
             let timestamp = written.timestamp.map(Timestamp::from_millis).or(at)?;
             Some(Exemplar { labels: Labels::from_pairs(written.pairs()), value: written.value, timestamp })
         });
-        each(Read { labels, at, value: sample.value, start, exemplar })?;
+        each(Read { labels, offset, at, value: sample.value, start, exemplar })?;
         samples += 1;
         if samples.is_multiple_of(4096) {
-            let at = sample.series.as_ptr().addr().saturating_sub(body.as_ptr().addr());
-            progress(at as u64);
+            progress(offset as u64);
         }
     }
+}
+
+/// The line, from 1, of a byte of a text.
+pub(crate) fn line(body: &[u8], offset: usize) -> usize {
+    1 + body.iter().take(offset).filter(|&&byte| byte == b'\n').count()
 }
 
 /// When the counts of a series began: what is said of the series with its labels, less those of a bucket or quantile.

@@ -294,7 +294,8 @@ impl Db {
         let mut importer =
             Maintenance::importer(&self.maintenance, i64::try_from(width.as_millis()).unwrap_or(i64::MAX));
         fill(&mut importer)?;
-        let imported = importer.finish()?;
+        let mut imported = importer.finish()?;
+        self.maintenance.compare(&mut imported, &*self.querier()?)?;
         self.maintenance.adopt(&imported)?;
         Ok(imported)
     }

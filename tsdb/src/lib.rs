@@ -51,7 +51,7 @@ pub use histogram::{
     Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramPart,
     IncompatibleBuckets, InvalidHistogram, KahanHistogram, Span,
 };
-pub use import::{Imported, Importer, PrometheusDir};
+pub use import::{Imported, Importer, LeftOut, Omission, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
 pub use maintenance::MaintenanceTotals;
 pub use matcher::{MatchOp, Matcher};

@@ -433,6 +433,11 @@ impl Maintenance {
         Importer::new(&this.fs, &blocks_dir(&this.dir), width_ms, name)
     }
 
+    /// Counts the samples of an import at times at which `store` has others of their series.
+    pub(crate) fn compare(&self, imported: &mut Imported, store: &dyn Querier) -> Result<(), Error> {
+        imported.compare(&self.fs, &blocks_dir(&self.dir), store)
+    }
+
     /// Makes blocks that were imported live.
     pub(crate) fn adopt(&self, imported: &Imported) -> Result<(), Error> {
         let dir = blocks_dir(&self.dir);

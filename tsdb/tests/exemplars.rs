@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tsdb::testing::FaultFs;
 use tsdb::{
-    BlockRange, Db, Error, Exemplar, FoundExemplars, Fs, Labels, Matcher, Options, Retention, STALE_NAN, SyncPolicy,
-    TimeRange, Timestamp, verify,
+    BlockRange, Db, Error, Exemplar, FoundExemplars, Fs, Labels, Matcher, Omission, Options, Retention, STALE_NAN,
+    SyncPolicy, TimeRange, Timestamp, verify,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -138,7 +138,7 @@ fn blocks_that_overlap_give_each_exemplar_once_and_the_first_accepted() {
         }
         Ok(())
     });
-    assert_eq!(imported.unwrap().lost_exemplars, 0);
+    assert_eq!(imported.unwrap().left_out.count(Omission::ExemplarWithoutSamples), 0);
     let of_1: Vec<_> = pushed[..60].iter().map(|at_ms| exemplar(at_ms + 1)).collect();
     let two_hours = TimeRange::from_millis(START, START + 2 * HOUR - 1);
     let expected = BTreeMap::from([

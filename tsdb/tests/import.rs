@@ -14,8 +14,8 @@ use std::time::Duration;
 use tsdb::testing::FaultFs;
 use tsdb::testing::blocks::OpenedBlock;
 use tsdb::{
-    BlockId, Columns, DiskFs, Exemplar, FloatHistogram, Fs, Imported, Importer, Labels, PrometheusDir, Span, TimeRange,
-    Timestamp,
+    BlockId, Columns, DiskFs, Exemplar, FloatHistogram, Fs, Imported, Importer, Labels, Omission, PrometheusDir, Span,
+    TimeRange, Timestamp,
 };
 
 const HOUR_MS: i64 = 3_600_000;
@@ -47,7 +47,7 @@ fn import(from: &Path) -> (Contents, Exemplars, Imported) {
     let mut last = (0, 0);
     PrometheusDir::open(&source, from).unwrap().import(&mut importer, |done, total| last = (done, total)).unwrap();
     let imported = importer.finish().unwrap();
-    assert!(imported.faults.is_empty(), "{:?}", imported.faults);
+    assert!(imported.is_complete(), "{:?} {:?}", imported.faults, imported.left_out);
     assert!(last.0 == last.1 && last.1 > 0, "{last:?} of the bytes were read");
     let (mut contents, mut exemplars) = (Contents::new(), Exemplars::new());
     for meta in &imported.blocks {
@@ -210,7 +210,7 @@ fn the_log_and_a_snapshot_of_a_running_prometheus_come_over_alike() {
     drop(server);
     let (from_blocks, in_blocks, _) = import(&data.join("snapshots").join(name));
     let (from_log, in_log, imported) = import(&data);
-    assert_eq!((in_blocks, imported.lost_exemplars), (Exemplars::new(), 0), "no block of Prometheus has any");
+    assert_eq!((in_blocks, imported.is_complete()), (Exemplars::new(), true), "no block of Prometheus has any");
     check_exemplars(&in_log);
     let histograms: usize = from_blocks.values().map(|(_, histograms)| histograms.len()).sum();
     let floats: usize = from_blocks.values().map(|(floats, _)| floats.len()).sum();
@@ -232,4 +232,63 @@ fn the_log_and_a_snapshot_of_a_running_prometheus_come_over_alike() {
         }
     }
     assert!(from_log.values().flat_map(|(_, histograms)| histograms.values()).any(|text| text.contains("[(")));
+}
+
+#[test]
+fn chunks_of_a_block_that_cannot_be_read_cost_only_themselves_and_are_counted() {
+    let Some(promtool) = peer("promtool") else { return };
+    let temp = tempfile::tempdir().unwrap();
+    let start_s = 1_790_000_000 / 7200 * 7200;
+    let mut text = String::new();
+    for i in 0..300 {
+        for name in ["a", "b"] {
+            writeln!(text, "{name} {i} {}", start_s + i * 15).unwrap();
+        }
+    }
+    text.push_str("# EOF\n");
+    let (input, output) = (temp.path().join("in.om"), temp.path().join("data"));
+    std::fs::write(&input, text).unwrap();
+    let made =
+        Command::new(promtool).args(["tsdb", "create-blocks-from", "openmetrics"]).args([&input, &output]).output();
+    assert!(made.as_ref().unwrap().status.success(), "{made:?}");
+    let block = std::fs::read_dir(&output).unwrap().map(|entry| entry.unwrap().path()).find(|path| path.is_dir());
+    let chunks = block.unwrap().join("chunks/000001");
+    let whole = std::fs::read(&chunks).unwrap();
+    // The first chunk begins behind the header of the file, with its length.
+    let (length, at) = match whole[8..] {
+        [low, high, ..] if low >= 0x80 => (usize::from(low & 0x7f) | usize::from(high) << 7, 10),
+        [low, ..] => (usize::from(low), 9),
+        [] => unreachable!(),
+    };
+    let run = |bytes: &[u8]| {
+        std::fs::write(&chunks, bytes).unwrap();
+        let (source, target): (Arc<dyn Fs>, Arc<dyn Fs>) = (Arc::new(DiskFs), Arc::new(FaultFs::default()));
+        let mut number = 0;
+        let mut importer = Importer::new(&target, Path::new("/blocks"), 24 * HOUR_MS, move || {
+            number += 1;
+            BlockId::new(Timestamp::from_millis(0), number)
+        });
+        PrometheusDir::open(&source, &output).unwrap().import(&mut importer, |_, _| ()).unwrap();
+        let imported = importer.finish().unwrap();
+        let samples: u64 = imported.blocks.iter().map(|block| block.stats.num_samples).sum();
+        let left_out: Vec<_> =
+            imported.left_out.iter().map(|(why, count, first)| (why, count, first.to_owned())).collect();
+        (samples, left_out)
+    };
+    assert_eq!(run(&whole), (600, vec![]));
+    let mut damaged = whole.clone();
+    damaged[at + 20] ^= 1;
+    let (samples, left_out) = run(&damaged);
+    assert!((300..600).contains(&samples), "{samples}");
+    assert!(matches!(&left_out[..], [(Omission::DamagedChunk, 1, first)] if first.starts_with("a: ")), "{left_out:?}");
+    let mut unknown = whole;
+    unknown[at] = 77;
+    let checksum = crc_fast::crc32_iscsi(&unknown[at..at + 1 + length]);
+    unknown[at + 1 + length..at + 5 + length].copy_from_slice(&checksum.to_be_bytes());
+    let (again, left_out) = run(&unknown);
+    assert_eq!(again, samples);
+    assert!(
+        matches!(&left_out[..], [(Omission::UnknownEncoding, 1, first)] if first.contains("encoding 77")),
+        "{left_out:?}"
+    );
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use tsdb::{Db, Imported, Importer, Options, PrometheusDir, Timestamp};
+use tsdb::{Db, Imported, Importer, Omission, Options, PrometheusDir, Timestamp};
 
 use crate::cli::Failure;
 use crate::cli::args::Import;
@@ -15,7 +15,7 @@ use crate::flags::DEFAULT_RETENTION;
 /// Time that a block holds of what comes from a text.
 const BLOCK_WIDTH: Duration = Duration::from_secs(86_400);
 
-/// Brings samples in; 1 if part of the source could not be read.
+/// Brings samples in; 1 if part of the source was left out, unless that is allowed.
 pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
     let source = Source::open(&import.source)?;
     // Nothing is to be compacted or dropped: a server with its own settings will do that.
@@ -29,15 +29,19 @@ pub(crate) fn run(import: &Import) -> Result<u8, Failure> {
     let imported = db.import(BLOCK_WIDTH, |importer| source.read(importer))?;
     db.close()?;
     imported.faults.iter().for_each(|fault| eprintln!("left out: {fault}"));
-    if imported.lost_exemplars > 0 {
-        eprintln!("left out: {} exemplars from times without samples", imported.lost_exemplars);
+    for (omission, count, first) in imported.left_out.iter() {
+        eprintln!("left out: {count} {omission}; the first: {first}");
+    }
+    if imported.metadata_records > 0 {
+        let records = imported.metadata_records;
+        eprintln!("note: {records} records of metadata are not imported; targets and senders tell them again");
     }
     println!("{}", told(&imported));
     let kept_from = crate::wire::now().millis() - DEFAULT_RETENTION.as_millis() as i64;
     if let Some(warning) = too_old(&imported, kept_from) {
         eprintln!("{warning}");
     }
-    Ok(u8::from(!imported.faults.is_empty()))
+    Ok(u8::from(!imported.is_complete() && !import.allow_partial))
 }
 
 fn told(imported: &Imported) -> String {
@@ -52,8 +56,12 @@ fn told(imported: &Imported) -> String {
     match start.zip(end) {
         None => "there were no samples".into(),
         Some((start, end)) => {
+            let twice = match imported.duplicates {
+                0 => String::new(),
+                count => format!("; {count} were there already"),
+            };
             let (start, end) = (readable(Timestamp::from_millis(start)), readable(Timestamp::from_millis(end)));
-            format!("{samples} samples{exemplars} in {} blocks, from {start} to {end}", blocks.len())
+            format!("{samples} samples{exemplars} in {} blocks, from {start} to {end}{twice}", blocks.len())
         }
     }
 }
@@ -97,16 +105,25 @@ impl<'a> Source<'a> {
         match self {
             Self::Prometheus(dir) => Ok(dir.import(importer, |done, all| progress.show(done, all))?),
             Self::Text { path, body } => {
-                let take = |read: Read| {
-                    let Read { labels, at, value, start, exemplar } = read;
-                    let at = at.ok_or_else(|| {
-                        Failure::Told(format!("{}: {labels} has a sample without a time", path.display()))
-                    })?;
-                    importer.float(&labels, at, value, start)?;
-                    Ok(exemplar.map_or(Ok(()), |exemplar| importer.exemplar(&labels, exemplar))?)
-                };
+                let take = |read: Read| take(importer, path, body, read);
                 openmetrics::read(path, body, take, |done| progress.show(done, body.len() as u64))
             }
         }
     }
+}
+
+/// Hands a sample of a text to the importer, or counts it as left out.
+fn take(importer: &mut Importer, path: &Path, body: &[u8], read: Read) -> Result<(), Failure> {
+    let Read { labels, offset, at, value, start, exemplar } = read;
+    let place = || format!("{}: line {}", path.display(), openmetrics::line(body, offset));
+    let Some(at) = at else {
+        return Err(Failure::Told(format!("{}: {labels} has a sample without a time", place())));
+    };
+    // What does not fit comes as an end of time.
+    if at == Timestamp::MAX || at == Timestamp::MIN {
+        importer.leave_out(Omission::TimeOutOfRange, || format!("{}: {labels} {value}", place()));
+        return Ok(());
+    }
+    importer.float(&labels, at, value, start)?;
+    Ok(exemplar.map_or(Ok(()), |exemplar| importer.exemplar(&labels, exemplar))?)
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::chunks;
+use super::left_out::Omission;
+use super::order::Account;
 use crate::block::BlockRange;
 use crate::codec::{Decoder, Malformed, crc32c};
 use crate::error::Error;
@@ -147,8 +149,13 @@ impl PrometheusBlock {
         self.chunks.iter().chain([&self.index]).map(|file| file.map.len() as u64).sum()
     }
 
-    /// Hands each series with its samples to `visit`, in the order of labels, and the bytes of chunks read so far.
-    pub(super) fn read(&self, mut visit: impl FnMut(&Labels, &Columns, u64) -> Result<(), Error>) -> Result<(), Error> {
+    /// Hands each series with its samples, in order, to `visit`, in the order of labels, and the bytes of chunks read so
+    /// far. Chunks and labels that cannot be read are left out.
+    pub(super) fn read(
+        &self,
+        account: &mut Account,
+        mut visit: impl FnMut(&Labels, &Columns, u64) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let (mut at, end) = self.series;
         let (mut columns, mut read, mut entry) = (Columns::default(), 0u64, SeriesEntry::default());
         loop {
@@ -166,11 +173,18 @@ impl PrometheusBlock {
                 Ok(at + before - input.remaining())
             })?;
             let pairs = entry.pairs.iter().map(|&(n, v)| Ok((self.symbol(n)?, self.symbol(v)?)));
-            let labels = Labels::from_pairs(pairs.collect::<Result<Vec<_>, Error>>()?);
+            let labels = match pairs.collect::<Result<Vec<_>, Error>>() {
+                Ok(pairs) => Labels::from_pairs(pairs),
+                Err(e) => {
+                    account.left_out.add(Omission::UnreadableLabels, || e.to_string());
+                    continue;
+                }
+            };
             columns.clear();
             for &reference in &entry.chunks {
-                read += self.read_chunk(reference, &mut columns)?;
+                read += self.read_chunk(reference, &labels, &mut columns, account);
             }
+            account.put_in_order(&labels, &mut columns);
             if let Some(deleted) = self.tombstones.get(&name) {
                 drop_deleted(deleted, &mut columns);
             }
@@ -184,17 +198,47 @@ impl PrometheusBlock {
         std::str::from_utf8(bytes).map_err(|_| self.index.corrupt(from, "text is not UTF-8"))
     }
 
-    /// Appends a chunk's samples; gives its bytes.
-    fn read_chunk(&self, reference: u64, columns: &mut Columns) -> Result<u64, Error> {
+    /// Appends a chunk's samples, or leaves them out; gives its bytes.
+    fn read_chunk(&self, reference: u64, labels: &Labels, columns: &mut Columns, account: &mut Account) -> u64 {
+        let (floats, histograms) = (columns.timestamps_ms.len(), columns.histograms.len());
+        let (encoding, data, file, at) = match self.chunk(reference) {
+            Ok(chunk) => chunk,
+            Err(e) => {
+                account.left_out.add(Omission::DamagedChunk, || format!("{labels}: {e}"));
+                return 0;
+            }
+        };
+        if !chunks::is_known(encoding) {
+            let example = || format!("{labels}: encoding {encoding} in {} at byte {at}", file.path.display());
+            account.left_out.add(Omission::UnknownEncoding, example);
+            return data.len() as u64;
+        }
+        let decoded = chunks::decode(encoding, data, columns, &mut |at, why| {
+            account.left_out.add(Omission::InvalidHistogram, || format!("{labels} at {at}: {why}"));
+        });
+        if let Err(e) = decoded {
+            columns.timestamps_ms.truncate(floats);
+            columns.values.truncate(floats);
+            columns.starts_ms.truncate(floats);
+            columns.histograms.truncate(histograms);
+            account.left_out.add(Omission::DamagedChunk, || format!("{labels}: {}", e.at(&file.path, at as u64)));
+        }
+        data.len() as u64
+    }
+
+    /// Encoding and bytes of a chunk, its file and place there.
+    fn chunk(&self, reference: u64) -> Result<(u8, &[u8], &Mapped, usize), Error> {
         let (file, at) = ((reference >> 32) as usize, (reference & 0xffff_ffff) as usize);
         let file = self.chunks.get(file).ok_or_else(|| self.index.corrupt(0, "no such file of chunks"))?;
-        file.read(at, |input| {
-            let len: usize = input.uvarint_as()?;
-            let bytes = checked(input, len.saturating_add(1))?;
-            let (encoding, data) = (bytes[0], &bytes[1..]);
-            chunks::decode(encoding, data, columns)?;
-            Ok(data.len() as u64)
-        })
+        let bytes = file.map.get(at..).ok_or_else(|| file.corrupt(at, "points beyond the end"))?;
+        let mut input = Decoder::new(bytes);
+        let read = |input: &mut Decoder<'_>| input.uvarint_as::<usize>();
+        let len = read(&mut input).map_err(|e| e.at(&file.path, at as u64))?;
+        let bytes = checked(&mut input, len.saturating_add(1)).map_err(|e| e.at(&file.path, at as u64))?;
+        match bytes.split_first() {
+            Some((encoding, data)) => Ok((*encoding, data, file, at)),
+            None => Err(file.corrupt(at, "ends too early")),
+        }
     }
 }
 
@@ -204,7 +248,7 @@ fn read_symbols(index: &Mapped, at: usize) -> Result<Vec<(usize, usize)>, Error>
         let bytes = checked(input, len)?;
         let mut input = Decoder::new(bytes);
         let count = be32(&mut input)? as usize;
-        let mut symbols = Vec::with_capacity(count.min(bytes.len()));
+        let mut symbols = Vec::new();
         for _ in 0..count {
             let text = input.bytes()?;
             // What has been taken is before what remains.

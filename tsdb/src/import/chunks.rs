@@ -3,26 +3,37 @@
 use std::sync::Arc;
 
 use super::bits::{BitReader, Xor};
+use crate::chunk::HistogramValue;
 use crate::codec::Malformed;
-use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
+use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, InvalidHistogram, Span};
 use crate::querier::Columns;
-use crate::sample::{HistogramSample, STALE_NAN, Timestamp, is_stale};
+use crate::sample::{HistogramSample, Timestamp, is_stale};
 
 const XOR: u8 = 1;
 const HISTOGRAM: u8 = 2;
 const FLOAT_HISTOGRAM: u8 = 3;
 
-/// Buckets that a histogram may claim to have; bounds what a damaged chunk can make a reader allocate.
-const MAX_BUCKETS: u64 = 1 << 20;
+/// Buckets, and spans, that a histogram may claim to have; bounds what a damaged chunk can make a reader allocate.
+const MAX_BUCKETS: u64 = 1 << 16;
 
-/// Appends the samples of a chunk to `columns`.
-pub(super) fn decode(encoding: u8, bytes: &[u8], columns: &mut Columns) -> Result<(), Malformed> {
+/// Whether chunks of this encoding can be read.
+pub(super) const fn is_known(encoding: u8) -> bool {
+    matches!(encoding, XOR | HISTOGRAM | FLOAT_HISTOGRAM)
+}
+
+/// Appends the samples of a chunk to `columns`; histograms that contradict themselves go to `invalid` instead.
+pub(super) fn decode(
+    encoding: u8,
+    bytes: &[u8],
+    columns: &mut Columns,
+    invalid: &mut dyn FnMut(Timestamp, InvalidHistogram),
+) -> Result<(), Malformed> {
     let mut input = BitReader::new(bytes);
     let count = input.take(16)?;
     match encoding {
         XOR => floats(&mut input, count, columns),
-        HISTOGRAM => histograms(&mut input, count, true, columns),
-        FLOAT_HISTOGRAM => histograms(&mut input, count, false, columns),
+        HISTOGRAM => histograms(&mut input, count, true, columns, invalid),
+        FLOAT_HISTOGRAM => histograms(&mut input, count, false, columns, invalid),
         _ => Err(input.malformed("chunk of an encoding that is not known")),
     }
 }
@@ -87,7 +98,7 @@ fn spans(input: &mut BitReader<'_>) -> Result<(Vec<Span>, usize), Malformed> {
         let length = input.varbit_uint()?;
         let offset = i32::try_from(input.varbit_int()?).map_err(|_| input.malformed("bucket offset"))?;
         buckets = buckets.saturating_add(length);
-        if buckets > MAX_BUCKETS {
+        if buckets > MAX_BUCKETS || spans.len() as u64 >= MAX_BUCKETS {
             return Err(input.malformed("too many buckets"));
         }
         spans.push(Span { offset, length: length as u32 });
@@ -95,7 +106,13 @@ fn spans(input: &mut BitReader<'_>) -> Result<(Vec<Span>, usize), Malformed> {
     Ok((spans, buckets as usize))
 }
 
-fn histograms(input: &mut BitReader<'_>, count: u64, integer: bool, columns: &mut Columns) -> Result<(), Malformed> {
+fn histograms(
+    input: &mut BitReader<'_>,
+    count: u64,
+    integer: bool,
+    columns: &mut Columns,
+    invalid: &mut dyn FnMut(Timestamp, InvalidHistogram),
+) -> Result<(), Malformed> {
     if count == 0 {
         return Ok(());
     }
@@ -112,10 +129,17 @@ fn histograms(input: &mut BitReader<'_>, count: u64, integer: bool, columns: &mu
             time = time.wrapping_add(delta);
         }
         let histogram = match &mut rows {
-            Rows::Integer(rows) => rows.next(input, &layout, place == 0, &mut sum)?,
-            Rows::Float(rows) => next_float(input, &layout, rows, place == 0)?,
+            Rows::Integer(rows) => rows.next(input, &layout, place == 0, &mut sum)?.map(HistogramValue::Integer),
+            Rows::Float(rows) => next_float(input, &layout, rows, place == 0)?.map(HistogramValue::Float),
         };
-        let mut histogram = histogram.unwrap_or(FloatHistogram { sum: STALE_NAN, ..FloatHistogram::default() });
+        let timestamp = Timestamp::from_millis(time);
+        let mut histogram = match histogram.unwrap_or_else(HistogramValue::stale).validated() {
+            Ok(value) => value.into_float(),
+            Err(why) => {
+                invalid(timestamp, why);
+                continue;
+            }
+        };
         if !histogram.is_stale() {
             histogram.counter_reset_hint = match place {
                 _ if layout.gauge => CounterResetHint::Gauge,
@@ -123,7 +147,6 @@ fn histograms(input: &mut BitReader<'_>, count: u64, integer: bool, columns: &mu
                 _ => CounterResetHint::NotReset,
             };
         }
-        let timestamp = Timestamp::from_millis(time);
         columns.histograms.push(HistogramSample { timestamp, start: None, histogram: Arc::new(histogram) });
     }
     Ok(())
@@ -148,7 +171,7 @@ impl IntegerRows {
         layout: &Layout,
         first: bool,
         sum: &mut Xor,
-    ) -> Result<Option<FloatHistogram>, Malformed> {
+    ) -> Result<Option<Histogram>, Malformed> {
         let buckets = layout.positive + layout.negative;
         if first {
             for _ in 0..2 {
@@ -182,7 +205,7 @@ impl IntegerRows {
             negative_buckets: negative.to_vec(),
             ..layout.base.clone()
         };
-        Ok(Some(histogram.to_float()))
+        Ok(Some(histogram))
     }
 }
 
@@ -237,7 +260,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_make_decoding_panic(encoding in 0u8..5, bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = decode(encoding, &bytes, &mut Columns::default());
+            let _ = decode(encoding, &bytes, &mut Columns::default(), &mut |_, _| ());
         }
     }
 }

@@ -3,6 +3,8 @@
 mod bits;
 mod block;
 mod chunks;
+mod left_out;
+mod order;
 mod prometheus;
 mod wal;
 
@@ -13,16 +15,19 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rustc_hash::FxBuildHasher;
 
+pub use left_out::{LeftOut, Omission};
 pub use prometheus::PrometheusDir;
 
-use crate::block::{BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter};
-use crate::chunk::{HistogramValue, split};
+use order::Account;
+
+use crate::block::{Block, BlockId, BlockMeta, BlockRange, BlockSpec, BlockWriter};
+use crate::chunk::HistogramValue;
 use crate::error::Error;
 use crate::exemplar::Exemplar;
 use crate::fs::Fs;
 use crate::labels::Labels;
-use crate::querier::Columns;
-use crate::sample::{HistogramSample, Timestamp};
+use crate::querier::{Columns, Querier};
+use crate::sample::{HistogramSample, TimeRange, Timestamp};
 
 /// Bytes of samples that are held before they are written.
 const MAX_BUFFERED: usize = 256 << 20;
@@ -32,10 +37,51 @@ const MAX_BUFFERED: usize = 256 << 20;
 pub struct Imported {
     /// The blocks that were written. They may overlap each other and others: compaction makes one of them.
     pub blocks: Vec<BlockMeta>,
-    /// What could not be read of the source, and histograms whose buckets do not fit their spans.
+    /// Parts of the source that could not be read.
     pub faults: Vec<Error>,
-    /// Exemplars that were left out: no sample came with them that a block of their time would be made for.
-    pub lost_exemplars: u64,
+    /// Samples and exemplars that were left out, and parts of the source that hold an unknown number of them.
+    pub left_out: LeftOut,
+    /// Samples and exemplars that came twice or were there already, equal.
+    pub duplicates: u64,
+    /// Records of metadata in a log of Prometheus. They are not imported: targets and senders tell them again.
+    pub metadata_records: u64,
+}
+
+impl Imported {
+    /// Whether everything of the source is in the blocks.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.faults.is_empty() && self.left_out.is_empty()
+    }
+
+    fn add(&mut self, account: Account) {
+        self.left_out.merge(account.left_out);
+        self.duplicates += account.duplicates;
+    }
+
+    /// Counts the samples at times at which `store`, or a block of this import before theirs, has samples of their series.
+    pub(crate) fn compare(&mut self, fs: &Arc<dyn Fs>, blocks_dir: &Path, store: &dyn Querier) -> Result<(), Error> {
+        let mut account = Account::default();
+        let mut before: Vec<Arc<Block>> = Vec::new();
+        for meta in &self.blocks {
+            let range = TimeRange::from_millis(meta.range.start_ms, meta.range.end_ms.saturating_sub(1));
+            let block = Arc::new(Block::open(fs, blocks_dir, meta.ulid)?);
+            let new = block.select(&[], range)?;
+            account.compare(&*new, &*store.select(&[], range)?, range)?;
+            for other in before.iter().filter(|other| other.meta().range.overlaps(&meta.range)) {
+                account.compare(&*new, &*other.select(&[], range)?, range)?;
+            }
+            before.push(block);
+        }
+        self.add(account);
+        Ok(())
+    }
+}
+
+/// Whether a block can hold a sample of this time: its range ends behind it, and the ends of time stand for what lies
+/// beyond them.
+fn is_keepable(at: Timestamp) -> bool {
+    Timestamp::MIN < at && at < Timestamp::MAX
 }
 
 /// Takes samples and exemplars in any order and writes them as blocks. Memory: at most about 256 MiB of them, and their
@@ -82,24 +128,45 @@ impl Importer {
     /// # Errors
     /// If the disk refuses; what was added since the last block may be lost then.
     pub fn float(&mut self, labels: &Labels, at: Timestamp, value: f64, start: Option<Timestamp>) -> Result<(), Error> {
+        if !is_keepable(at) {
+            self.leave_out(Omission::TimeOutOfRange, || format!("{labels} {value} at {at}"));
+            return Ok(());
+        }
         let columns = self.series.entry_ref(labels).or_default();
         columns.push(at.millis(), value, start.map_or(0, Timestamp::millis));
         self.buffered += 16;
         self.flush_if_full()
     }
 
-    /// Adds a native histogram, as [`float`](Self::float). One whose buckets do not fit its spans is a fault.
+    /// Adds a native histogram, as [`float`](Self::float). One that contradicts itself is left out.
     ///
     /// # Errors
     /// If the disk refuses; what was added since the last block may be lost then.
-    pub fn histogram(&mut self, labels: &Labels, sample: HistogramSample) -> Result<(), Error> {
-        if split(&HistogramValue::Float((*sample.histogram).clone())).is_none() {
-            self.imported.faults.push(Error::Memory { what: "histogram whose buckets do not fit its spans" });
+    pub fn histogram(&mut self, labels: &Labels, at: Timestamp, value: HistogramValue) -> Result<(), Error> {
+        if !is_keepable(at) {
+            self.leave_out(Omission::TimeOutOfRange, || format!("{labels} at {at}"));
             return Ok(());
         }
+        let histogram = match value.validated() {
+            Ok(value) => Arc::new(value.into_float()),
+            Err(why) => {
+                self.leave_out(Omission::InvalidHistogram, || format!("{labels} at {at}: {why}"));
+                return Ok(());
+            }
+        };
+        self.put_histogram(labels, HistogramSample { timestamp: at, start: None, histogram })
+    }
+
+    /// Adds a histogram that has been checked.
+    fn put_histogram(&mut self, labels: &Labels, sample: HistogramSample) -> Result<(), Error> {
         self.buffered += size_of::<HistogramSample>() + sample.histogram.size_bytes();
         self.series.entry_ref(labels).or_default().histograms.push(sample);
         self.flush_if_full()
+    }
+
+    /// Counts what the source holds but is not added; `example` names it.
+    pub fn leave_out(&mut self, omission: Omission, example: impl FnOnce() -> String) {
+        self.imported.left_out.add(omission, example);
     }
 
     /// Adds an exemplar of a series; of two of one time the first stays. It comes into a block that samples make.
@@ -107,6 +174,10 @@ impl Importer {
     /// # Errors
     /// If the disk refuses; what was added since the last block may be lost then.
     pub fn exemplar(&mut self, labels: &Labels, exemplar: Exemplar) -> Result<(), Error> {
+        if !is_keepable(exemplar.timestamp) {
+            self.leave_out(Omission::TimeOutOfRange, || format!("exemplar of {labels} at {}", exemplar.timestamp));
+            return Ok(());
+        }
         self.buffered += size_of::<Exemplar>() + exemplar.labels.size_bytes();
         match self.exemplars.get_mut(labels) {
             Some(exemplars) => exemplars.push(exemplar),
@@ -124,22 +195,26 @@ impl Importer {
         self.buffered = 0;
         let mut series: Vec<(Labels, Columns)> = self.series.drain().collect();
         series.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        let mut starts = BTreeSet::new();
-        for (_, columns) in &mut series {
-            put_in_order(columns);
+        let (mut starts, mut account) = (BTreeSet::new(), Account::default());
+        for (labels, columns) in &mut series {
+            account.put_in_order(labels, columns);
             let times = columns.timestamps_ms.iter().copied();
             let times = times.chain(columns.histograms.iter().map(|h| h.timestamp.millis()));
             starts.extend(times.map(|ms| BlockRange::aligned(ms, self.width_ms).start_ms));
         }
         let mut exemplars = std::mem::take(&mut self.exemplars);
-        for exemplars in exemplars.values_mut() {
-            exemplars.sort_by_key(|exemplar| exemplar.timestamp);
-            exemplars.dedup_by_key(|exemplar| exemplar.timestamp);
+        for (labels, exemplars) in &mut exemplars {
+            account.put_exemplars_in_order(labels, exemplars);
             let is_lost = |exemplar: &&Exemplar| {
                 !starts.contains(&BlockRange::aligned(exemplar.timestamp.millis(), self.width_ms).start_ms)
             };
-            self.imported.lost_exemplars += exemplars.iter().filter(is_lost).count() as u64;
+            for exemplar in exemplars.iter().filter(is_lost) {
+                account
+                    .left_out
+                    .add(Omission::ExemplarWithoutSamples, || format!("{labels} at {}", exemplar.timestamp));
+            }
         }
+        self.imported.add(account);
         for start_ms in starts {
             let mut writer = self.begin(BlockRange::aligned(start_ms, self.width_ms))?;
             for (labels, columns) in &series {
@@ -165,24 +240,6 @@ impl Importer {
         self.flush()?;
         Ok(self.imported)
     }
-}
-
-/// Sorts the samples by time; of those at one time the first stays.
-fn put_in_order(columns: &mut Columns) {
-    let times = &columns.timestamps_ms;
-    if times.windows(2).any(|pair| pair[0] >= pair[1]) {
-        let mut order: Vec<usize> = (0..times.len()).collect();
-        order.sort_by_key(|&i| times[i]);
-        order.dedup_by_key(|i| times[*i]);
-        let mut sorted = Columns::default();
-        for i in order {
-            sorted.push(times[i], columns.values[i], columns.starts_ms.get(i).copied().unwrap_or(0));
-        }
-        sorted.histograms = std::mem::take(&mut columns.histograms);
-        *columns = sorted;
-    }
-    columns.histograms.sort_by_key(|h| h.timestamp);
-    columns.histograms.dedup_by_key(|h| h.timestamp);
 }
 
 #[cfg(test)]
@@ -242,7 +299,8 @@ mod tests {
             importer.float(&series("b"), Timestamp::from_millis(ms), 1.0, None).unwrap();
         }
         let imported = importer.finish().unwrap();
-        assert_eq!(imported.lost_exemplars, 1, "of a time without samples");
+        let left_out: Vec<_> = imported.left_out.iter().map(|(why, count, _)| (why, count)).collect();
+        assert_eq!(left_out, [(Omission::ConflictingExemplar, 1), (Omission::ExemplarWithoutSamples, 1)]);
         let mut found = Vec::new();
         for meta in &imported.blocks {
             let block = Block::open(&fs, dir, meta.ulid).unwrap();

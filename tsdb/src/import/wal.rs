@@ -1,22 +1,25 @@
 //! The write-ahead log of Prometheus, and that of its late samples. Source: its `tsdb/docs/format/wal.md`.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::block::{be32, be64};
+use crate::chunk::HistogramValue;
 use crate::codec::{Decoder, Malformed, crc32c};
 use crate::error::Error;
 use crate::exemplar::Exemplar;
 use crate::fs::{AtPath, Fs, Map};
 use crate::histogram::{CUSTOM_BUCKETS_SCHEMA, CounterResetHint, FloatHistogram, Histogram, Span};
 use crate::labels::Labels;
-use crate::sample::{HistogramSample, Timestamp};
+use crate::sample::Timestamp;
 
 const PAGE_BYTES: usize = 32 << 10;
 /// Kind and compression, length, checksum.
 const FRAGMENT_HEADER: usize = 1 + 2 + 4;
 const SNAPPY: u8 = 1 << 3;
 const ZSTD: u8 = 1 << 4;
+
+/// The greatest expansion of snappy: a copy of 64 bytes takes three.
+const MAX_SNAPPY_RATIO: usize = 22;
 
 /// Bytes that a record may unpack to.
 const MAX_RECORD: usize = 512 << 20;
@@ -25,10 +28,14 @@ const MAX_RECORD: usize = 512 << 20;
 pub(super) enum Record {
     Series(u64, Labels),
     Float(u64, i64, f64),
-    Histogram(u64, HistogramSample),
+    Histogram(u64, i64, HistogramValue),
     Exemplar(u64, Exemplar),
     /// Samples of a series are deleted between these times, both ends in it.
     Deleted(u64, i64, i64),
+    /// What is known about the metrics of so many series.
+    Metadata,
+    /// A record of a kind that is not known.
+    Unknown(u8),
 }
 
 /// The files of a log in the order in which they are read: those of the last checkpoint, then what came after it.
@@ -51,6 +58,24 @@ pub(super) fn segments(fs: &dyn Fs, dir: &Path) -> Result<Vec<PathBuf>, Error> {
     }
     files.extend(numbered("").into_iter().filter(|(number, _)| *number >= first).map(|(_, path)| path));
     Ok(files)
+}
+
+/// The files of a log before which one is missing. Without a checkpoint a log may begin anywhere.
+pub(super) fn gaps(files: &[PathBuf]) -> impl Iterator<Item = Error> {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let mut next: Option<u64> = None;
+    files.iter().filter_map(move |path| {
+        let number = name(path)?.parse::<u64>().ok()?;
+        let checkpoint =
+            path.parent().and_then(name).and_then(|dir| dir.strip_prefix("checkpoint.")?.parse::<u64>().ok());
+        if let Some(covered) = checkpoint {
+            next = Some(covered + 1);
+            return None;
+        }
+        let is_gap = next.is_some_and(|next| next != number);
+        next = Some(number + 1);
+        is_gap.then(|| Error::Corrupt { path: path.clone(), offset: 0, what: "the segment before it is missing" })
+    })
 }
 
 /// Hands the records of a segment to `visit`. A damaged one ends the segment: what is behind it is lost.
@@ -136,6 +161,9 @@ fn fragment<'a>(map: &'a Map, at: &mut usize) -> Result<Option<Fragment<'a>>, Ma
 
 fn unpack_snappy(packed: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let len = snap::raw::decompress_len(packed).ok().filter(|&len| len <= MAX_RECORD)?;
+    if len / MAX_SNAPPY_RATIO > packed.len() {
+        return None;
+    }
     out.clear();
     out.resize(len, 0);
     snap::raw::Decoder::new().decompress(packed, out).ok().filter(|&n| n == len).map(drop)
@@ -145,10 +173,11 @@ fn unpack_zstd(packed: &[u8], out: &mut Vec<u8>) -> Option<()> {
     use std::io::Read;
     out.clear();
     let decoder = ruzstd::decoding::StreamingDecoder::new(packed).ok()?;
-    decoder.take(MAX_RECORD as u64).read_to_end(out).ok().map(drop)
+    // A byte more than may be shows that there are too many.
+    decoder.take(MAX_RECORD as u64 + 1).read_to_end(out).ok().filter(|&len| len <= MAX_RECORD).map(drop)
 }
 
-/// Takes a record apart. Kinds that hold no samples are passed over.
+/// Takes a record apart.
 fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> {
     let mut input = Decoder::new(bytes);
     let kind = input.u8()?;
@@ -176,14 +205,17 @@ fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> 
         })?,
         // With and without bounds of their own; what is in them says which.
         7 | 9 => each(&mut input, |input, series, time| {
-            visit(Record::Histogram(series, at(time, integer_histogram(input)?.to_float())));
+            visit(Record::Histogram(series, time, HistogramValue::Integer(integer_histogram(input)?)));
             Ok(())
         })?,
         8 | 10 => each(&mut input, |input, series, time| {
-            visit(Record::Histogram(series, at(time, float_histogram(input)?)));
+            visit(Record::Histogram(series, time, HistogramValue::Float(float_histogram(input)?)));
             Ok(())
         })?,
-        _ => {}
+        // Marks of chunks that were mapped; their samples are in records, too.
+        5 => {}
+        6 => visit(Record::Metadata),
+        kind => visit(Record::Unknown(kind)),
     }
     Ok(())
 }
@@ -191,10 +223,6 @@ fn decode(bytes: &[u8], visit: &mut dyn FnMut(Record)) -> Result<(), Malformed> 
 fn labels(input: &mut Decoder<'_>) -> Result<Labels, Malformed> {
     let pairs = (0..input.count(2)?).map(|_| Ok((input.text()?, input.text()?)));
     Ok(Labels::from_pairs(pairs.collect::<Result<Vec<_>, Malformed>>()?))
-}
-
-fn at(time: i64, histogram: FloatHistogram) -> HistogramSample {
-    HistogramSample { timestamp: Timestamp::from_millis(time), start: None, histogram: Arc::new(histogram) }
 }
 
 /// Samples or exemplars, each with its series and time less those of the first.
