@@ -38,5 +38,5 @@ pub use parse::Histograms;
 pub use relabel::{Action, NameScheme, Relabel, relabel};
 pub use sample_rules::{LabelError, SampleLimits, SampleRules};
 pub use secret::{Secret, SecretSource};
-pub use target::{ActiveTarget, LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};
+pub use target::{ActiveTarget, LastScrape, OverBudget, RefusedSamples, TargetHealth, TargetSpec, TargetState};
 pub use url::{HttpUrl, UrlError};

@@ -123,7 +123,8 @@ impl Metrics {
     pub(crate) fn add_samples(&self, counts: &Counts, committed: &Committed) {
         self.duplicate.fetch_add((counts.duplicates + committed.duplicate) as u64, Relaxed);
         self.out_of_order.fetch_add(committed.out_of_order as u64, Relaxed);
-        self.out_of_bounds.fetch_add((counts.out_of_bounds + committed.too_old) as u64, Relaxed);
+        self.out_of_bounds
+            .fetch_add((counts.out_of_bounds + committed.too_old + committed.out_of_bounds) as u64, Relaxed);
         self.exemplars.fetch_add(counts.exemplars as u64, Relaxed);
     }
 

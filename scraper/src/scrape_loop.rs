@@ -27,7 +27,7 @@ use crate::parse::Exposition;
 use crate::report::{Report, ReportSeries};
 use crate::sample_rules::{LabelError, SampleRules};
 use crate::store::{Batch, Store};
-use crate::target::{LastScrape, OverBudget, TargetHealth, TargetSpec, TargetState};
+use crate::target::{LastScrape, OverBudget, RefusedSamples, TargetHealth, TargetSpec, TargetState};
 
 /// A scrape that comes this close to its place on the grid is given the timestamp of that place…
 const TOLERANCE: Duration = Duration::from_millis(2);
@@ -248,18 +248,25 @@ impl<S: Store> ScrapeLoop<S> {
         metrics.add_samples(&outcome.counts, &outcome.committed);
         let target = &self.options.spec.url;
         let Counts { duplicates, out_of_bounds, .. } = outcome.counts;
-        let Committed { duplicate, out_of_order, too_old, .. } = outcome.committed;
+        let Committed { duplicate, out_of_order, too_old, out_of_bounds: old, .. } = outcome.committed;
         for (dropped, what) in [
             (outcome.committed.unknown.len(), "samples whose series the store keeps letting go of left out"),
             (out_of_order, "out-of-order samples left out"),
             (too_old, "samples that are too old left out"),
             (duplicates + duplicate, "samples with another value at the same timestamp left out"),
+            (old, "samples that are out of bounds left out"),
             (out_of_bounds, "samples that are too far in the future left out"),
         ] {
             if dropped > 0 {
                 tracing::warn!(%target, num_dropped = dropped, "{what}");
             }
         }
+        let refused = RefusedSamples {
+            out_of_order,
+            too_old,
+            out_of_bounds: old + out_of_bounds,
+            duplicate: duplicates + duplicate,
+        };
         match &outcome.error {
             Some(ScrapeError::Ingest(IngestError::SampleLimit)) => Metrics::add(&metrics.exceeded_sample_limit),
             Some(ScrapeError::Ingest(IngestError::Labels(LabelError::Limit(_)))) => {
@@ -283,13 +290,15 @@ impl<S: Store> ScrapeLoop<S> {
             duration: started.elapsed(),
             samples: outcome.counts.scraped,
             over_budget: outcome.over_budget,
+            refused: Some(refused).filter(|refused| *refused != RefusedSamples::default()),
         });
     }
 
     /// The target is gone. It may come back: `true` if it does, within a little more than two intervals. Else its
     /// series get stale markers, of the moment at which the next scrape would have been.
     async fn wait_for_return(&mut self) -> bool {
-        let Some((last, _)) = self.last else { return false };
+        // A scrape of the future is one of now: the clock was ahead.
+        let Some(last) = self.last.map(|(last, _)| last.min(self.shared.clock.now().millis())) else { return false };
         let interval = self.interval_ms();
         let stale_at = Timestamp::from_millis(last + interval);
         let patience = last + 2 * interval + interval / 10;
@@ -445,6 +454,7 @@ fn add_again(all: &mut Committed, second: Committed) {
     all.appended += second.appended;
     all.out_of_order += second.out_of_order;
     all.too_old += second.too_old;
+    all.out_of_bounds += second.out_of_bounds;
     all.duplicate += second.duplicate;
 }
 

@@ -83,6 +83,39 @@ pub struct LastScrape {
     pub samples: usize,
     /// Whether it had series that found no place in the target's budget.
     pub over_budget: Option<OverBudget>,
+    /// Samples of it that were refused for their time; `None` if none was.
+    pub refused: Option<RefusedSamples>,
+}
+
+/// Samples of one scrape that were left out for their time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RefusedSamples {
+    /// Samples older than the last one of their series.
+    pub out_of_order: usize,
+    /// Samples older than out-of-order ones may be.
+    pub too_old: usize,
+    /// Samples too old for the head, or too far in the future.
+    pub out_of_bounds: usize,
+    /// Samples with another value than the one that is there at their time.
+    pub duplicate: usize,
+}
+
+impl fmt::Display for RefusedSamples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { out_of_order, too_old, out_of_bounds, duplicate } = *self;
+        let parts = [
+            (out_of_order, "out of order"),
+            (too_old, "too old"),
+            (out_of_bounds, "out of bounds"),
+            (duplicate, "duplicates with another value"),
+        ];
+        f.write_str("samples of the last scrape were left out: ")?;
+        for (i, (count, what)) in parts.iter().filter(|(count, _)| *count > 0).enumerate() {
+            let gap = if i == 0 { "" } else { ", " };
+            write!(f, "{gap}{count} {what}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A target with more series than its budget allows. Those that were known go on.

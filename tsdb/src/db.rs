@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use crate::block::BlockMeta;
 use crate::blocks::Blocks;
+use crate::clock::Clock;
 use crate::compact::Retention;
 use crate::error::Error;
 use crate::exemplar::{FoundExemplars, Newest};
 use crate::fs::Fs;
-use crate::head::{Appender, Cardinality, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
+use crate::head::{Appender, Cardinality, FamilyStats, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
 use crate::import::{Imported, Importer};
 use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
 use crate::manifest::State;
@@ -43,6 +44,8 @@ pub struct Options {
     pub max_exemplars: usize,
     /// How long samples are kept.
     pub retention: Retention,
+    /// The time when the store is opened; see [`Db::set_clock`].
+    pub clock: Option<Clock>,
     /// Bytes of sealed chunks that stay in memory; beyond, they move to files.
     pub max_sealed_bytes: usize,
     /// A checkpoint is written once so many samples would have to be replayed, or 40 for each series if that is more.
@@ -68,6 +71,7 @@ impl Default for Options {
             late_window: Duration::from_secs(30 * 60),
             max_exemplars: 100_000,
             retention: Retention::default(),
+            clock: None,
             max_sealed_bytes: 4 << 20,
             checkpoint_samples: 8 << 20,
             maintain_every: Duration::from_secs(1),
@@ -107,6 +111,15 @@ pub struct Deleted {
     pub series: u64,
     /// Their samples in it.
     pub samples: u64,
+}
+
+/// Samples of the future that a store holds: a clock was ahead when they were taken, or one is behind now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Future {
+    /// Up to where they reach; `None` if there are none.
+    pub newest: Option<Timestamp>,
+    /// Blocks that hold some.
+    pub blocks: u64,
 }
 
 impl Db {
@@ -177,6 +190,12 @@ impl Db {
         self.head.metadata()
     }
 
+    /// How much is known about metric families.
+    #[must_use]
+    pub fn family_stats(&self) -> FamilyStats {
+        self.head.family_stats()
+    }
+
     /// The exemplars within `range` of the series that pass all matchers of any of `selectors`, of the head and of the
     /// blocks: the newest of them, [`Options::max_exemplars`] at the most.
     ///
@@ -241,6 +260,29 @@ impl Db {
     #[must_use]
     pub fn retention(&self) -> Retention {
         self.maintenance.retention()
+    }
+
+    /// Tells the store the time; to be repeated every second or so. A store that is told no time takes its newest sample for
+    /// the present, whatever its time: right for historical data, and for one sender whose clock never errs.
+    ///
+    /// With a clock, samples of the future decide nothing: not how old others may be, not what retention deletes, not
+    /// where blocks are cut.
+    pub fn set_clock(&self, clock: Clock) {
+        self.head.set_clock(clock);
+    }
+
+    /// The samples that lie more than [`TOLERANCE_MS`](crate::TOLERANCE_MS) after the time as it was told last.
+    #[must_use]
+    pub fn future(&self) -> Future {
+        let Some(clock) = self.head.clock() else { return Future::default() };
+        let is_future = |at: Timestamp| at.millis() > clock.latest_ms();
+        let blocks = self.maintenance.blocks();
+        let whole = blocks.list().iter().filter(|b| b.deleted_samples() < b.meta().stats.num_samples);
+        // Of one that is not over yet, the end lies in the future as well.
+        let ahead = whole.map(|b| b.meta().range.closed()).filter(|range| is_future(range.start));
+        let ends: Vec<Timestamp> = ahead.map(|range| range.end).collect();
+        let head = Some(self.head.span().end).filter(|&end| is_future(end));
+        Future { newest: ends.iter().copied().chain(head).max(), blocks: ends.len() as u64 }
     }
 
     /// Changes how long samples are kept and how late they may come.

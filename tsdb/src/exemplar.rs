@@ -30,7 +30,7 @@ pub(crate) struct Exemplars {
     first: u64,
     /// None in the place of one that has been deleted.
     kept: VecDeque<Option<(Labels, Exemplar)>>,
-    /// Numbers of the exemplars of each series, ascending in number and in time.
+    /// Numbers of the exemplars of each series, ascending.
     by_series: HashMap<Labels, VecDeque<u64>>,
 }
 
@@ -45,10 +45,28 @@ impl Exemplars {
         self.limit
     }
 
-    /// Whether [`add`](Self::add) would keep it: it is newer than the last one of its series.
-    pub(crate) fn takes(&self, series: &Labels, exemplar: &Exemplar) -> bool {
-        let last = self.by_series.get(series).and_then(VecDeque::back).and_then(|&n| self.at(n));
-        self.limit > 0 && last.is_none_or(|last| last.timestamp < exemplar.timestamp)
+    /// Whether it is newer than all others of its series up to `latest_ms`: one of the future does not keep out those of now.
+    pub(crate) fn takes(&self, series: &Labels, exemplar: &Exemplar, latest_ms: i64) -> bool {
+        let Some(numbers) = self.by_series.get(series).filter(|_| self.limit > 0) else { return self.limit > 0 };
+        let mut others = numbers.iter().rev().filter_map(|&n| self.at(n)).map(|other| other.timestamp);
+        match others.next() {
+            Some(last) if last.millis() > latest_ms => {
+                last != exemplar.timestamp
+                    && others.all(|other| {
+                        other < exemplar.timestamp || other.millis() > latest_ms && other != exemplar.timestamp
+                    })
+            }
+            last => last.is_none_or(|last| last < exemplar.timestamp),
+        }
+    }
+
+    /// Whether it is newer than the last one of its series, or that one lies beyond and none is of its time.
+    fn is_news(&self, series: &Labels, exemplar: &Exemplar) -> bool {
+        let Some(numbers) = self.by_series.get(series) else { return true };
+        let mut others = numbers.iter().rev().filter_map(|&n| self.at(n)).map(|other| other.timestamp);
+        others.next().is_none_or(|last| {
+            last < exemplar.timestamp || last > exemplar.timestamp && others.all(|other| other != exemplar.timestamp)
+        })
     }
 
     /// The exemplar of a number; none if it has been deleted.
@@ -56,9 +74,9 @@ impl Exemplars {
         self.kept[(number - self.first) as usize].as_ref().map(|(_, exemplar)| exemplar)
     }
 
-    /// Keeps an exemplar, unless there is a newer one of its series, or one of the same time.
+    /// Keeps an exemplar, unless there is one of the same time of its series.
     pub(crate) fn add(&mut self, series: Labels, exemplar: Exemplar) -> bool {
-        if !self.takes(&series, &exemplar) {
+        if self.limit == 0 || !self.is_news(&series, &exemplar) {
             return false;
         }
         if self.kept.len() == self.limit {
@@ -87,7 +105,8 @@ impl Exemplars {
         let passing = self.by_series.iter().filter(|(labels, _)| selectors.iter().any(|all| passes(labels, all)));
         let of_series = |(labels, numbers): (&Labels, &VecDeque<u64>)| {
             let all = numbers.iter().filter_map(|&number| self.at(number));
-            let within: Vec<Exemplar> = all.filter(|e| range.contains(e.timestamp)).cloned().collect();
+            let mut within: Vec<Exemplar> = all.filter(|e| range.contains(e.timestamp)).cloned().collect();
+            within.sort_by_key(|exemplar| exemplar.timestamp);
             (!within.is_empty()).then(|| (labels.clone(), within))
         };
         passing.filter_map(of_series).collect()
@@ -142,7 +161,8 @@ mod tests {
         assert!(exemplars.add(b.clone(), exemplar(1)));
         assert!(exemplars.add(a.clone(), exemplar(2)));
         assert!(!exemplars.add(a.clone(), exemplar(2)), "the same again");
-        assert!(!exemplars.add(a.clone(), exemplar(1)), "an older one");
+        assert!(!exemplars.takes(&a, &exemplar(1), i64::MAX), "an older one");
+        assert!(exemplars.takes(&a, &exemplar(1), 1), "older than one of the future only");
         let all = vec![vec![Matcher::new(MatchOp::Regex, "__name__", "a|b").unwrap()]];
         let mut found = exemplars.select(&all, TimeRange::ALL);
         found.sort_by(|a, b| a.0.cmp(&b.0));

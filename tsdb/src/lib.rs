@@ -5,6 +5,7 @@
 mod block;
 mod blocks;
 mod chunk;
+mod clock;
 mod codec;
 mod compact;
 mod db;
@@ -38,14 +39,16 @@ mod wal;
 
 pub use block::{BadBlockId, BlockId, BlockMeta, BlockRange, BlockStats, Compaction, Parent, verify_blocks};
 pub use chunk::HistogramValue;
+pub use clock::{Clock, TOLERANCE_MS};
 pub use compact::Retention;
-pub use db::{Db, Deleted, Options};
+pub use db::{Db, Deleted, Future, Options};
 pub use error::Error;
 pub use exemplar::{Exemplar, FoundExemplars};
 pub use foreign::{Beside, Writer};
 pub use fs::{DiskFs, File, Fs, Map};
 pub use head::{
-    AppendError, Appender, Cardinality, CommitTotals, Committed, HeadStats, Recovery, Refusal, SharedColumn,
+    AppendError, Appender, Cardinality, CommitTotals, Committed, FamilyStats, HeadStats, Recovery, Refusal,
+    SharedColumn,
 };
 pub use histogram::{
     Bucket, BucketSide, CUSTOM_BUCKETS_SCHEMA, Combined, CounterResetHint, FloatHistogram, Histogram, HistogramPart,
@@ -53,7 +56,7 @@ pub use histogram::{
 };
 pub use import::{Imported, Importer, LeftOut, Omission, PrometheusDir};
 pub use labels::{Label, Labels, LabelsBuilder, METRIC_NAME, is_label_name, is_metric_name};
-pub use maintenance::MaintenanceTotals;
+pub use maintenance::{Held, MaintenanceTotals};
 pub use matcher::{MatchOp, Matcher};
 pub use memory::MemoryStore;
 pub use metadata::{Metadata, MetricKind};

@@ -2,6 +2,7 @@
 //! drops what is too old.
 
 mod cut;
+mod future;
 
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
@@ -71,6 +72,8 @@ pub(crate) struct Limits {
 struct Waiting {
     truncation: Option<(u64, Truncation)>,
     passes: u64,
+    /// Whether there were samples of the future at the last pass.
+    ahead: bool,
 }
 
 /// What was done since the store was opened.
@@ -80,9 +83,20 @@ struct Counters {
     checkpoints: AtomicU64,
     compactions: AtomicU64,
     dropped: AtomicU64,
+    dropped_samples: AtomicU64,
+    held: Mutex<Held>,
     evicted: AtomicU64,
     failures: AtomicU64,
     last_failure: Mutex<Option<String>>,
+}
+
+/// Blocks that retention holds back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many there are.
+    pub blocks: u64,
+    /// Samples in them.
+    pub samples: u64,
 }
 
 /// What a store did by itself since it was opened.
@@ -96,6 +110,10 @@ pub struct MaintenanceTotals {
     pub compactions: u64,
     /// Blocks dropped by retention.
     pub dropped: u64,
+    /// Samples in them.
+    pub dropped_samples: u64,
+    /// Blocks that retention would drop by the wall clock, but does not as long as that is not believed.
+    pub held: Held,
     /// Series let go by the head.
     pub evicted: u64,
     /// Times that any of this failed; it is tried again.
@@ -157,6 +175,8 @@ impl Maintenance {
             checkpoints: get(&c.checkpoints),
             compactions: get(&c.compactions),
             dropped: get(&c.dropped),
+            dropped_samples: get(&c.dropped_samples),
+            held: *c.held.lock(),
             evicted: get(&c.evicted),
             failures: get(&c.failures),
             last_failure: c.last_failure.lock().clone(),
@@ -194,6 +214,7 @@ impl Maintenance {
         self.head.sweep_symbols();
         if waiting.passes.is_multiple_of(PASSES_PER_LOOK) {
             self.counters.evicted.fetch_add(self.head.evict_unused(), Ordering::Relaxed);
+            self.head.evict_families();
         }
         self.truncate_if_free(&mut waiting)?;
         self.head.spill(self.limits.sealed_bytes)?;
@@ -201,16 +222,19 @@ impl Maintenance {
             return self.checkpoint_if_due();
         }
         let span = self.head.span();
-        let newest = span.end.millis();
         if span.start > span.end {
             return Ok(());
         }
+        if self.rewind_if_ahead(&mut waiting, span.end.millis())? {
+            return Ok(());
+        }
+        let newest = self.head.reference_ms();
         let until = BlockRange::aligned(newest.saturating_sub(self.kept_ms()), BASE_WIDTH_MS).start_ms;
         if until > self.blocks().flushed_until_ms && until > span.start.millis() {
             return self.flush(&mut waiting, until);
         }
         if waiting.passes.is_multiple_of(PASSES_PER_LOOK) {
-            let ended = self.head.ended(newest.saturating_sub(STALE_MS), newest.saturating_sub(IDLE_MS));
+            let ended = self.head.ended(newest.saturating_sub(STALE_MS), newest.saturating_sub(IDLE_MS), i64::MAX);
             if ended.len() as u64 >= ENDED_MIN.max(self.head.series_count() / 20) {
                 return self.flush_ended(&mut waiting, ended);
             }
@@ -233,7 +257,7 @@ impl Maintenance {
         let blocks = self.write_blocks(&blocks_dir(&self.dir), &contents)?;
         drop(set);
         // What ended before has nothing left in the head.
-        let ended = self.head.ended(until_ms, until_ms);
+        let ended = self.head.ended(until_ms, until_ms, until_ms);
         self.commit(waiting, &snapshot, blocks, until_ms, ended)
     }
 
@@ -340,14 +364,12 @@ impl Maintenance {
         loop {
             let retention = *self.retention.read();
             let blocks = self.blocks();
-            let metas = blocks.list().iter().map(|block| block.meta());
-            let expired = compact::expired(metas, self.head.span().end.millis(), self.head.disk_bytes(), retention);
-            if !expired.is_empty() {
-                self.counters.dropped.fetch_add(expired.len() as u64, Ordering::Relaxed);
-                self.replace(&expired, Vec::new())?;
+            if self.drop_expired(&blocks, retention)? {
                 continue;
             }
-            let candidates: Vec<Candidate<'_>> = blocks.list().iter().map(candidate).collect();
+            let latest_ms = self.present().latest_ms;
+            let of_now = |c: &Candidate<'_>| c.meta.range.start_ms <= latest_ms || c.deleted_samples > 0;
+            let candidates: Vec<Candidate<'_>> = blocks.list().iter().map(candidate).filter(of_now).collect();
             let Some(plan) = compact::plan(&candidates, &compact::widths(retention.retention_ms)) else {
                 return Ok(());
             };
@@ -448,7 +470,9 @@ impl Maintenance {
 
     /// A name for a new block, after those given before.
     fn name(&self) -> BlockId {
-        self.name_at(self.head.span().end)
+        let newest = self.blocks().list().iter().map(|block| block.meta().ulid.timestamp()).max();
+        let now = Timestamp::from_millis(self.head.reference_ms());
+        self.name_at(newest.map_or(now, |newest| newest.max(now)))
     }
 
     fn name_at(&self, at: Timestamp) -> BlockId {

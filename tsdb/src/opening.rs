@@ -91,6 +91,7 @@ impl Opening {
         // Who still reads the log gives up: from here on it changes.
         over.store(true, Ordering::SeqCst);
         head.begin_writing(*start, &end, options.wal_segment_bytes)?;
+        head.settle_recovered(recovery.deletions, start.flushed_until_ms);
         damage.append(&mut recovery.damage);
         recovery.damage = damage;
         recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use tsdb::testing::{FaultFs, check_newest};
 use tsdb::{
-    Columns, Db, Error, Exemplar, FoundExemplars, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening, Options,
-    Queryable, STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
+    Clock, Columns, Db, Error, Exemplar, FoundExemplars, Fs, Labels, MaintenanceTotals, MatchOp, Matcher, Opening,
+    Options, Queryable, STALE_NAN, SharedColumn, SyncPolicy, TimeRange, Timestamp,
 };
 
 const HOUR: i64 = 3_600_000;
@@ -116,6 +116,11 @@ enum Op {
     Stale {
         series: usize,
     },
+    /// A sample of a sender whose clock is so many seconds ahead.
+    Ahead {
+        series: usize,
+        ahead_s: i64,
+    },
     Delete {
         series: usize,
         from_s: i64,
@@ -137,6 +142,8 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (0usize..8, prop_oneof![0i64..2000, Just(0), -500i64..0], 0u8..4)
             .prop_map(|(series, back_s, value)| Op::Push { series, back_s, value }),
         1 => (0usize..8).prop_map(|series| Op::Stale { series }),
+        1 => (0usize..8, prop::sample::select(vec![60i64, 4000, 20_000, 40_000_000]))
+            .prop_map(|(series, ahead_s)| Op::Ahead { series, ahead_s }),
         1 => (0usize..8, 0i64..20_000, 0i64..5000)
             .prop_map(|(series, from_s, n)| Op::Delete { series, from_s, to_s: from_s - n }),
         1 => Just(Op::CleanTombstones),
@@ -187,11 +194,13 @@ impl World {
     }
 
     fn apply(&mut self, op: Op) {
+        self.db().set_clock(Clock::trusted(Timestamp::from_millis(self.now)));
         match op {
             Op::Scrape { scrapes, step_s, series } => {
                 for _ in 0..scrapes {
                     self.now += step_s * 1000;
                     let db = self.db.as_ref().unwrap();
+                    db.set_clock(Clock::trusted(Timestamp::from_millis(self.now)));
                     let mut appender = db.scrape_appender(&self.column, Timestamp::from_millis(self.now));
                     for s in 0..series {
                         let reference = appender.series(&labels(s)).unwrap();
@@ -215,6 +224,8 @@ impl World {
                 self.now = self.now.max(at);
                 self.push(series, at, value.into());
             }
+            // Beside the seconds, so that nothing of the present meets it.
+            Op::Ahead { series, ahead_s } => self.push(series, self.now + ahead_s * 1000 + 7, 1.0),
             Op::Stale { series } => {
                 self.now += 1000;
                 self.push(series, self.now, STALE_NAN);

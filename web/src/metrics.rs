@@ -88,6 +88,12 @@ fn render(state: &AppState) -> String {
         stats.commits.too_old as f64,
     );
     put(
+        "prometheus_tsdb_out_of_bound_samples_total",
+        "counter",
+        "Samples refused for being older than the head may begin, where no out-of-order sample is taken.",
+        stats.commits.out_of_bounds as f64,
+    );
+    put(
         "silverback_head_duplicate_samples_total",
         "counter",
         "Samples refused for differing from the one at their time.",
@@ -125,6 +131,21 @@ fn render(state: &AppState) -> String {
         "counter",
         "Damaged places found in the write-ahead log at start.",
         state.db.recovery().damage.len() as f64,
+    );
+    let families = state.db.family_stats();
+    put("silverback_metadata_families", "gauge", "Metric families whose metadata are kept.", families.families as f64);
+    put("silverback_metadata_bytes", "gauge", "Bytes of their names, help texts and units.", families.bytes as f64);
+    put(
+        "silverback_metadata_refused_total",
+        "counter",
+        "Times that metadata were refused: too many, or a name that is too long.",
+        families.refused as f64,
+    );
+    put(
+        "silverback_metadata_evicted_total",
+        "counter",
+        "Metric families evicted with the last of their series.",
+        families.evicted as f64,
     );
     maintenance(state, &mut put);
     put("silverback_queries_total", "counter", "Queries evaluated.", queries.all.load(Relaxed) as f64);

@@ -411,7 +411,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         }
         let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));
         let exemplar = Exemplar { labels: &written.pairs(), value: written.value, at };
-        if exemplar.fits() {
+        if exemplar.fits() && at.millis() <= self.latest {
             self.batch.exemplar(line.series, &exemplar);
             self.counts.exemplars += 1;
         }

@@ -272,7 +272,7 @@ impl<B: Batch> Reading<'_, B> {
             let at = exemplar.timestamp.or(at).unwrap_or(self.now);
             let at = Timestamp::from_millis(at);
             let exemplar = Exemplar { labels: &exemplar.labels, value: exemplar.value, at };
-            if exemplar.fits() {
+            if exemplar.fits() && at.millis() <= self.latest {
                 self.batch.exemplar(series, &exemplar);
                 self.counts.exemplars += 1;
             }

@@ -47,6 +47,11 @@ impl Column {
         self.len() == self.entries.len()
     }
 
+    /// Whether its last scrape is later than `at`.
+    pub(crate) fn ends_after(&self, at: Timestamp) -> bool {
+        self.len().checked_sub(1).is_some_and(|last| self.at(last) > at.millis())
+    }
+
     /// Adds a scrape and gives its ordinal. The caller is the only writer and has checked that there is room.
     pub(crate) fn push(&self, at: Timestamp, commit: u64) -> usize {
         let ordinal = self.len();

@@ -8,4 +8,4 @@ mod retention;
 pub(crate) use merge::{Compacted, compact};
 pub(crate) use plan::{BASE_WIDTH_MS, Candidate, Plan, plan, widths};
 pub use retention::Retention;
-pub(crate) use retention::expired;
+pub(crate) use retention::{Present, expired};

@@ -2,6 +2,7 @@
 
 use super::Head;
 use super::column::SharedColumn;
+use super::families::cut;
 use super::series_writer::Refusal;
 use crate::chunk::HistogramValue;
 use crate::error::Error;
@@ -111,6 +112,8 @@ pub struct Committed {
     pub out_of_order: usize,
     /// Samples older than late ones may be.
     pub too_old: usize,
+    /// Samples so old that they may be in a block, where late ones are not taken.
+    pub out_of_bounds: usize,
     /// Samples with another value than the one that is there at their time.
     pub duplicate: usize,
     /// Exemplars that are now kept.
@@ -127,13 +130,14 @@ impl Committed {
     /// Samples that were refused, for whatever reason.
     #[must_use]
     pub fn refused(&self) -> usize {
-        self.out_of_order + self.too_old + self.duplicate + self.unknown.len()
+        self.out_of_order + self.too_old + self.out_of_bounds + self.duplicate + self.unknown.len()
     }
 
     pub(crate) fn count(&mut self, series: SeriesRef, at_ms: i64, refusal: Refusal) {
         match refusal {
             Refusal::OutOfOrder => self.out_of_order += 1,
             Refusal::TooOld => self.too_old += 1,
+            Refusal::OutOfBounds => self.out_of_bounds += 1,
             Refusal::Duplicate => self.duplicate += 1,
             Refusal::UnknownRef => self.unknown.push(series),
         }
@@ -213,8 +217,11 @@ impl<'h> Appender<'h> {
         self.batch.exemplars.push(BatchExemplar { series, labels: Labels::empty(), exemplar });
     }
 
-    /// Adds what is known about a metric family; what was known before is replaced.
-    pub fn metadata(&mut self, family: &str, metadata: Metadata) {
+    /// Adds what is known about a metric family; what was known before is replaced. Help texts beyond 4 KiB and units beyond
+    /// 256 bytes are cut; a family for which there is no room is refused and counted, see
+    /// [`Db::family_stats`](crate::Db::family_stats).
+    pub fn metadata(&mut self, family: &str, mut metadata: Metadata) {
+        cut(&mut metadata);
         self.batch.metadata.push((family.to_owned(), metadata));
     }
 

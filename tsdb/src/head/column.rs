@@ -22,11 +22,12 @@ impl SharedColumn {
         Self { id, current: Mutex::new(None) }
     }
 
-    /// Adds a scrape: the column it is in, and its ordinal there. Begins a new column when the last one is full.
+    /// Adds a scrape: the column it is in, and its ordinal there. Begins a new column when the last one is full, and when the
+    /// clock has been set back: the times of a column ascend.
     pub(crate) fn push(&self, at: Timestamp, commit: u64) -> (Arc<Column>, usize) {
         let mut current = self.current.lock();
         let column = match &*current {
-            Some(column) if !column.is_full() => column.clone(),
+            Some(column) if !column.is_full() && !column.ends_after(at) => column.clone(),
             Some(_) => Column::new(MAX_SAMPLES),
             // Targets that are first scraped together shall not all have their chunks sealed together.
             None => Column::new(MAX_SAMPLES / 2 + xxh3_64(&self.id.0.to_le_bytes()) as usize % (MAX_SAMPLES / 2) + 1),

@@ -13,6 +13,7 @@ use super::series::{Closed, TOGETHER};
 use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, Refusal, SeriesWriter, Verdict};
 use super::slab::Slab;
 use crate::chunk::Sealer;
+use crate::clock::{Clock, TOLERANCE_MS};
 use crate::error::Error;
 use crate::labels::Labels;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
@@ -36,6 +37,10 @@ pub(crate) struct Committer {
     flushed_until_ms: i64,
     /// How much older than the newest sample a late one may be.
     late_window_ms: i64,
+    /// The time as it was told last; `None` in a store that is told none, which goes by its newest sample alone.
+    clock: Option<Clock>,
+    /// Time of the oldest late sample since blocks were cut last.
+    oldest_late_ms: i64,
     /// Samples logged since the last checkpoint.
     tail_samples: u64,
     /// Why nothing can be committed any more.
@@ -70,6 +75,10 @@ const LATE: u64 = 1 << 63;
 /// How much older than the newest sample the first of a series may be, as in Prometheus: half a block.
 const IN_ORDER_MS: i64 = 3_600_000;
 
+/// How far ahead of the wall clock the last sample of a series must lie for those of now to be taken beside it, though late ones
+/// are not: clocks differ, and the store knows the time to half a second.
+const AHEAD_MS: i64 = 30_000;
+
 /// How old samples of one commit may be. Taken from what was there before it, so that what a request holds does not
 /// depend on the order within it.
 #[derive(Clone, Copy, Debug)]
@@ -77,11 +86,32 @@ struct Bounds {
     in_order_ms: i64,
     late_ms: i64,
     takes_late: bool,
+    /// The wall clock, if it is known.
+    now_ms: Option<i64>,
+}
+
+impl Bounds {
+    /// Whether a sample is of the present and only samples or blocks of the future stand in its way.
+    fn is_blocked_by_future(self, at_ms: i64, last_ms: i64) -> bool {
+        self.now_ms.is_some_and(|now_ms| {
+            let is_ahead = last_ms > now_ms.saturating_add(AHEAD_MS);
+            at_ms >= now_ms.saturating_sub(TOLERANCE_MS) && (at_ms > last_ms || is_ahead)
+        })
+    }
+
+    /// Why a sample is refused that does not follow the last one of its series.
+    fn reason(self, at_ms: i64) -> Refusal {
+        match self.takes_late {
+            true => Refusal::TooOld,
+            false if at_ms < self.in_order_ms || at_ms == Last::NONE.at_ms => Refusal::OutOfBounds,
+            false => Refusal::OutOfOrder,
+        }
+    }
 }
 
 impl Committer {
     pub(crate) fn new(shards: Vec<Slab<SeriesWriter>>, last_id: u64, state: CommitterState) -> Self {
-        let CommitterState { span, flushed_until_ms, late_window_ms, tail_samples } = state;
+        let CommitterState { span, flushed_until_ms, late_window_ms, clock, tail_samples } = state;
         Self {
             wal: None,
             shards,
@@ -90,6 +120,9 @@ impl Committer {
             span,
             flushed_until_ms,
             late_window_ms,
+            clock,
+            // What recovery has found may be older than what is flushed.
+            oldest_late_ms: i64::MIN,
             tail_samples,
             failed: None,
             frame: Vec::new(),
@@ -173,12 +206,42 @@ impl Committer {
 
     /// What is older than `until_ms` is in blocks from now on.
     pub(crate) fn flushed(&mut self, until_ms: i64) {
-        self.flushed_until_ms = self.flushed_until_ms.max(until_ms);
+        if until_ms > self.flushed_until_ms {
+            self.flushed_until_ms = until_ms;
+            self.oldest_late_ms = i64::MAX;
+        }
     }
 
-    /// Forgets that there is anything older than `ms`.
+    /// Samples from `until_ms` on are taken in order again, though blocks reach beyond.
+    pub(crate) fn lower_flushed(&mut self, until_ms: i64) {
+        self.flushed_until_ms = self.flushed_until_ms.min(until_ms);
+    }
+
+    /// Forgets that there is anything older than `ms`, but for late samples that came since the last [`flushed`](Self::flushed).
     pub(crate) fn begins_at(&mut self, ms: i64) {
-        self.span.start = self.span.start.max(Timestamp::from_millis(ms));
+        self.span.start = self.span.start.max(Timestamp::from_millis(ms.min(self.oldest_late_ms)));
+    }
+
+    /// The newest sample is this one; there is none at the least moment.
+    pub(crate) fn ends_at(&mut self, ms: i64) {
+        self.span.end = Timestamp::from_millis(ms);
+        if self.span.end < self.span.start {
+            self.span = TimeRange::NONE;
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        self.clock
+    }
+
+    pub(crate) fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// The moment that the age of samples is counted from: the newest sample, unless that lies in the future.
+    pub(crate) fn reference_ms(&self) -> i64 {
+        let newest = self.span.end.millis();
+        self.clock.map_or(newest, |clock| clock.reference_ms(newest))
     }
 
     pub(crate) fn late_window_ms(&self) -> i64 {
@@ -190,11 +253,12 @@ impl Committer {
     }
 
     fn bounds(&self) -> Bounds {
-        let newest = self.span.end.millis();
+        let reference_ms = self.reference_ms();
         Bounds {
-            in_order_ms: newest.saturating_sub(IN_ORDER_MS).max(self.flushed_until_ms),
-            late_ms: newest.saturating_sub(self.late_window_ms),
+            in_order_ms: reference_ms.saturating_sub(IN_ORDER_MS).max(self.flushed_until_ms),
+            late_ms: reference_ms.saturating_sub(self.late_window_ms),
             takes_late: self.late_window_ms > 0,
+            now_ms: self.clock.map(|clock| clock.wall.millis()),
         }
     }
 }
@@ -205,6 +269,7 @@ pub(crate) struct CommitterState {
     pub(crate) span: TimeRange,
     pub(crate) flushed_until_ms: i64,
     pub(crate) late_window_ms: i64,
+    pub(crate) clock: Option<Clock>,
     pub(crate) tail_samples: u64,
 }
 
@@ -241,13 +306,17 @@ impl Head {
         }
         let commit = committer.last_commit;
         committer.apply(self, column, &batch);
-        for (family, metadata) in batch.metadata.drain(..) {
-            self.metadata.write().insert(family, metadata);
+        if !batch.metadata.is_empty() {
+            let mut families = self.metadata.write();
+            batch.metadata.drain(..).for_each(|(family, metadata)| families.insert(family, metadata));
         }
         if !batch.exemplars.is_empty() {
             let mut exemplars = self.exemplars.lock();
+            let latest_ms = committer.clock.map_or(i64::MAX, Clock::latest_ms);
             for BatchExemplar { labels, exemplar, .. } in batch.exemplars.drain(..) {
-                committed.exemplars += usize::from(exemplars.add(labels, exemplar));
+                // Of those of one commit, too, each must follow the one before.
+                let is_next = exemplars.takes(&labels, &exemplar, latest_ms);
+                committed.exemplars += usize::from(is_next && exemplars.add(labels, exemplar));
             }
         }
         let closed = std::mem::take(&mut committer.closed);
@@ -329,6 +398,10 @@ impl Committer {
         }
         self.log_timed(head, bounds, &mut timed[done..], committed);
         self.log_exemplars(head, batch, committed);
+        if !batch.metadata.is_empty() {
+            let mut families = head.metadata.write();
+            batch.metadata.retain(|(family, metadata)| families.takes(family, metadata));
+        }
         if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {
             return Ok(());
         }
@@ -357,6 +430,7 @@ impl Committer {
             return;
         }
         let kept = head.exemplars.lock();
+        let latest_ms = self.clock.map_or(i64::MAX, Clock::latest_ms);
         let mut exemplars = std::mem::take(&mut batch.exemplars);
         exemplars.retain_mut(|BatchExemplar { series, labels, exemplar }| {
             // Without a sample that the log has, there is no series to name.
@@ -365,7 +439,7 @@ impl Committer {
                 return false;
             }
             *labels = head.labels_of(*series).unwrap_or_else(Labels::empty);
-            if !kept.takes(labels, exemplar) {
+            if !kept.takes(labels, exemplar, latest_ms) {
                 committed.known_exemplars += 1;
                 return false;
             }
@@ -449,13 +523,14 @@ impl Committer {
             verdict = Verdict::Late;
         }
         if verdict == Verdict::Late {
-            verdict = self.judge_late(head, reference, at_ms, bits, bounds);
+            verdict = self.judge_late(head, reference, before.at_ms, at_ms, bits, bounds);
         }
         match verdict {
             Verdict::Append | Verdict::Late => {
                 committed.appended += 1;
                 if verdict == Verdict::Late {
                     committed.late += 1;
+                    self.oldest_late_ms = self.oldest_late_ms.min(at_ms);
                     series.0 |= LATE;
                 } else {
                     self.undo.push((reference, before));
@@ -463,12 +538,18 @@ impl Committer {
                 self.span.extend(at_ms);
                 Some(if id == SeriesId(0) { self.name(head, reference) } else { id })
             }
-            Verdict::Known => {
+            Verdict::Known if at_ms != Last::NONE.at_ms => {
                 committed.known += 1;
                 *series = LEFT_OUT;
                 None
             }
+            Verdict::Known => {
+                committed.count(reference, at_ms, bounds.reason(at_ms));
+                *series = LEFT_OUT;
+                None
+            }
             Verdict::Refuse(refusal) => {
+                let refusal = if at_ms == Last::NONE.at_ms { bounds.reason(at_ms) } else { refusal };
                 committed.count(reference, at_ms, refusal);
                 *series = LEFT_OUT;
                 None
@@ -479,12 +560,21 @@ impl Committer {
     /// Judges a sample that is older than the last one of its series, or than what is flushed, against what the head
     /// holds at its time.
     #[cold]
-    fn judge_late(&mut self, head: &Head, series: SeriesRef, at_ms: i64, bits: u64, bounds: Bounds) -> Verdict {
-        if !bounds.takes_late {
-            return Verdict::Refuse(Refusal::OutOfOrder);
+    fn judge_late(
+        &mut self,
+        head: &Head,
+        series: SeriesRef,
+        last_ms: i64,
+        at_ms: i64,
+        bits: u64,
+        bounds: Bounds,
+    ) -> Verdict {
+        if at_ms == Last::NONE.at_ms {
+            return Verdict::Refuse(bounds.reason(at_ms));
         }
-        if at_ms < bounds.late_ms {
-            return Verdict::Refuse(Refusal::TooOld);
+        let is_old = !bounds.takes_late || at_ms < bounds.late_ms;
+        if is_old && !bounds.is_blocked_by_future(at_ms, last_ms) {
+            return Verdict::Refuse(bounds.reason(at_ms));
         }
         for &(series, before) in &self.undo[self.pending.taken..] {
             self.pending.bits.insert((series, before.at_ms), before.bits);
@@ -636,6 +726,8 @@ pub struct CommitTotals {
     pub out_of_order: u64,
     /// Samples refused because they were older than late ones may be.
     pub too_old: u64,
+    /// Samples refused because they were so old that they may be in a block, and late ones are not taken.
+    pub out_of_bounds: u64,
     /// Samples refused because there was another value at their time.
     pub duplicate: u64,
 }
@@ -648,6 +740,7 @@ impl Counters {
         totals.late += committed.late as u64;
         totals.out_of_order += committed.out_of_order as u64;
         totals.too_old += committed.too_old as u64;
+        totals.out_of_bounds += committed.out_of_bounds as u64;
         totals.duplicate += committed.duplicate as u64;
     }
 

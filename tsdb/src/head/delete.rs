@@ -26,10 +26,15 @@ impl Head {
         finish_frame(&mut frame);
         let commit = committer.log_frame(&frame)?;
         series.iter().for_each(|series| series.delete(range, committer.last_ms(series.series_ref)));
+        for series in &series {
+            self.rewind_deleted(&mut committer, series, range);
+        }
         let mut exemplars = self.exemplars.lock();
         with_exemplars.iter().for_each(|labels| exemplars.delete(labels, range));
         drop(exemplars);
         drop(committer);
-        self.syncer.finish(self, commit)
+        self.syncer.finish(self, commit)?;
+        self.evict_deleted(&series, querier.flushed_until_ms());
+        Ok(())
     }
 }

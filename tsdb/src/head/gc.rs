@@ -7,6 +7,7 @@ use super::Head;
 use super::files::{ChunkFileWriter, Stored};
 use super::index::place;
 use super::series::MemSeries;
+use super::series_writer::Last;
 use crate::error::Error;
 use crate::sample::{SeriesRef, is_stale};
 use crate::wal::SeriesId;
@@ -75,16 +76,21 @@ impl Head {
     }
 
     /// The series that have ended: their last sample is a stale marker older than `stale_before_ms`, or any sample older
-    /// than `idle_before_ms`.
-    pub(crate) fn ended(&self, stale_before_ms: i64, idle_before_ms: i64) -> Vec<SeriesRef> {
+    /// than `idle_before_ms`. Those with samples of the future, from `until_ms` on, are left out.
+    pub(crate) fn ended(&self, stale_before_ms: i64, idle_before_ms: i64, until_ms: i64) -> Vec<SeriesRef> {
         let mut committer = self.committer.lock();
         let mut ended = Vec::new();
         for shard in &mut committer.shards {
             for writer in shard.iter() {
                 let last = writer.last();
                 let stale = is_stale(f64::from_bits(last.bits)) && last.at_ms < stale_before_ms;
-                // Of those without a sample `evict_unused` takes care.
-                if last.at_ms != i64::MIN && (stale || last.at_ms < idle_before_ms) {
+                let late_end = || writer.series().late_end();
+                let is_over = match last {
+                    // Of those without a sample `evict_unused` takes care.
+                    Last::NONE => late_end().is_some_and(|end_ms| end_ms < idle_before_ms || until_ms == i64::MAX),
+                    last => stale || last.at_ms < idle_before_ms,
+                };
+                if is_over && late_end().is_none_or(|end_ms| end_ms < until_ms) {
                     ended.push(writer.series().series_ref);
                 }
             }
@@ -133,7 +139,7 @@ impl Head {
     }
 
     /// Takes out those of `series` that are over, which is looked at while nobody can write to them. Answers how many.
-    fn evict(&self, series: &[SeriesRef], is_over: impl Fn(&MemSeries) -> bool) -> u64 {
+    pub(super) fn evict(&self, series: &[SeriesRef], is_over: impl Fn(&MemSeries) -> bool) -> u64 {
         let mut committer = self.committer.lock();
         let mut gone: Vec<Vec<u32>> = vec![Vec::new(); committer.shards.len()];
         for &series in series {

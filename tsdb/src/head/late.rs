@@ -116,6 +116,22 @@ impl Late {
         self.sealed.iter().map(|chunk| chunk.range().end.millis()).max().unwrap_or(i64::MIN)
     }
 
+    /// The time of the newest sample, if there is one.
+    pub(crate) fn end_ms(&self) -> Option<i64> {
+        let sealed = self.sealed.iter().map(|chunk| chunk.range().end.millis());
+        sealed.chain(self.buffer.last().map(|sample| sample.at_ms)).max()
+    }
+
+    /// Whether a sealed chunk may have samples within `range`.
+    pub(crate) fn may_have_sealed(&self, range: TimeRange) -> bool {
+        self.sealed.iter().any(|chunk| chunk.range().overlaps(&range))
+    }
+
+    /// Puts `chunks` in the place of those that are sealed. Every reader sees them.
+    pub(crate) fn set_sealed(&mut self, chunks: Vec<Arc<SealedChunk>>) {
+        self.sealed = chunks;
+    }
+
     /// Lets go of samples before `until_ms` that came by commits up to `settled`: a block holds them.
     pub(crate) fn truncate(&mut self, until_ms: i64, settled: u64) {
         self.buffer.retain(|s| s.at_ms >= until_ms || s.commit > settled);

@@ -5,6 +5,7 @@ mod checkpoint;
 mod column;
 mod commit;
 mod delete;
+mod families;
 mod files;
 mod gc;
 mod id_table;
@@ -15,6 +16,7 @@ mod order;
 mod read;
 mod recover;
 mod restore;
+mod rewind;
 mod series;
 mod series_writer;
 mod shard;
@@ -33,6 +35,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
+use crate::clock::Clock;
 use crate::db::Options;
 use crate::error::Error;
 use crate::exemplar::{Exemplar, Exemplars};
@@ -47,6 +50,7 @@ use crate::wal::{ColumnId, WAL_DIR, Wal, remove_before};
 pub use appender::{AppendError, Appender, Committed};
 pub use column::SharedColumn;
 pub use commit::CommitTotals;
+pub use families::FamilyStats;
 pub(crate) use read::HeadQuerier;
 pub use recover::Recovery;
 pub use series_writer::Refusal;
@@ -57,6 +61,7 @@ use appender::Batch;
 use checkpoint::sweep_checkpoints;
 pub(crate) use checkpoint::{CHECKPOINTS_DIR, Snapshot, checkpoints, finished_checkpoint};
 use commit::{Committer, CommitterState, Counters, Sealers};
+use families::Families;
 use files::ChunkFiles;
 pub(crate) use files::{CHUNKS_DIR, is_chunk_file};
 pub(crate) use gc::Truncation;
@@ -80,7 +85,7 @@ pub(crate) struct Head {
     history: History,
     syncer: Syncer,
     /// What is known about metric families, by name.
-    metadata: RwLock<BTreeMap<String, Metadata>>,
+    metadata: RwLock<Families>,
     exemplars: Mutex<Exemplars>,
     counters: Counters,
     last_column: AtomicU64,
@@ -155,6 +160,7 @@ impl Head {
             span,
             flushed_until_ms: start.flushed_until_ms,
             late_window_ms: options.late_window_ms(),
+            clock: options.clock,
             tail_samples: found.samples,
         };
         let head = Self {
@@ -258,6 +264,20 @@ impl Head {
         self.committer.lock().late_window_ms()
     }
 
+    /// The time as it was told last.
+    pub(crate) fn clock(&self) -> Option<Clock> {
+        self.committer.lock().clock()
+    }
+
+    pub(crate) fn set_clock(&self, clock: Clock) {
+        self.committer.lock().set_clock(clock);
+    }
+
+    /// The moment that the age of samples is counted from: the newest sample, unless that lies in the future.
+    pub(crate) fn reference_ms(&self) -> i64 {
+        self.committer.lock().reference_ms()
+    }
+
     pub(crate) fn set_late_window_ms(&self, ms: i64) {
         self.committer.lock().set_late_window(ms);
     }
@@ -298,7 +318,7 @@ impl Head {
 
     /// What is known about the metric families.
     pub(crate) fn metadata(&self) -> BTreeMap<String, Metadata> {
-        self.metadata.read().clone()
+        self.metadata.read().entries().clone()
     }
 
     /// Makes all that has been committed survive a power cut.

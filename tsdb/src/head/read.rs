@@ -34,6 +34,10 @@ impl HeadQuerier {
         Self { head, ticket, flushed_until_ms }
     }
 
+    pub(super) fn flushed_until_ms(&self) -> i64 {
+        self.flushed_until_ms
+    }
+
     /// Hands the slots of the series that pass to `each`, shard by shard, each with its number.
     fn each_shard(&self, matchers: &[Matcher], mut each: impl FnMut(usize, &ShardIndex, Vec<u32>)) {
         for (number, shard) in self.head.index.shards().iter().enumerate() {

@@ -1,11 +1,12 @@
 //! The head as it was, from the log: one thread reads, one per shard applies.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::checkpoint::checkpoint_path;
+use super::families::Families;
 use super::files::ChunkFiles;
 use super::id_table::IdTable;
 use super::index::SeriesIndex;
@@ -20,7 +21,6 @@ use crate::error::Error;
 use crate::exemplar::Exemplars;
 use crate::fs::Fs;
 use crate::matcher::Matcher;
-use crate::metadata::Metadata;
 use crate::sample::{TimeRange, Timestamp};
 use crate::wal::{
     ColumnId, Frame, LogFound, LogTail, LoggedHead, LoggedLabels, LoggedSample, LoggedSamples, Record, Records,
@@ -86,6 +86,8 @@ pub struct Recovery {
     pub series: u64,
     /// Samples found.
     pub samples: u64,
+    /// Deletions found, one for each series that they hit.
+    pub deletions: u64,
     /// Samples whose series the log does not name, because it is damaged.
     pub orphans: u64,
     /// What was wrong with the log, in words: file, offset, what. Empty after a clean stop.
@@ -108,7 +110,7 @@ pub(crate) struct LogEnd {
 pub(crate) struct Recovered {
     /// By shard.
     pub(crate) writers: Vec<Slab<SeriesWriter>>,
-    pub(crate) metadata: BTreeMap<String, Metadata>,
+    pub(crate) metadata: Families,
     pub(crate) last_id: u64,
     pub(crate) last_column: u64,
     pub(crate) end: LogEnd,
@@ -161,7 +163,7 @@ struct Steps<'s> {
     texts: Texts,
     homes: IdTable<Home>,
     columns: HashMap<ColumnId, SharedColumn>,
-    metadata: BTreeMap<String, Metadata>,
+    metadata: Families,
     exemplars: Exemplars,
     last_id: u64,
     last_column: u64,
@@ -186,7 +188,7 @@ impl<'s> Steps<'s> {
             texts: Texts::default(),
             homes: IdTable::default(),
             columns: HashMap::new(),
-            metadata: BTreeMap::new(),
+            metadata: Families::default(),
             exemplars: Exemplars::new(max_exemplars),
             last_id: 0,
             last_column: 0,
@@ -243,6 +245,7 @@ impl<'s> Steps<'s> {
                 Record::ExemplarDeletion { series, range } => self.exemplars.delete(&series, range),
                 Record::Deletion { series, range } => {
                     self.step(series, |batch, nth| batch.deletion(nth, range));
+                    self.found.deletions += 1;
                 }
                 Record::State(state) => {
                     self.step(state.series, |batch, nth| batch.state(nth, state));

@@ -7,7 +7,7 @@ use super::files::Stored;
 use super::index::place;
 use super::late::LateValue;
 use super::recover::Recovering;
-use super::series::Closed;
+use super::series::{Closed, View};
 use super::series_writer::{ApplyContext, Last, PlacedFloat, Placement, SeriesWriter, Verdict};
 use super::slab::Slab;
 use crate::chunk::{Column, HistogramValue, Sealer};
@@ -267,12 +267,25 @@ impl<'e> Shard<'e> {
                     writer.series().restore(Stored::from_log(state.stored));
                 }
                 Step::Deletion(series, range) => {
-                    let writer = self.writer(series);
-                    writer.series().delete(range, writer.last().at_ms);
+                    self.delete(series, range);
                 }
             }
         }
         self.sealed_bytes += self.closed.drain(..).map(|chunk| chunk.seal(&mut self.sealer)).sum::<usize>();
+    }
+
+    /// Deletes as it was done when the deletion was logged: what comes next follows what is left.
+    fn delete(&mut self, series: Nth, range: TimeRange) {
+        let mut sealer = std::mem::take(&mut self.sealer);
+        let Recovering { history, files, .. } = self.into;
+        let view = View { watermark: u64::MAX, history, files, flushed_until_ms: i64::MIN };
+        let writer = self.writer(series);
+        writer.series().delete(range, writer.last().at_ms);
+        let bound = writer.end_without(range);
+        // What cannot be read stays hidden.
+        let grown = bound.and_then(|bound_ms| writer.rewind(view, bound_ms, &mut sealer).ok()).unwrap_or(0);
+        self.sealed_bytes = self.sealed_bytes.saturating_add_signed(grown);
+        self.sealer = sealer;
     }
 
     /// Makes series whose labels are the first of `pairs`, and answers the others.

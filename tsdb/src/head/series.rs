@@ -1,5 +1,7 @@
 //! One series of the head, as readers see it.
 
+mod rewind;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,8 +18,10 @@ use crate::chunk::{
 use crate::error::Error;
 use crate::index::Symbol;
 use crate::querier::Columns;
-use crate::sample::{SeriesRef, TimeRange};
+use crate::sample::{SeriesRef, TimeRange, Timestamp};
 use crate::wal::SeriesId;
+
+pub(super) use rewind::Rewound;
 
 /// A series as readers see it. 112 bytes with the counts of its `Arc`, which is what an allocator has a size class for.
 #[derive(Debug)]
@@ -82,6 +86,14 @@ impl Chunk {
             Self::Closed(_) => 0,
             // Few have more than one, and something else for which the rest is there.
             Self::Sealed(sealed) => size_of::<Rest>() + sealed.heap_bytes(),
+        }
+    }
+
+    /// Whether its first sample may lie at or before `at`.
+    fn begins_before(&self, at: Timestamp) -> bool {
+        match self {
+            Self::Closed(closed) => closed.begins_before(at),
+            Self::Sealed(sealed) => sealed.range().start <= at,
         }
     }
 
@@ -491,6 +503,21 @@ impl MemSeries {
         }
     }
 
+    /// Whether anything that it holds in chunks has been deleted.
+    pub(super) fn has_deleted(&self) -> bool {
+        self.data.read().aside().is_some_and(|aside| !aside.deleted.is_empty())
+    }
+
+    /// Whether a sealed chunk of late samples may have some within `range`.
+    pub(super) fn may_have_late(&self, range: TimeRange) -> bool {
+        self.data.read().aside().is_some_and(|aside| aside.late.may_have_sealed(range))
+    }
+
+    /// The time of its newest late sample, if there is one.
+    pub(super) fn late_end(&self) -> Option<i64> {
+        self.data.read().aside().and_then(|aside| aside.late.end_ms())
+    }
+
     /// What has been deleted.
     pub(crate) fn deleted(&self) -> Vec<TimeRange> {
         self.data.read().aside().map(|aside| aside.deleted.clone()).unwrap_or_default()
@@ -550,9 +577,12 @@ impl MemSeries {
     /// Lets go of samples before `until_ms` by commits up to `settled`: blocks hold them. Answers the bytes of sealed
     /// chunks that are gone from memory.
     pub(super) fn truncate(&self, until_ms: i64, settled: u64) -> usize {
-        let mut data = self.data.write();
+        let mut guard = self.data.write();
         let mut freed = 0;
-        data.stored = data.stored.filter(|stored| stored.max_ms >= until_ms);
+        guard.stored = guard.stored.filter(|stored| stored.max_ms >= until_ms);
+        let open = guard.body();
+        let data = &mut *guard;
+        let (stored, column) = (data.stored.is_some(), data.column.as_deref());
         if let Some(rest) = &mut data.rest {
             rest.chunks.retain(|chunk| match chunk {
                 Chunk::Sealed(sealed) if sealed.range().end.millis() < until_ms => {
@@ -563,7 +593,14 @@ impl MemSeries {
             });
             if let Some(aside) = &mut rest.aside {
                 aside.late.truncate(until_ms, settled);
-                aside.deleted.retain(|range| range.end.millis() >= until_ms);
+                // A chunk that is kept may begin before, and its deleted samples be read again should the head ever begin
+                // earlier.
+                let reach = |end| {
+                    stored
+                        || open.as_ref().is_some_and(|body| body.begins_before(column, end))
+                        || rest.chunks.iter().any(|chunk| chunk.begins_before(end))
+                };
+                aside.deleted.retain(|range| range.end.millis() >= until_ms || reach(range.end));
             }
             data.tidy();
         }

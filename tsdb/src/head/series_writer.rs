@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::isolation::History;
 use super::late::{LateSample, LateValue};
-use super::series::{Closed, MemSeries};
-use crate::chunk::{ChunkWriter, Column, HistogramValue, MAX_SAMPLES, MAX_STEP, Times, split};
+use super::series::{Closed, MemSeries, Rewound, View};
+use crate::chunk::{ChunkWriter, Column, HistogramValue, MAX_SAMPLES, MAX_STEP, Sealer, Times, split};
+use crate::error::Error;
 use crate::histogram::CounterResetHint;
+use crate::sample::{TimeRange, Timestamp};
 
 /// Chunks of fewer samples that had to be closed count as a sign that two targets feed the series.
 const SHORT_CHUNK: usize = 8;
@@ -29,6 +31,8 @@ pub enum Refusal {
     OutOfOrder,
     /// It is older than late samples may be.
     TooOld,
+    /// It is so old that it may be in a block already, and late samples are not taken.
+    OutOfBounds,
     /// There is a sample of the same time with another value.
     Duplicate,
     /// Its series is no longer known: resolve the labels again.
@@ -61,15 +65,45 @@ pub(crate) struct SeriesWriter {
 const LATER: u8 = 1 << 2;
 
 /// The newest sample of a series: its time, and its value's bits (of a histogram, those of its sum).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Last {
     pub(crate) at_ms: i64,
     pub(crate) bits: u64,
 }
 
+impl Last {
+    /// That of a series that has none in order: every sample follows it. No sample has this time, the commit refuses it.
+    pub(crate) const NONE: Self = Self { at_ms: i64::MIN, bits: 0 };
+}
+
 impl SeriesWriter {
     pub(crate) fn new(series: Arc<MemSeries>) -> Self {
-        Self { series, chunk: ChunkWriter::none(), last: Last { at_ms: i64::MIN, bits: 0 } }
+        Self { series, chunk: ChunkWriter::none(), last: Last::NONE }
+    }
+
+    /// Ends the chunks of the series at `bound_ms`; what it holds beyond that and is not deleted goes among its late samples.
+    /// What follows `bound_ms` is in order again.
+    ///
+    /// Answers how many bytes of sealed chunks there are more than before.
+    ///
+    /// # Errors
+    /// If a chunk cannot be read; nothing has changed then.
+    pub(crate) fn rewind(&mut self, view: View<'_>, bound_ms: i64, sealer: &mut Sealer) -> Result<isize, Error> {
+        let Rewound { last, grown } = self.series.rewind(view, bound_ms, sealer)?;
+        self.chunk = ChunkWriter::none();
+        self.chunk.set_note(LATER);
+        self.last = last;
+        Ok(grown)
+    }
+
+    /// Where [`rewind`](Self::rewind) ends the series once what lies within `range` has been deleted; `None` if nothing of that
+    /// stands in the way of what comes.
+    pub(crate) fn end_without(&self, range: TimeRange) -> Option<i64> {
+        let at_ms = self.last.at_ms;
+        if self.last != Last::NONE && range.contains(Timestamp::from_millis(at_ms)) {
+            return Some(range.start.millis().saturating_sub(1));
+        }
+        self.series.may_have_late(range).then_some(at_ms)
     }
 
     /// Something of all the memory that the next append will need.

@@ -47,7 +47,8 @@ impl Maintenance {
         let mut blocks = Vec::new();
         let mut columns = Columns::default();
         let last_ms = span.end.millis().min(until_ms.saturating_sub(1));
-        let mut from_ms = span.start.millis();
+        // Late samples may be older than the head is said to begin.
+        let mut from_ms = i64::MIN;
         while let Some(first_ms) = first_from(*set, from_ms, last_ms, &mut columns)? {
             let range = BlockRange::aligned(first_ms, BASE_WIDTH_MS);
             let within = TimeRange::from_millis(range.start_ms, (range.end_ms - 1).min(last_ms));

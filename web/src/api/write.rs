@@ -192,6 +192,7 @@ fn store(state: &AppState, version: Version, mut push: Push, body: &[u8]) -> Out
 fn commit(state: &AppState, version: Version, mut push: Push, message: &[u8]) -> Outcome {
     let now = now();
     state.series.fit(state.db.series_count());
+    state.families.fit(state.db.family_stats().evicted);
     let mut total = Total::default();
     for round in 0..MAX_ROUNDS {
         let mut sink = Sink::new(state.db.appender(), now, &mut push);
@@ -269,6 +270,7 @@ impl Total {
             late,
             out_of_order,
             too_old,
+            out_of_bounds,
             duplicate,
             exemplars,
             known_exemplars,
@@ -281,6 +283,7 @@ impl Total {
         all.late += late;
         all.out_of_order += out_of_order;
         all.too_old += too_old;
+        all.out_of_bounds += out_of_bounds;
         all.duplicate += duplicate;
         all.exemplars += exemplars;
         all.known_exemplars += known_exemplars;
@@ -299,9 +302,10 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
         }
     };
     part(committed.out_of_order, "out of order samples");
-    part(committed.too_old, "samples that are too old");
-    part(committed.duplicate, "duplicate samples, with another value for a timestamp that is taken");
-    part(tally.ahead, "samples out of bounds, too far in the future");
+    part(committed.too_old, "too old samples, out of bounds of the out-of-order window");
+    part(committed.out_of_bounds, "samples out of bounds, older than the head may begin");
+    part(committed.duplicate, "duplicate samples for timestamps that have another value");
+    part(tally.ahead, "samples out of bounds: timestamp is too far in the future");
     part(committed.unknown.len(), "samples of series that went while they were written");
     part(tally.skipped, "series that cannot be stored");
     if message.is_empty() {
@@ -309,9 +313,10 @@ fn complaint(Total { tally, committed }: &Total) -> Option<String> {
     }
     if let Some((_, at, refusal)) = committed.first_refused {
         let why = match refusal {
-            Refusal::OutOfOrder => "older than the last sample of its series",
-            Refusal::TooOld => "older than late samples may be",
-            Refusal::Duplicate => "a duplicate with another value",
+            Refusal::OutOfOrder => "out of order sample",
+            Refusal::TooOld => "too old sample",
+            Refusal::OutOfBounds => "out of bounds",
+            Refusal::Duplicate => "duplicate sample for timestamp",
             Refusal::UnknownRef => "of a series that is gone",
         };
         write!(message, "; the first at {at}: {why}").expect("writing to a string does not fail");

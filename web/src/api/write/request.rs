@@ -7,6 +7,11 @@ use super::series_cache::{Lookup, SeriesCache};
 use super::sink::{MAX_EXEMPLAR_CHARS, Sink};
 use super::values::{exemplar, float, histogram, metric_kind};
 
+/// Bytes that the name of a label may have.
+const MAX_NAME_BYTES: usize = 1024;
+/// Bytes that the value of a label may have.
+const MAX_VALUE_BYTES: usize = 64 << 10;
+
 /// Puts all samples of `message` into `sink`; with `only_new` those of series only that `cache` does not know.
 pub(super) fn read(sink: &mut Sink<'_>, cache: &SeriesCache, message: &[u8], only_new: bool) -> Result<(), Malformed> {
     let mut fields = Fields::new(message, 0);
@@ -196,6 +201,16 @@ fn label(bytes: &[u8], base: usize) -> Result<(&str, &str), Malformed> {
 /// The labels as a set, if they make one that names a metric.
 pub(super) fn check(mut pairs: Vec<(&str, &str)>) -> Result<Labels, String> {
     pairs.retain(|(_, value)| !value.is_empty());
+    for (name, value) in &pairs {
+        if name.len() > MAX_NAME_BYTES {
+            let (bytes, start) = (name.len(), name.chars().take(64).collect::<String>());
+            return Err(format!("a label name of {bytes} bytes is over the limit of {MAX_NAME_BYTES}: {start:?}…"));
+        }
+        if value.len() > MAX_VALUE_BYTES {
+            let bytes = value.len();
+            return Err(format!("label {name:?} has a value of {bytes} bytes, over the limit of {MAX_VALUE_BYTES}"));
+        }
+    }
     if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
         pairs.sort_unstable_by_key(|(name, _)| *name);
         if let Some(twice) = pairs.windows(2).find(|pair| pair[0].0 == pair[1].0) {
@@ -235,4 +250,21 @@ fn read_metadata(sink: &mut Sink<'_>, bytes: &[u8], base: usize) -> Result<(), M
         sink.metadata(family, metadata);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_that_are_too_long_are_refused_with_the_reason() {
+        let (name, value) = ("n".repeat(MAX_NAME_BYTES), "v".repeat(MAX_VALUE_BYTES));
+        assert!(check(vec![(METRIC_NAME, "m"), (&name, &value)]).is_ok());
+        let long_value = format!("{value}v");
+        let why = check(vec![(METRIC_NAME, "m"), ("a", &long_value)]).unwrap_err();
+        assert_eq!(why, "label \"a\" has a value of 65537 bytes, over the limit of 65536");
+        let long_name = format!("{name}n");
+        let why = check(vec![(METRIC_NAME, "m"), (&long_name, "v")]).unwrap_err();
+        assert!(why.starts_with("a label name of 1025 bytes is over the limit of 1024"), "{why}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `io.prometheus.write.v2.Request`: every text is there once, series refer to it by number.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tsdb::{Metadata, MetricKind, SeriesRef, Timestamp};
@@ -22,10 +23,24 @@ const MAX_FAMILIES: usize = 1 << 16;
 
 /// The metadata that families came with last: they come with every series of every request, and rarely change.
 #[derive(Debug, Default)]
-pub(crate) struct Families(Mutex<Known>);
+pub(crate) struct Families {
+    known: Mutex<Known>,
+    /// Families that the store had evicted when it was asked last.
+    evicted: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Known(HashMap<String, u64>);
+
+impl Families {
+    /// Forgets all once the store has evicted families, `evicted` in all so far: they are news when they come again.
+    pub(super) fn fit(&self, evicted: u64) {
+        let mut families = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.evicted.swap(evicted, Relaxed) != evicted {
+            families.0.clear();
+        }
+    }
+}
 
 /// Puts all samples of `message` into `sink`; with `only_new` those of series only that `cache` does not know.
 pub(super) fn read(
@@ -37,7 +52,7 @@ pub(super) fn read(
 ) -> Result<(), Malformed> {
     let mut cache = cache.lookup();
     let Some(symbols) = Symbols::read(message, &cache, sink)? else { return Ok(()) };
-    let families = families.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let families = families.known.lock().unwrap_or_else(PoisonError::into_inner);
     let mut reader = Reader { sink, cache: &mut cache, symbols, families, only_new, refs: Vec::new(), key: Vec::new() };
     let mut fields = Fields::new(message, 0);
     while let Some((number, field)) = fields.next()? {

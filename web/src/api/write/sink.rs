@@ -156,8 +156,8 @@ impl<'d> Sink<'d> {
         }
     }
 
-    /// Takes an exemplar of a series, with its labels in any order. One whose labels are too long is left out, without a
-    /// word to the sender: its sample is what counts.
+    /// Takes an exemplar of a series, with its labels in any order. One whose labels are too long, or that lies too far in the
+    /// future, is left out, without a word to the sender: its sample is what counts.
     pub(crate) fn exemplar<'l>(
         &mut self,
         series: SeriesRef,
@@ -166,7 +166,8 @@ impl<'d> Sink<'d> {
         timestamp: Timestamp,
     ) {
         let chars: usize = labels.clone().map(|(name, value)| name.chars().count() + value.chars().count()).sum();
-        if chars <= MAX_EXEMPLAR_CHARS && self.hold(EXEMPLAR_BYTES + 4 * chars) {
+        let fits = chars <= MAX_EXEMPLAR_CHARS && timestamp <= self.latest;
+        if fits && self.hold(EXEMPLAR_BYTES + 4 * chars) {
             self.tally.exemplars += 1;
             self.appender.exemplar(series, Exemplar { labels: Labels::from_pairs(labels), value, timestamp });
         }
