@@ -1,5 +1,6 @@
 //! Builds the parts, connects them, reloads and stops them. The one place that knows all crates.
 
+mod clock;
 mod server;
 mod sources;
 mod watcher;
@@ -26,6 +27,7 @@ use web::{AppState, Connections, Limits, Queries};
 use crate::config::{Config, Storage};
 use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
 use crate::process;
+use clock::{ClockWatch, Reading};
 use server::ServerInfo;
 
 /// How long open connections may take to end when the server stops.
@@ -85,10 +87,13 @@ async fn run(flags: Flags) -> Result<(), StartError> {
     let queries = Queries::new(engine, &options);
     let bad_origin = |e: RegexError| StartError(format!("--web.cors.origin: {e}"));
     let (open, opened) = watch::channel(None);
-    let opening = begin_opening(&flags, storage).await?;
+    let mut clock = ClockWatch::begin(&flags.data, Reading::now());
+    let opening = begin_opening(&flags, storage, clock.clock()).await?;
     let early = web::early(queries.clone(), Arc::new(opening.early()), &options, opened).map_err(bad_origin)?;
     drop(answer.send_replace(early));
     let db = open_store(&flags, opening).await?;
+    db.set_clock(clock.tick(Reading::now()));
+    tell_of_expired(&db, clock.clock());
     let manager = Arc::new(ScrapeManager::new(Arc::clone(&db), Clock::system(), seed(&flags)));
     let (quit, mut quits) = watch::channel(false);
     let info = Arc::new(ServerInfo::new(
@@ -101,7 +106,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
         bound.first().copied(),
     ));
     info.apply(config).await.map_err(StartError)?;
-    let watcher = tokio::spawn(watcher::watch(Arc::clone(&db), info.paused()));
+    let watcher = tokio::spawn(watcher::watch(Arc::clone(&db), info.paused(), clock));
     let state =
         AppState::new(Arc::clone(&db), queries, Arc::<ServerInfo>::clone(&info), options, Clock::system().now());
     let router = web::router(state.map_err(bad_origin)?);
@@ -200,7 +205,7 @@ fn kept(flags: &Flags, storage: Storage) -> (Retention, Duration) {
 }
 
 /// Takes the data directory.
-async fn begin_opening(flags: &Flags, storage: Storage) -> Result<Opening, StartError> {
+async fn begin_opening(flags: &Flags, storage: Storage, clock: tsdb::Clock) -> Result<Opening, StartError> {
     let sync = match flags.wal_sync {
         WalSync::Commit => SyncPolicy::EveryCommit,
         WalSync::Every(every) => SyncPolicy::Interval(every),
@@ -214,6 +219,7 @@ async fn begin_opening(flags: &Flags, storage: Storage) -> Result<Opening, Start
         late_window,
         max_exemplars: storage.max_exemplars.unwrap_or(defaults.max_exemplars),
         retention,
+        clock: Some(clock),
         wal_segment_bytes: flags.wal_segment_bytes,
         max_sealed_bytes: usize::try_from(flags.chunk_memory).unwrap_or(usize::MAX),
         checkpoint_samples: flags.replay_samples,
@@ -242,7 +248,6 @@ async fn open_store(flags: &Flags, opening: Opening) -> Result<Arc<Db>, StartErr
         if let Some(unfinished) = &found.unfinished {
             tracing::info!(%unfinished, "a crash left a commit unfinished");
         }
-        warn_of_expired(&db);
         Ok(Arc::new(db))
     })
     .await
@@ -258,15 +263,21 @@ async fn on_disk<T: Send + 'static>(
     done.unwrap_or_else(|panic| failed(format!("the store could not be opened: {panic}")))
 }
 
-/// Says what the store drops for its age once it takes samples of now: what was imported may be older than what is kept.
-fn warn_of_expired(db: &Db) {
+/// Says what retention does not keep: what was imported may be older. Nothing has gone yet, and nothing goes before there are
+/// samples of now; what goes is told of when it has.
+fn tell_of_expired(db: &Db, clock: tsdb::Clock) {
     let Some(retention_ms) = db.retention().retention_ms else { return };
-    let kept_from_ms = now().millis().saturating_sub(retention_ms);
+    let kept_from_ms = clock.retention.millis().saturating_sub(retention_ms);
     let blocks = db.blocks();
     let expired = blocks.iter().filter(|block| block.range.end_ms <= kept_from_ms);
     let (blocks, samples) = expired.fold((0, 0), |(n, samples), block| (n + 1, samples + block.stats.num_samples));
     if blocks > 0 {
-        tracing::warn!(blocks, samples, retention_ms, "blocks are older than the retention: they are dropped");
+        tracing::warn!(
+            blocks,
+            samples,
+            retention_ms,
+            "blocks are older than the retention: they are kept until there are samples of now"
+        );
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scraper::{ScrapeManager, TargetHealth};
+use scraper::{LastScrape, ScrapeManager, TargetHealth};
 use tokio::sync::watch;
 use tsdb::{Db, Timestamp};
 use web::{ActiveTarget, Connections, DroppedTarget, Health, Server, TargetMetadata, Targets};
@@ -205,6 +205,13 @@ impl ServerInfo {
     }
 }
 
+/// What else there is to say of a scrape.
+fn note(last: &LastScrape) -> String {
+    let over = last.over_budget.as_ref().map(ToString::to_string);
+    let refused = last.refused.map(|refused| refused.to_string());
+    over.into_iter().chain(refused).collect::<Vec<_>>().join("; ")
+}
+
 /// The host of an address, without its port.
 fn host_of(url: &str) -> Option<String> {
     let (_, rest) = url.split_once("://")?;
@@ -219,6 +226,7 @@ impl Server for ServerInfo {
         let active = targets.active.into_iter().map(|target| ActiveTarget {
             discovered_labels: target.spec.discovered.clone(),
             labels: target.spec.labels.clone(),
+            note: note(&target.last),
             scrape_pool: target.pool,
             global_url: self.global_url(&target.spec.url),
             scrape_url: target.spec.url.clone(),
@@ -233,7 +241,6 @@ impl Server for ServerInfo {
             interval: target.spec.interval,
             timeout: target.spec.timeout,
             samples: target.last.samples,
-            note: target.last.over_budget.map(|over| over.to_string()).unwrap_or_default(),
         });
         Targets {
             active: active.collect(),
@@ -277,7 +284,12 @@ impl Server for ServerInfo {
             .failure
             .as_ref()
             .map(|why| format!("The configuration could not be reloaded, the one loaded before stays in force: {why}"));
-        paused.into_iter().chain(failure).chain(loaded.notices.iter().cloned()).collect()
+        let clock = self.paused.clock().notices;
+        paused.into_iter().chain(clock).chain(failure).chain(loaded.notices.iter().cloned()).collect()
+    }
+
+    fn clock_notices(&self) -> Vec<String> {
+        self.paused.clock().notices
     }
 
     fn config_loaded(&self) -> (Timestamp, bool) {
@@ -289,6 +301,7 @@ impl Server for ServerInfo {
         process::metrics(out);
         self.connections.metrics(out);
         self.manager.render_metrics(out);
+        self.paused.clock().metrics(out);
     }
 
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send + '_>> {

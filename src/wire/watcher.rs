@@ -3,20 +3,31 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tsdb::Db;
+use tsdb::{Db, Held, MaintenanceTotals};
+
+use super::clock::{ClockReport, ClockWatch, Reading};
 
 /// How often the store is looked at.
 const EVERY: Duration = Duration::from_millis(500);
 /// A failure of the store's own work that has not come again for so many looks is over: the next is told of anew.
 const LOOKS_UNTIL_OVER: u32 = 120;
 
-/// Why ingestion is paused, if it is: as of the last look.
+/// Why ingestion is paused, if it is, and what the clock does: as of the last look.
 #[derive(Debug, Default)]
-pub(super) struct Paused(Mutex<Option<String>>);
+pub(super) struct Paused(Mutex<Option<String>>, Mutex<ClockReport>);
 
 impl Paused {
     pub(super) fn reason(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What there is to say of the clock.
+    pub(super) fn clock(&self) -> ClockReport {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_clock(&self, report: ClockReport) {
+        *self.1.lock().unwrap_or_else(PoisonError::into_inner) = report;
     }
 
     /// Takes over what the store says now.
@@ -57,17 +68,53 @@ impl Failures {
     }
 }
 
-/// Watches until the future is dropped.
-pub(super) async fn watch(db: Arc<Db>, paused: Arc<Paused>) {
+/// What retention does, as far as it has been told.
+#[derive(Debug, Default)]
+struct Retained {
+    dropped: u64,
+    samples: u64,
+    held: Held,
+}
+
+impl Retained {
+    /// Tells what has gone since, and what is held back.
+    fn look(&mut self, totals: &MaintenanceTotals) {
+        let MaintenanceTotals { dropped, dropped_samples, held, .. } = *totals;
+        if dropped > self.dropped {
+            let (blocks, samples) = (dropped - self.dropped, dropped_samples.saturating_sub(self.samples));
+            tracing::info!(blocks, samples, "retention dropped blocks");
+        }
+        if held.blocks > self.held.blocks {
+            tracing::warn!(
+                blocks = held.blocks,
+                samples = held.samples,
+                "retention waits: by the wall clock these blocks are too old, but it jumped ahead and may be wrong"
+            );
+        }
+        *self = Self { dropped, samples: dropped_samples, held };
+    }
+}
+
+/// Watches until the future is dropped. Tells the store the time.
+pub(super) async fn watch(db: Arc<Db>, paused: Arc<Paused>, mut clock: ClockWatch) {
+    let mut retained = Retained::default();
     let mut failures = Failures::default();
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let store = Arc::clone(&db);
-        let look = tokio::task::spawn_blocking(move || (store.paused(), store.maintenance()));
-        let Ok((reason, totals)) = look.await else { return };
+        let look = tokio::task::spawn_blocking(move || {
+            store.set_clock(clock.tick(Reading::now()));
+            let totals = store.maintenance();
+            let report = clock.report(store.future(), totals.held);
+            (store.paused(), totals, report, clock)
+        });
+        let Ok((reason, totals, report, looked)) = look.await else { return };
+        clock = looked;
         paused.look(reason);
+        paused.set_clock(report);
+        retained.look(&totals);
         if let Some(error) = totals.last_failure.filter(|failure| failures.is_news(totals.failures, failure)) {
             tracing::warn!(%error, "the store could not do its own work, and tries again");
         }

@@ -98,7 +98,7 @@ impl Server {
     }
 
     /// Starts what `command` runs with `flags`.
-    fn spawn_by(mut command: Command, dir: &Path, flags: &[&str]) -> Self {
+    pub fn spawn_by(mut command: Command, dir: &Path, flags: &[&str]) -> Self {
         command.current_dir(dir).args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
         let asked = flags.iter().find_map(|flag| flag.strip_prefix("--web.listen-address=127.0.0.1:"));
         let port = asked.map_or_else(free_port, |port| port.parse().unwrap());

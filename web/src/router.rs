@@ -40,9 +40,10 @@ pub(crate) async fn ready(State(state): State<AppState>) -> Response {
     if state.stopping.load(Ordering::Relaxed) {
         return (StatusCode::SERVICE_UNAVAILABLE, "Silverback is stopping.\n").into_response();
     }
+    let clock: String = state.server.clock_notices().iter().map(|notice| format!("{notice}\n")).collect();
     let paused = api::labels::blocking(move || Ok(state.db.paused())).await.unwrap_or_default();
     let paused = paused.map(|why| format!("Ingestion is paused: {why}\n")).unwrap_or_default();
-    format!("Silverback is Ready.\n{paused}").into_response()
+    format!("Silverback is Ready.\n{paused}{clock}").into_response()
 }
 
 /// Refuses what is no POST or PUT, and everything while the lifecycle API is off.

@@ -27,6 +27,9 @@ pub trait Server: Send + Sync {
     /// What every page must say: what does not work now, and what the configuration asks for and this server does not do.
     fn notices(&self) -> Vec<String>;
 
+    /// What there is to say of the clock while it is not believed or samples of the future are there.
+    fn clock_notices(&self) -> Vec<String>;
+
     /// When the configuration was loaded, and whether the last attempt to load one succeeded.
     fn config_loaded(&self) -> (Timestamp, bool);
 
