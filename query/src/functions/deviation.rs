@@ -21,12 +21,12 @@ const LEAST_SQUARE: f64 = 1e-280;
 /// Variances of the windows of a series, or their square roots.
 pub(super) fn deviation<'q>(eval: Eval<'q>, call: &'q Call, finish: fn(f64) -> f64) -> Result<Output<'q>, Error> {
     windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
-        if columns.histograms.is_empty()
-            && windows.overlap() > SCAN_OVERLAP
-            && let Some(moments) = Moments::new(&columns.values)
-        {
-            slide(columns, windows, row, &moments, finish);
-            return Ok(());
+        if columns.histograms.is_empty() && windows.overlap() > SCAN_OVERLAP {
+            let _held = row.query.hold(Moments::size_bytes(columns.values.len()))?;
+            if let Some(moments) = Moments::new(&columns.values) {
+                slide(columns, windows, row, &moments, finish);
+                return Ok(());
+            }
         }
         row.each_window(columns, windows, |row, window| {
             if window.times.is_empty() {
@@ -61,6 +61,11 @@ struct Moments {
 }
 
 impl Moments {
+    /// Bytes that it takes for a series of so many samples.
+    fn size_bytes(samples: usize) -> u64 {
+        2 * Running::size_bytes(samples)
+    }
+
     /// `None` if a total is not finite, or too small for exact errors.
     fn new(values: &[f64]) -> Option<Self> {
         // Distances from the first value are smaller, and cancel less; where all of them are exact they are used.

@@ -72,6 +72,11 @@ struct Moments {
 }
 
 impl Moments {
+    /// Bytes that it takes for a series of so many samples.
+    fn size_bytes(samples: usize) -> u64 {
+        2 * Running::size_bytes(samples) + ((samples + 1) * size_of::<(i128, i128)>()) as u64
+    }
+
     /// `None` if a total is not finite, or samples lie too far apart.
     fn new(times: &[i64], values: &[f64]) -> Option<Self> {
         let (first_ms, last_ms) = (*times.first()?, *times.last()?);
@@ -148,10 +153,9 @@ trait Reading: Send + Sync {
 fn of_lines<'q>(eval: Eval<'q>, call: &'q Call, reading: impl Reading + 'q) -> Result<Output<'q>, Error> {
     windowed(eval, call, 0, false, move |columns: &Columns, windows: &Windows, row: &mut RowContext<'_, '_>| {
         let (times, values) = (&columns.timestamps_ms[..], &columns.values[..]);
-        if columns.histograms.is_empty()
-            && windows.overlap() > SCAN_OVERLAP
-            && let Some(moments) = Moments::new(times, values)
-        {
+        if columns.histograms.is_empty() && windows.overlap() > SCAN_OVERLAP {
+            let _held = row.query.hold(Moments::size_bytes(values.len()))?;
+            let moments = Moments::new(times, values);
             let mut equal = EqualRun::default();
             row.slide(times, windows, |row, step, low, high| {
                 let constant = equal.covers(values, low, high);
@@ -159,8 +163,11 @@ fn of_lines<'q>(eval: Eval<'q>, call: &'q Call, reading: impl Reading + 'q) -> R
                     return;
                 }
                 let origin_ms = reading.origin_ms(step, times[low], windows);
-                let line =
-                    if constant { Some(Line::constant(values[low])) } else { moments.line(low, high, origin_ms) };
+                let line = match &moments {
+                    _ if constant => Some(Line::constant(values[low])),
+                    Some(moments) => moments.line(low, high, origin_ms),
+                    None => None,
+                };
                 let line = line.unwrap_or_else(|| Line::through(&times[low..high], &values[low..high], origin_ms));
                 row.set(step, number(reading.read(step, line)));
             });

@@ -47,6 +47,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// Bytes that it takes for so many terms.
+    pub(super) fn size_bytes(terms: usize) -> u64 {
+        ((terms + 1) * size_of::<Pair>()) as u64
+    }
+
     /// Adds up `terms`; `None` if a total is not finite. `memory` is used again.
     pub(super) fn of(terms: impl ExactSizeIterator<Item = Pair>, memory: Vec<Pair>) -> Option<Self> {
         let mut totals = memory;
