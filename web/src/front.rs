@@ -12,10 +12,10 @@ use axum::response::{IntoResponse, Response};
 use axum::{Router, body::Body};
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
-use tower_http::compression::CompressionLayer;
 
 use crate::address::{Addresses, Way, clean, decode, encode};
 use crate::api::{ApiError, ErrorType, quote};
+use crate::compress::compress;
 use crate::listener::Refused;
 use crate::origin::{Origins, vary};
 use crate::router::MAX_BODY_BYTES;
@@ -47,15 +47,10 @@ impl Front {
 
     /// Puts the front before a router.
     pub(crate) fn before(self, router: Router) -> Router {
-        // Answers of any size, as in Prometheus; protocol buffers come compressed already.
-        let worth_it = |status: StatusCode, _, headers: &HeaderMap, _: &_| {
-            let is = |kind: &str| headers.get(header::CONTENT_TYPE).is_some_and(|value| value == kind);
-            status != StatusCode::NO_CONTENT && !is("application/x-protobuf")
-        };
         Router::new()
             .fallback_service(router)
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
-            .layer(CompressionLayer::new().compress_when(worth_it))
+            .layer(middleware::from_fn(compress))
             .layer(middleware::from_fn_with_state(Arc::new(self), enter))
     }
 

@@ -9,6 +9,7 @@ mod allowance;
 mod api;
 pub mod chart;
 mod client;
+mod compress;
 mod dashboard;
 mod early;
 mod front;

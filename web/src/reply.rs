@@ -82,7 +82,10 @@ impl Reply {
             None => Body::from(self.first),
             Some(rest) => Body::from_stream(pieces(queries.clone(), self.first, rest, timeout)),
         };
-        (self.status, [(header::CONTENT_TYPE, self.content_type)], body).into_response()
+        let mut response = (self.status, [(header::CONTENT_TYPE, self.content_type)], body).into_response();
+        // Where a long answer is compressed.
+        response.extensions_mut().insert(queries.clone());
+        response
     }
 }
 

@@ -149,12 +149,19 @@ pub(crate) fn rendered(mut run: Run, status: StatusCode, page: &impl Template) -
         ApiError::internal("the log says more")
     })?;
     run.take(text.len())?;
+    let text = without_noncharacters(text);
     Ok(Reply::whole(status, "text/html; charset=utf-8", text.into_bytes(), run.into_lease()))
+}
+
+/// The text with U+FFFD in the place of U+FFFE and U+FFFF, which neither HTML nor the SVG within it may hold.
+fn without_noncharacters(text: String) -> String {
+    const NONE: [char; 2] = ['\u{fffe}', '\u{ffff}'];
+    if text.contains(NONE) { text.replace(NONE, "\u{fffd}") } else { text }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_inside;
+    use super::{is_inside, without_noncharacters};
 
     #[test]
     fn the_way_back_never_leaves_the_server() {
@@ -178,5 +185,11 @@ mod tests {
         ] {
             assert!(!is_inside(outside), "{outside:?}");
         }
+    }
+
+    #[test]
+    fn pages_hold_no_noncharacters() {
+        assert_eq!(without_noncharacters("a\u{fffe}b\u{ffff}c\u{fffd}".into()), "a\u{fffd}b\u{fffd}c\u{fffd}");
+        assert_eq!(without_noncharacters("läuft 🦍".into()), "läuft 🦍");
     }
 }
