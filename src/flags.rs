@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::BoolishValueParser;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use model::{format_duration, format_size, parse_duration, parse_size};
 
@@ -99,6 +100,10 @@ pub(crate) struct Flags {
     /// What comes before the path of every address.
     #[arg(long = "web.route-prefix", value_name = "PATH", default_value = "", hide_default_value = true)]
     pub(crate) route_prefix: String,
+
+    /// Prometheus' file for TLS and passwords, neither of which this version has: a file that asks for them ends the start.
+    #[arg(long = "web.config.file", value_name = "FILE", default_value = "", hide_default_value = true)]
+    pub(crate) web_config: PathBuf,
 
     /// Origins that browsers may call the API from: a regular expression for all of the origin.
     #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
@@ -235,8 +240,11 @@ fn segment_bytes(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Bytes from which on a name is long: no two flags of Prometheus that are have only two edits between them.
+const LONG_NAME: usize = 14;
+
 /// Flags of Prometheus that have no effect here, and whether a value follows.
-const WITHOUT_EFFECT: [(&str, bool); 33] = [
+const WITHOUT_EFFECT: &[(&str, bool)] = &[
     ("alertmanager.notification-batch-size", true),
     ("alertmanager.notification-queue-capacity", true),
     ("alertmanager.drain-notification-queue-on-shutdown", false),
@@ -253,6 +261,14 @@ const WITHOUT_EFFECT: [(&str, bool); 33] = [
     ("scrape.discovery-reload-interval", true),
     ("scrape.name-escaping-scheme", true),
     ("scrape.timestamp-tolerance", true),
+    ("storage.agent.no-lockfile", false),
+    ("storage.agent.path", true),
+    ("storage.agent.retention.max-time", true),
+    ("storage.agent.retention.min-time", true),
+    ("storage.agent.wal-compression", false),
+    ("storage.agent.wal-compression-type", true),
+    ("storage.agent.wal-segment-size", true),
+    ("storage.agent.wal-truncate-frequency", true),
     ("storage.remote.flush-deadline", true),
     ("storage.remote.read-concurrent-limit", true),
     ("storage.remote.read-max-bytes-in-frame", true),
@@ -267,9 +283,12 @@ const WITHOUT_EFFECT: [(&str, bool); 33] = [
     ("storage.tsdb.samples-per-chunk", true),
     ("storage.tsdb.wal-compression", false),
     ("storage.tsdb.wal-compression-type", true),
-    ("web.config.file", true),
     ("web.console.libraries", true),
     ("web.console.templates", true),
+    ("web.local-assets", true),
+    ("web.max-notifications-subscribers", true),
+    ("web.remote-write-receiver.accepted-protobuf-messages", true),
+    ("web.user-assets", true),
 ];
 
 /// Flags of Prometheus with values that we take but that do nothing, and flags that nobody knows: what was left out of
@@ -278,8 +297,8 @@ const WITHOUT_EFFECT: [(&str, bool); 33] = [
 pub(crate) struct LeftOut {
     /// Known to Prometheus.
     pub(crate) without_effect: Vec<String>,
-    /// Known to nobody, with the nearest flag there is.
-    pub(crate) unknown: Vec<(String, Option<String>)>,
+    /// Known to nobody.
+    pub(crate) unknown: Vec<String>,
 }
 
 impl Flags {
@@ -287,7 +306,7 @@ impl Flags {
     /// binary keeps the command.
     ///
     /// # Errors
-    /// If a value cannot be used, or help was asked for.
+    /// If a value cannot be used, a flag is misspelled, or help was asked for.
     pub(crate) fn parse_from(line: impl IntoIterator<Item = String>) -> Result<(Self, LeftOut), clap::Error> {
         let command = Self::command();
         let mut left_out = LeftOut::default();
@@ -318,7 +337,11 @@ impl Flags {
                     *takes_value
                 }
                 None => {
-                    left_out.unknown.push((format!("--{name}"), nearest(&command, name)));
+                    if let Some(meant) = misspelled(&command, name) {
+                        let what = format!("unknown flag --{name}, did you mean --{meant}?");
+                        return Err(command.clone().error(ErrorKind::UnknownArgument, what));
+                    }
+                    left_out.unknown.push(format!("--{name}"));
                     line.peek().is_some_and(|next| command.find_subcommand(next).is_none())
                 }
             };
@@ -385,6 +408,7 @@ impl Flags {
             ("storage.tsdb.max-block-duration", "2h".into()),
             ("storage.tsdb.min-block-duration", "2h".into()),
             ("storage.wal-sync", sync),
+            ("web.config.file", self.web_config.display().to_string()),
             ("web.cors.origin", self.cors_origin.clone()),
             ("web.dashboards", text(&self.dashboards)),
             ("web.enable-admin-api", self.enable_admin_api.to_string()),
@@ -418,11 +442,17 @@ fn is_switch(command: &clap::Command, name: &str) -> bool {
         .any(|arg| arg.get_long() == Some(name) && arg.get_num_args().is_some_and(|values| values.min_values() == 0))
 }
 
-/// The flag that is spelled most like `name`, if one is.
-fn nearest(command: &clap::Command, name: &str) -> Option<String> {
+/// The flag that `name` stands for with a slip of the keyboard in it: one edit, or two in a long name.
+///
+/// Flags without effect count: Prometheus would refuse their misspelling too.
+fn misspelled(command: &clap::Command, name: &str) -> Option<String> {
+    let bare = name.strip_prefix("no-").unwrap_or(name);
+    let edits = if bare.len() >= LONG_NAME { 2 } else { 1 };
     let flags = command.get_arguments().filter_map(clap::Arg::get_long);
-    let (distance, flag) = flags.map(|flag| (strsim::damerau_levenshtein(flag, name), flag)).min()?;
-    (distance <= 3).then(|| format!("--{flag}"))
+    let known = flags.chain(WITHOUT_EFFECT.iter().map(|(flag, _)| *flag));
+    let near = known.map(|flag| (strsim::damerau_levenshtein(flag, bare), flag));
+    let (distance, flag) = near.min()?;
+    (distance <= edits).then(|| format!("{}{flag}", &name[..name.len() - bare.len()]))
 }
 
 #[cfg(test)]
@@ -466,13 +496,78 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_flag_is_told_of_with_the_nearest_there_is() {
-        let (_, left_out) = parse("--web.listen-adress=:1 --some.thing value").unwrap();
-        let expected = [
-            ("--web.listen-adress".to_owned(), Some("--web.listen-address".to_owned())),
-            ("--some.thing".to_owned(), None),
-        ];
-        assert_eq!(left_out.unknown, expected);
+    fn an_unknown_flag_is_left_out_and_told_of() {
+        let (flags, left_out) = parse("--some.thing value --query.timeout=3s").unwrap();
+        assert_eq!((left_out.unknown, flags.query_timeout), (vec!["--some.thing".to_owned()], Duration::from_secs(3)));
+    }
+
+    /// All texts that are one edit away from `name`.
+    fn edits(name: &str) -> Vec<String> {
+        let cut = |at: usize| (&name[..at], &name[at..]);
+        let mut all = Vec::new();
+        for at in 0..name.len() {
+            let (before, after) = cut(at);
+            all.push(format!("{before}{}", &after[1..]));
+            all.push(format!("{before}x{after}"));
+            all.push(format!("{before}x{}", &after[1..]));
+            if let [first, second, ..] = after.as_bytes() {
+                all.push(format!("{before}{}{}{}", char::from(*second), char::from(*first), &after[2..]));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn a_flag_one_edit_away_from_a_known_one_is_an_error_that_names_it() {
+        let command = Flags::command();
+        let known_names: Vec<&str> = command.get_arguments().filter_map(clap::Arg::get_long).collect();
+        let names = known_names.iter().copied().chain(WITHOUT_EFFECT.iter().map(|(name, _)| *name));
+        for name in names.filter(|name| name.len() > 6) {
+            for slip in edits(name).into_iter().filter(|slip| !slip.starts_with('-') && slip != name) {
+                let line = ["silverback".to_owned(), format!("--{slip}=1")];
+                let Err(error) = Flags::parse_from(line) else { panic!("--{slip} is taken") };
+                assert!(error.to_string().contains("did you mean --"), "{slip}: {error}");
+            }
+        }
+        let error = parse("--web.listen-adress=:1").unwrap_err().to_string();
+        assert!(error.contains("unknown flag --web.listen-adress, did you mean --web.listen-address?"), "{error}");
+        assert!(parse("--no-web.enable-lifecycl").unwrap_err().to_string().contains("--no-web.enable-lifecycle?"));
+    }
+
+    #[test]
+    fn no_flag_that_prometheus_had_is_taken_for_a_misspelling() {
+        let command = Flags::command();
+        // Of this and earlier major versions.
+        for name in [
+            "alertmanager.timeout",
+            "alertmanager.url",
+            "query.staleness-delta",
+            "storage.local.path",
+            "storage.remote.timeout",
+            "storage.tsdb.wal-compression",
+            "storage.tsdb.retention",
+            "storage.tsdb.delay-compact-file.path",
+            "storage.agent.wal-compression-type",
+            "web.telemetry-path",
+            "web.enable-remote-shutdown",
+            "web.user-assets",
+            "storage.exemplars.exemplars-limit",
+            "storage.tsdb.stale-series-compaction-threshold",
+            "log.file",
+            "otlp.endpoint",
+        ] {
+            assert_eq!(misspelled(&command, name).filter(|meant| meant != name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_misspelled_command_gets_a_hint() {
+        for (line, meant) in
+            [("chekc config a.yml", "check"), ("check confg a.yml", "config"), ("tsdb verfy d", "verify")]
+        {
+            let error = parse(line).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{meant}'")), "{line}: {error}");
+        }
     }
 
     #[test]

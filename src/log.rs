@@ -120,11 +120,8 @@ pub(crate) fn left_out(flags: &LeftOut) {
     if !flags.without_effect.is_empty() {
         tracing::warn!(flags = flags.without_effect.join(" "), "flags without effect in this version");
     }
-    for (flag, nearest) in &flags.unknown {
-        match nearest {
-            Some(nearest) => tracing::warn!(%flag, did_you_mean = %nearest, "unknown flag, left out"),
-            None => tracing::warn!(%flag, "unknown flag, left out"),
-        }
+    for flag in &flags.unknown {
+        tracing::warn!(%flag, "unknown flag, left out");
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tsdb::{Db, DiskFs, Fs, Opening, Retention, SyncPolicy, Timestamp};
 use web::{AppState, Connections, Limits, Queries};
 
-use crate::config::{Config, Storage};
+use crate::config::{Config, Storage, check_web_file};
 use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
 use crate::process;
 use clock::{ClockWatch, Reading};
@@ -62,6 +62,9 @@ pub(crate) fn serve(flags: Flags) -> Result<(), StartError> {
 async fn run(flags: Flags) -> Result<(), StartError> {
     let listen = listen_addresses(&flags);
     let (prefix, external_url) = addresses(&flags)?;
+    if !flags.web_config.as_os_str().is_empty() {
+        check_web_file(&flags.web_config).map_err(|e| StartError(e.to_string()))?;
+    }
     let config = match &flags.config {
         Some(path) => Some(Config::load(path).map_err(|e| StartError(e.to_string()))?),
         None => None,

@@ -9,7 +9,7 @@ const MAX_DIGITS: u64 = (i64::MAX as u64 - 9) / 10;
 /// A text that is no size.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SizeError {
-    /// A number is missing or wrong.
+    /// A number or a unit is missing, or the number is wrong.
     #[error("not a valid size: {text:?}; a size looks like 512MB or 1.5GB")]
     Invalid {
         /// The text.
@@ -68,6 +68,9 @@ fn read(text: &str, style: Style) -> Result<u64, SizeError> {
         let (number, after) = number(rest).ok_or_else(invalid)?;
         let length = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
         let (unit, after) = after.split_at(length);
+        if unit.is_empty() {
+            return Err(invalid());
+        }
         let unknown = || SizeError::UnknownUnit { unit: unit.to_owned(), text: text.to_owned() };
         total += number * bytes_of(unit, style).ok_or_else(unknown)?;
         rest = after;

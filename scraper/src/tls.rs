@@ -39,6 +39,24 @@ pub(crate) async fn client_config(options: &TlsOptions) -> Result<Arc<ClientConf
     Ok(Arc::new(config))
 }
 
+impl TlsOptions {
+    /// Reads the files that these options name and checks that a connection can be made with what they hold. Blocks.
+    ///
+    /// # Errors
+    /// If a file cannot be read or does not hold what it should.
+    pub fn check(&self) -> Result<(), String> {
+        // The caller may be a thread of a runtime, which must not run another.
+        let checked = std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().build();
+                runtime.map_err(|e| e.to_string())?.block_on(client_config(self)).map(drop)
+            });
+            thread.join()
+        });
+        checked.unwrap_or_else(|_| Err("tls: the files could not be read".to_owned()))
+    }
+}
+
 /// The versions between the oldest and the newest that are allowed.
 fn versions(options: &TlsOptions) -> Vec<&'static SupportedProtocolVersion> {
     let oldest = options.min_version.unwrap_or(TlsVersion::Tls12);

@@ -28,6 +28,12 @@ pub(crate) enum Check {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Files for `--web.config.file`: one that asks for TLS or passwords would end the start.
+    WebConfig {
+        /// The files.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
 }
 
 /// What to do with a data directory. All but `import` only read, and may be used while a server runs.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use scraper::{Auth, ClientCertificate, Header, HttpOptions, SecretSource, TlsOptions, TlsVersion};
 
+use super::findings::Findings;
 use super::tree::{Fault, Node};
 use super::values::within;
 
@@ -26,13 +27,33 @@ const RESERVED: [&str; 14] = [
 ];
 
 /// Reads the keys of `node`; files are looked for from `folder`.
-pub(super) fn http_options(node: &Node, folder: &Path) -> Result<HttpOptions, Fault> {
-    Ok(HttpOptions {
-        auth: auth(node, folder)?,
-        tls: node.get("tls_config").map(|tls| tls_options(tls, folder)).transpose()?.unwrap_or_default(),
-        headers: headers(node, folder)?,
+pub(super) fn http_options(node: &Node, folder: &Path, findings: &mut Findings) -> HttpOptions {
+    let auth = match node.is_flawed() || ["basic_auth", "authorization"].iter().any(|key| is_flawed(node, key)) {
+        true => None,
+        false => findings.keep(node, auth(node, folder)).flatten(),
+    };
+    for (section, key) in [(Some(node), "bearer_token_file"), (node.get("authorization"), "credentials_file")] {
+        if let Some(file) = section.and_then(|section| section.get(key)).filter(|file| !file.text().is_empty()) {
+            findings.look_at_credentials(file.place, &within(folder, file.text()));
+        }
+    }
+    let tls = node.get("tls_config").map(|tls| {
+        let options = findings.keep(tls, tls_options(tls, folder)).unwrap_or_default();
+        if options != TlsOptions::default() {
+            findings.look_at_tls(tls.place, &options);
+        }
+        options
+    });
+    HttpOptions {
+        auth,
+        tls: tls.unwrap_or_default(),
+        headers: headers(node, folder, findings),
         follow_redirects: node.bool_of("follow_redirects").unwrap_or(true),
-    })
+    }
+}
+
+fn is_flawed(node: &Node, key: &str) -> bool {
+    node.get(key).is_some_and(Node::is_flawed)
 }
 
 fn auth(node: &Node, folder: &Path) -> Result<Option<Auth>, Fault> {
@@ -119,17 +140,17 @@ fn tls_version(node: &Node, key: &str) -> Result<Option<TlsVersion>, Fault> {
     }
 }
 
-fn headers(node: &Node, folder: &Path) -> Result<Vec<Header>, Fault> {
+fn headers(node: &Node, folder: &Path, findings: &mut Findings) -> Vec<Header> {
     let mut headers = Vec::new();
     for (key, header) in node.get("http_headers").map(Node::entries).unwrap_or_default() {
         if RESERVED.contains(&key.name.to_ascii_lowercase().as_str()) {
             let what = format!("setting header {:?} is not allowed", key.name);
-            return Err(Fault { place: key.place, what });
+            findings.fault(Fault { place: key.place, what });
         }
         let written = ["values", "secrets"].into_iter().flat_map(|key| header.texts_of(key));
         let files = header.texts_of("files").into_iter().map(|path| SecretSource::File(within(folder, &path)));
         let values = written.map(SecretSource::value).chain(files).collect();
         headers.push(Header { name: key.name.clone(), values });
     }
-    Ok(headers)
+    headers
 }

@@ -5,6 +5,7 @@
 //! named, not refused.
 
 mod check;
+mod findings;
 mod http;
 mod render;
 mod schema;
@@ -12,10 +13,9 @@ mod scrape;
 mod storage;
 mod tree;
 mod values;
+mod web_file;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::io;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,11 +23,14 @@ use model::format_duration;
 use scraper::ScrapeConfig;
 
 use check::check_section;
+use findings::Findings;
+pub(crate) use findings::{ConfigError, Finding};
 use schema::{ROOT, SCRAPE, SCRAPE_FILE};
 use scrape::{Global, scrape_config, written_out};
 pub(crate) use storage::Storage;
 use tree::{Fault, Key, Node, Place, Value};
 use values::within;
+pub(crate) use web_file::check_web_file;
 
 /// A configuration, checked and complete.
 #[derive(Clone, Debug)]
@@ -43,44 +46,10 @@ pub(crate) struct Config {
     pub(crate) evaluation_interval: Duration,
     ignored: Vec<String>,
     notices: Vec<&'static str>,
+    warnings: Vec<Finding>,
+    doubts: Vec<Finding>,
     yaml: String,
     job_yaml: BTreeMap<String, String>,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug)]
-pub(crate) struct ConfigError {
-    path: PathBuf,
-    place: Place,
-    what: String,
-    source: Option<io::Error>,
-}
-
-/// `file:line:column: what is wrong`
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.path.display())?;
-        if self.place.line > 0 {
-            write!(f, "{}:{}:", self.place.line, self.place.column)?;
-        }
-        write!(f, " {}", self.what)
-    }
-}
-
-impl std::error::Error for ConfigError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.source.as_ref().map(|e| e as _)
-    }
-}
-
-impl ConfigError {
-    fn at(path: &Path, fault: Fault) -> Self {
-        Self { path: path.to_owned(), place: fault.place, what: fault.what, source: None }
-    }
-
-    fn unreadable(path: &Path, source: io::Error) -> Self {
-        Self { path: path.to_owned(), place: Place::default(), what: source.to_string(), source: Some(source) }
-    }
 }
 
 /// Sections of which nothing comes that one would miss, and what to tell people.
@@ -95,46 +64,77 @@ impl Config {
     /// Reads and checks the file at `path`, and the files that it names.
     ///
     /// # Errors
-    /// If anything is wrong anywhere; the error says where.
+    /// If anything is wrong anywhere; the error names every fault with its place.
     pub(crate) fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::unreadable(path, e))?;
-        Self::read(&text, path, |name| std::env::var(name).ok())
+        let mut findings = Findings::default();
+        let config = Self::read(path, |name| std::env::var(name).ok(), &mut findings);
+        findings.look_at_files();
+        config.finish(findings)
     }
 
-    /// As [`load`](Self::load), of `text` that stands in `path`. `variable` gives the values of environment variables.
-    fn read(text: &str, path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let wrong = |fault| ConfigError::at(path, fault);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut idle = BTreeSet::new();
-        let mut root = Node::parse(text).map_err(wrong)?;
-        check_section(&root, &ROOT, "", &mut idle).map_err(wrong)?;
-        let global = Global::read(root.get("global")).map_err(wrong)?;
-        root.items_of("rule_files").iter().try_for_each(|file| check_pattern(file, "rule")).map_err(wrong)?;
-        let mut jobs = Jobs::default();
-        for node in root.items_of("scrape_configs") {
-            let config = scrape_config(node, &global, folder).map_err(wrong)?;
-            jobs.add(config, node, "main config file").map_err(wrong)?;
-        }
-        for pattern in root.items_of("scrape_config_files") {
-            for file in files(pattern, folder).map_err(wrong)? {
-                jobs.add_file(&file, &global, &mut idle)?;
+    /// Reads the file at `path` into `findings` and the configuration, of which what is wrong is left out. `variable` gives
+    /// the values of environment variables.
+    fn read(path: &Path, variable: impl Fn(&str) -> Option<String>, findings: &mut Findings) -> Self {
+        findings.enter(path);
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::read_text(&text, path, variable, findings),
+            Err(error) => {
+                findings.fault(Fault { place: Place::default(), what: error.to_string() });
+                Self::read_text("", path, variable, findings)
             }
         }
-        let set = |key: &str| idle.contains(key);
+    }
+
+    fn read_text(text: &str, path: &Path, variable: impl Fn(&str) -> Option<String>, findings: &mut Findings) -> Self {
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut root = document(text, &ROOT, findings);
+        let global = Global::read(root.get("global"), findings);
+        for file in root.items_of("rule_files") {
+            findings.keep(file, check_pattern(file, "rule"));
+        }
+        let mut jobs = Jobs::default();
+        for node in root.items_of("scrape_configs").iter().filter(|node| node.value != Value::Invalid) {
+            jobs.add(scrape_config(node, &global, folder, findings), node, "main config file", findings);
+        }
+        for pattern in root.items_of("scrape_config_files") {
+            for file in findings.keep(pattern, files(pattern, folder)).unwrap_or_default() {
+                jobs.add_file(&file, &global, findings);
+            }
+        }
+        let storage = findings.keep(&root, Storage::read(&root)).unwrap_or_default();
+        let set = |key: &str| findings.idle.contains(key);
         let notices = NOTICES.into_iter().filter(|(key, _)| set(key)).map(|(_, notice)| notice).collect();
         let expanded: BTreeMap<String, String> =
             global.external_labels.iter().map(|(name, value)| (name.clone(), expand(value, &variable))).collect();
         fill_in(&mut root, &global, &jobs.configs);
-        Ok(Self {
+        Self {
             external_labels: expanded,
-            storage: Storage::read(&root).map_err(wrong)?,
+            storage,
             evaluation_interval: global.evaluation_interval,
-            ignored: idle.into_iter().collect(),
+            ignored: Vec::new(),
             notices,
+            warnings: Vec::new(),
+            doubts: Vec::new(),
             yaml: render::render(&root, &ROOT),
             job_yaml: jobs.yaml,
             scrape: jobs.configs,
-        })
+        }
+    }
+
+    /// The configuration with what was found besides, or all of its faults.
+    fn finish(self, findings: Findings) -> Result<Self, ConfigError> {
+        let Findings { idle, warnings, doubts, .. } = findings.into_result()?;
+        Ok(Self { ignored: idle.into_iter().collect(), warnings, doubts, ..self })
+    }
+
+    /// Keys that say less than their writer may think.
+    pub(crate) fn warnings(&self) -> &[Finding] {
+        &self.warnings
+    }
+
+    /// Faults with which the server starts, though some targets will be down.
+    pub(crate) fn doubts(&self) -> &[Finding] {
+        &self.doubts
     }
 
     /// Keys that are set and do nothing, for one warning: `remote_write`, `scrape_configs.proxy_url`, …
@@ -167,32 +167,50 @@ struct Jobs {
 }
 
 impl Jobs {
-    fn add(&mut self, config: ScrapeConfig, node: &Node, origin: &str) -> Result<(), Fault> {
+    fn add(&mut self, config: ScrapeConfig, node: &Node, origin: &str, findings: &mut Findings) {
         let job = config.job_name.clone();
-        if let Some(first) = self.origins.insert(job.clone(), origin.to_owned()) {
-            let at = node.get("job_name").unwrap_or(node);
-            return Err(
-                at.fault(format!("found multiple scrape configs with job name {job:?}, first found in {first}"))
-            );
+        match self.origins.get(&job) {
+            Some(first) if !job.is_empty() => {
+                let at = node.get("job_name").unwrap_or(node);
+                let what = format!("found multiple scrape configs with job name {job:?}, first found in {first}");
+                findings.fault(at.fault(what));
+            }
+            _ => drop(self.origins.insert(job.clone(), origin.to_owned())),
         }
         let mut node = node.clone();
         set_missing(&mut node, written_out(&config));
         self.yaml.insert(job, render::render(&node, &SCRAPE));
         self.configs.push(config);
-        Ok(())
     }
 
-    fn add_file(&mut self, path: &Path, global: &Global, idle: &mut BTreeSet<String>) -> Result<(), ConfigError> {
-        let wrong = |fault| ConfigError::at(path, fault);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let text = std::fs::read_to_string(path).map_err(|e| ConfigError::unreadable(path, e))?;
-        let root = Node::parse(&text).map_err(wrong)?;
-        check_section(&root, &SCRAPE_FILE, "", idle).map_err(wrong)?;
-        for node in root.items_of("scrape_configs") {
-            let config = scrape_config(node, global, folder).map_err(wrong)?;
-            self.add(config, node, &format!("{:?}", path.display().to_string())).map_err(wrong)?;
+    fn add_file(&mut self, path: &Path, global: &Global, findings: &mut Findings) {
+        let from = findings.enter(path);
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let folder = path.parent().unwrap_or(Path::new(""));
+                let root = document(&text, &SCRAPE_FILE, findings);
+                let origin = format!("{:?}", path.display().to_string());
+                for node in root.items_of("scrape_configs").iter().filter(|node| node.value != Value::Invalid) {
+                    self.add(scrape_config(node, global, folder, findings), node, &origin, findings);
+                }
+            }
+            Err(error) => findings.fault(Fault { place: Place::default(), what: error.to_string() }),
         }
-        Ok(())
+        findings.leave(from);
+    }
+}
+
+/// Reads `text` and holds it against `section`; what is wrong is taken out.
+fn document(text: &str, section: &'static schema::Section, findings: &mut Findings) -> Node {
+    match Node::parse(text) {
+        Ok(mut root) => {
+            check_section(&mut root, section, "", findings);
+            root
+        }
+        Err(fault) => {
+            findings.fault(fault);
+            Node { place: Place::default(), value: Value::Invalid }
+        }
     }
 }
 
@@ -243,7 +261,7 @@ fn expand(text: &str, variable: impl Fn(&str) -> Option<String>) -> String {
 
 /// Writes the defaults that matter into the document.
 fn fill_in(root: &mut Node, global: &Global, configs: &[ScrapeConfig]) {
-    if root.value == Value::Null {
+    if matches!(root.value, Value::Null | Value::Invalid) {
         root.value = Value::Map(Vec::new());
     }
     let defaults = vec![

@@ -29,7 +29,7 @@ fn write_entry(out: &mut String, key: &str, value: &Node, holds: Type, indent: u
 /// Writes what follows the colon of a key.
 fn write_value(out: &mut String, node: &Node, holds: Type, indent: usize) {
     match &node.value {
-        Value::Null => out.push_str(" null\n"),
+        Value::Null | Value::Invalid => out.push_str(" null\n"),
         Value::Scalar(scalar) => {
             out.push(' ');
             out.push_str(&scalar_text(scalar, holds));
@@ -101,7 +101,7 @@ fn scalar_text(scalar: &Scalar, holds: Type) -> String {
 }
 
 /// `url` with `xxxxx` instead of its password.
-fn without_password(url: &str) -> String {
+pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let Some((user, host)) = rest[..end].rsplit_once('@') else { return url.to_owned() };
@@ -177,7 +177,7 @@ mod tests {
         let shape = |text: &str| {
             fn strip(node: &Node) -> String {
                 match &node.value {
-                    Value::Null => "null".to_owned(),
+                    Value::Null | Value::Invalid => "null".to_owned(),
                     Value::Scalar(s) => format!("{:?}", (&s.text, s.tag)),
                     Value::List(items) => format!("{:?}", items.iter().map(strip).collect::<Vec<_>>()),
                     Value::Map(entries) => {

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use model::format_duration;
+use model::{Regex, format_duration};
 use scraper::{
     Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, HttpUrl, NameScheme, Protocol, Relabel,
     SampleLimits, ScrapeConfig, TargetGroup, UrlError,
 };
 
+use super::findings::Findings;
 use super::http::http_options;
+use super::render::without_password;
 use super::tree::{Fault, Node, Value};
 use super::values::within;
 
@@ -34,33 +36,46 @@ pub(super) struct Global {
 
 impl Global {
     /// Reads `node`. `None` stands for an empty section.
-    pub(super) fn read(node: Option<&Node>) -> Result<Self, Fault> {
+    pub(super) fn read(node: Option<&Node>, findings: &mut Findings) -> Self {
         let empty = Node { place: super::tree::Place::default(), value: Value::Null };
         let node = node.unwrap_or(&empty);
-        let interval = node.duration_of("scrape_interval")?.unwrap_or(Duration::from_secs(60));
-        let timeout = node.duration_of("scrape_timeout")?;
-        if timeout.is_some_and(|timeout| timeout > interval) {
+        let times = findings.keep(node, Times::read(node)).unwrap_or_default();
+        let interval = times.interval.unwrap_or(Duration::from_secs(60));
+        if times.timeout.is_some_and(|timeout| timeout > interval) {
             let at = node.get("scrape_timeout").unwrap_or(node);
-            return Err(at.fault("global scrape timeout greater than scrape interval"));
+            findings.fault(at.fault("global scrape timeout greater than scrape interval"));
         }
-        let names = names(node)?.unwrap_or_default();
-        let defaults = Limits::default();
-        let limits = Limits::read(node, &defaults)?;
-        Ok(Self {
+        let evaluation = findings.keep(node, node.duration_of("evaluation_interval")).flatten();
+        let names = findings.keep(node, names(node)).flatten().unwrap_or_default();
+        let limits = Limits::read(node, &Limits::default(), findings);
+        Self {
             interval,
-            timeout: timeout.unwrap_or(Duration::from_secs(10).min(interval)),
-            evaluation_interval: node.duration_of("evaluation_interval")?.unwrap_or(Duration::from_secs(60)),
-            external_labels: external_labels(node, names)?,
-            protocols: protocols(node, "for global config")?,
+            timeout: times.timeout.unwrap_or(Duration::from_secs(10).min(interval)),
+            evaluation_interval: evaluation.unwrap_or(Duration::from_secs(60)),
+            external_labels: external_labels(node, names, findings),
+            protocols: findings.keep(node, protocols(node, "for global config")).flatten(),
             histograms: histograms(node, Histograms::default()),
             body_size_limit: limits.body_size,
             limits: limits.samples,
             target_limit: limits.targets,
             keep_dropped_targets: limits.dropped,
             names,
-            escaping: escaping(node)?.unwrap_or(default_escaping(names)),
+            escaping: findings.keep(node, escaping(node)).flatten().unwrap_or(default_escaping(names)),
             extra_scrape_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(false),
-        })
+        }
+    }
+}
+
+/// How often and for how long to scrape, where it is said.
+#[derive(Default)]
+struct Times {
+    interval: Option<Duration>,
+    timeout: Option<Duration>,
+}
+
+impl Times {
+    fn read(node: &Node) -> Result<Self, Fault> {
+        Ok(Self { interval: node.duration_of("scrape_interval")?, timeout: node.duration_of("scrape_timeout")? })
     }
 }
 
@@ -75,46 +90,49 @@ struct Limits {
 
 impl Limits {
     /// What `node` says; where it says nothing, what `defaults` say.
-    fn read(node: &Node, defaults: &Self) -> Result<Self, Fault> {
-        let count = |key, default| node.count_of(key).map(|count| count.unwrap_or(default));
-        let body_size = node.size_of("body_size_limit")?.filter(|bytes| *bytes > 0);
-        Ok(Self {
+    fn read(node: &Node, defaults: &Self, findings: &mut Findings) -> Self {
+        let body_size = findings.keep(node, node.size_of("body_size_limit")).flatten().filter(|bytes| *bytes > 0);
+        let mut count = |key, default| findings.keep(node, node.count_of(key)).flatten().unwrap_or(default);
+        Self {
             body_size: body_size.unwrap_or(defaults.body_size),
             samples: SampleLimits {
-                samples: count("sample_limit", defaults.samples.samples)?,
-                series: count("series_budget", defaults.samples.series)?,
-                labels: count("label_limit", defaults.samples.labels)?,
-                name_bytes: count("label_name_length_limit", defaults.samples.name_bytes)?,
-                value_bytes: count("label_value_length_limit", defaults.samples.value_bytes)?,
+                samples: count("sample_limit", defaults.samples.samples),
+                series: count("series_budget", defaults.samples.series),
+                labels: count("label_limit", defaults.samples.labels),
+                name_bytes: count("label_name_length_limit", defaults.samples.name_bytes),
+                value_bytes: count("label_value_length_limit", defaults.samples.value_bytes),
             },
-            targets: count("target_limit", defaults.targets)?,
-            dropped: count("keep_dropped_targets", defaults.dropped)?,
-        })
+            targets: count("target_limit", defaults.targets),
+            dropped: count("keep_dropped_targets", defaults.dropped),
+        }
     }
 }
 
 /// Reads one job; files are looked for from `folder`.
-pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path) -> Result<ScrapeConfig, Fault> {
-    let Some(job_name) = node.some_string_of("job_name") else { return Err(node.fault("job_name is empty")) };
-    let interval = node.duration_of("scrape_interval")?.unwrap_or(global.interval);
-    let timeout = node.duration_of("scrape_timeout")?;
-    if timeout.is_some_and(|timeout| timeout > interval) {
+pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path, findings: &mut Findings) -> ScrapeConfig {
+    let job_name = node.string_of("job_name").unwrap_or_default();
+    if job_name.is_empty() && !node.is_flawed() {
+        findings.fault(node.fault("job_name is empty"));
+    }
+    let times = findings.keep(node, Times::read(node)).unwrap_or_default();
+    let interval = times.interval.unwrap_or(global.interval);
+    if times.timeout.is_some_and(|timeout| timeout > interval) {
         let at = node.get("scrape_timeout").unwrap_or(node);
-        return Err(at.fault(format!(
+        findings.fault(at.fault(format!(
             "scrape timeout greater than scrape interval for scrape config with job name {job_name:?}"
         )));
     }
-    let (names, escaping) = naming(node, global)?;
+    let (names, escaping) = findings.keep(node, naming(node, global)).unwrap_or((global.names, global.escaping));
     let defaults = Limits {
         body_size: global.body_size_limit,
         samples: global.limits,
         targets: global.target_limit,
         dropped: global.keep_dropped_targets,
     };
-    let limits = Limits::read(node, &defaults)?;
+    let limits = Limits::read(node, &defaults, findings);
     let whose = format!("for scrape config with job name {job_name:?}");
     let histograms = histograms(node, global.histograms);
-    let protocols = protocols(node, &whose)?.or_else(|| global.protocols.clone());
+    let protocols = findings.keep(node, protocols(node, &whose)).flatten().or_else(|| global.protocols.clone());
     let protocols = protocols.unwrap_or_else(|| match histograms.native {
         true => Protocol::WITH_NATIVE_HISTOGRAMS.to_vec(),
         false => Protocol::DEFAULT.to_vec(),
@@ -122,12 +140,12 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path) -> Resu
     let scheme = node.some_string_of("scheme").unwrap_or_else(|| "http".to_owned());
     if scheme != "http" && scheme != "https" {
         let at = node.get("scheme").unwrap_or(node);
-        return Err(at.fault(format!("scheme must be \"http\" or \"https\", not {scheme:?}")));
+        findings.fault(at.fault(format!("scheme must be \"http\" or \"https\", not {scheme:?}")));
     }
-    let relabel = relabels(node, "relabel_configs", names)?;
-    Ok(ScrapeConfig {
+    let relabel = relabels(node, "relabel_configs", names, findings);
+    ScrapeConfig {
         interval,
-        timeout: timeout.unwrap_or(global.timeout.min(interval)),
+        timeout: times.timeout.unwrap_or(global.timeout.min(interval)),
         metrics_path: node.some_string_of("metrics_path").unwrap_or_else(|| "/metrics".to_owned()),
         scheme,
         params: params(node),
@@ -137,7 +155,7 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path) -> Resu
         protocols,
         histograms,
         start_timestamps: false,
-        fallback_protocol: fallback(node, &job_name)?,
+        fallback_protocol: findings.keep(node, fallback(node, &job_name)).flatten(),
         names,
         escaping,
         compression: node.bool_of("enable_compression").unwrap_or(true),
@@ -146,12 +164,12 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path) -> Resu
         target_limit: limits.targets,
         keep_dropped_targets: limits.dropped,
         extra_scrape_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(global.extra_scrape_metrics),
-        http: http_options(node, folder)?,
-        discovery: discovery(node, folder, names, relabel.is_empty())?,
-        metric_relabel: relabels(node, "metric_relabel_configs", names)?,
+        http: http_options(node, folder, findings),
+        discovery: discovery(node, folder, names, relabel.is_empty(), findings),
+        metric_relabel: relabels(node, "metric_relabel_configs", names, findings),
         relabel,
         job_name,
-    })
+    }
 }
 
 /// What a job says with its defaults written out, for those who want to see them.
@@ -168,13 +186,18 @@ pub(super) fn written_out(config: &ScrapeConfig) -> Vec<(&'static str, Node)> {
     ]
 }
 
-fn external_labels(node: &Node, names: NameScheme) -> Result<BTreeMap<String, String>, Fault> {
-    for (key, _) in node.get("external_labels").map(Node::entries).unwrap_or_default() {
+fn external_labels(node: &Node, names: NameScheme, findings: &mut Findings) -> BTreeMap<String, String> {
+    check_names(node.get("external_labels"), names, findings);
+    node.text_map_of("external_labels")
+}
+
+/// Tells of keys of `labels` that cannot name a label.
+fn check_names(labels: Option<&Node>, names: NameScheme, findings: &mut Findings) {
+    for (key, _) in labels.map(Node::entries).unwrap_or_default() {
         if !names.allows_label(&key.name) {
-            return Err(Fault { place: key.place, what: format!("{:?} is not a valid label name", key.name) });
+            findings.fault(Fault { place: key.place, what: format!("{:?} is not a valid label name", key.name) });
         }
     }
-    Ok(node.text_map_of("external_labels"))
 }
 
 fn names(node: &Node) -> Result<Option<NameScheme>, Fault> {
@@ -279,90 +302,98 @@ fn params(node: &Node) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Reads a list of rules.
-fn relabels(node: &Node, key: &str, names: NameScheme) -> Result<Vec<Relabel>, Fault> {
-    node.items_of(key).iter().map(|rule| relabel(rule, names)).collect()
+fn relabels(node: &Node, key: &str, names: NameScheme, findings: &mut Findings) -> Vec<Relabel> {
+    let rules = node.items_of(key).iter().filter(|rule| !rule.is_flawed());
+    rules.filter_map(|rule| relabel(rule, names, findings)).collect()
 }
 
-fn relabel(node: &Node, names: NameScheme) -> Result<Relabel, Fault> {
+fn relabel(node: &Node, names: NameScheme, findings: &mut Findings) -> Option<Relabel> {
     let default = Relabel::default();
-    let action = match node.get("action") {
-        None => default.action,
-        Some(action) => Action::ALL
-            .into_iter()
-            .find(|known| known.as_str() == action.text().to_lowercase())
-            .ok_or_else(|| action.fault(format!("unknown relabel action {:?}", action.text())))?,
-    };
-    let regex = match node.get("regex") {
-        None => default.regex,
-        Some(regex) => model::Regex::pasted(regex.text()).map_err(|what| regex.fault(what.to_string()))?,
+    let regex = match node.text_or_empty_of("regex") {
+        None => Some(default.regex),
+        Some(text) => {
+            let at = node.get("regex").unwrap_or(node);
+            findings.keep(node, Regex::pasted(text).map_err(|what| at.fault(what.to_string())))
+        }
     };
     for label in node.items_of("source_labels") {
         if !names.allows_label(label.text()) {
-            return Err(label.fault(format!("{:?} is not a valid label name", label.text())));
+            findings.fault(label.fault(format!("{:?} is not a valid label name", label.text())));
         }
     }
+    let action = findings.keep(node, action(node));
+    // A key without a value is an empty text.
+    let text = |key, default: String| node.text_or_empty_of(key).map_or(default, str::to_owned);
     let rule = Relabel {
-        action,
+        action: action?,
         source_labels: node.texts_of("source_labels"),
-        separator: node.string_of("separator").unwrap_or(default.separator),
-        regex,
-        modulus: node.count_of("modulus")?.unwrap_or(0) as u64,
-        target_label: node.string_of("target_label").unwrap_or_default(),
-        replacement: node.string_of("replacement").unwrap_or(default.replacement),
+        separator: text("separator", default.separator),
+        regex: regex?,
+        modulus: node.uint_of("modulus").unwrap_or(0),
+        target_label: text("target_label", String::new()),
+        replacement: text("replacement", default.replacement),
     };
-    rule.validate(names).map_err(|what| node.fault(what))?;
-    Ok(rule)
+    findings.keep(node, rule.validate(names).map_err(|what| node.fault(what)))?;
+    Some(rule)
 }
 
-fn discovery(node: &Node, folder: &Path, names: NameScheme, plain: bool) -> Result<Vec<Discovery>, Fault> {
+fn action(rule: &Node) -> Result<Action, Fault> {
+    let text = match rule.text_or_empty_of("action") {
+        None => return Ok(Action::default()),
+        Some("") => return Err(rule.fault("relabel action cannot be empty")),
+        Some(text) => text,
+    };
+    let known = Action::ALL.into_iter().find(|known| known.as_str() == text.to_lowercase());
+    known.ok_or_else(|| rule.get("action").unwrap_or(rule).fault(format!("unknown relabel action {text:?}")))
+}
+
+fn discovery(node: &Node, folder: &Path, names: NameScheme, plain: bool, findings: &mut Findings) -> Vec<Discovery> {
     let mut all = Vec::new();
-    let groups: Result<Vec<TargetGroup>, Fault> = node
+    let groups: Vec<TargetGroup> = node
         .items_of("static_configs")
         .iter()
         .enumerate()
-        .map(|(at, group)| static_group(group, at, names, plain))
+        .map(|(at, group)| static_group(group, at, names, plain, findings))
         .collect();
-    let groups = groups?;
     if !groups.is_empty() {
         all.push(Discovery::Static(groups));
     }
     for file in node.items_of("file_sd_configs") {
-        all.push(Discovery::File(file_discovery(file, folder)?));
+        all.push(Discovery::File(file_discovery(file, folder, findings)));
     }
     for http in node.items_of("http_sd_configs") {
-        all.push(Discovery::Http(Box::new(http_discovery(http, folder)?)));
+        let discovery = http_discovery(http, folder, findings);
+        all.extend(findings.keep(http, discovery).map(|http| Discovery::Http(Box::new(http))));
     }
-    Ok(all)
+    all
 }
 
 /// Without relabeling, a URL where an address should be is certainly a mistake.
-fn static_group(node: &Node, at: usize, names: NameScheme, plain: bool) -> Result<TargetGroup, Fault> {
+fn static_group(node: &Node, at: usize, names: NameScheme, plain: bool, findings: &mut Findings) -> TargetGroup {
     for target in node.items_of("targets").iter().filter(|_| plain) {
         if target.text().contains('/') {
-            return Err(target.fault(format!("{:?} is not a valid hostname", target.text())));
+            let shown = without_password(target.text());
+            findings.fault(target.fault(format!("{shown:?} is not a valid hostname")));
         }
     }
-    for (key, _) in node.get("labels").map(Node::entries).unwrap_or_default() {
-        if !names.allows_label(&key.name) {
-            return Err(Fault { place: key.place, what: format!("{:?} is not a valid label name", key.name) });
-        }
-    }
-    Ok(TargetGroup { source: at.to_string(), targets: node.texts_of("targets"), labels: node.text_map_of("labels") })
+    check_names(node.get("labels"), names, findings);
+    TargetGroup { source: at.to_string(), targets: node.texts_of("targets"), labels: node.text_map_of("labels") }
 }
 
-fn file_discovery(node: &Node, folder: &Path) -> Result<FileDiscovery, Fault> {
-    if node.items_of("files").is_empty() {
-        return Err(node.fault("file service discovery config must contain at least one path name"));
+fn file_discovery(node: &Node, folder: &Path, findings: &mut Findings) -> FileDiscovery {
+    if node.items_of("files").is_empty() && !node.is_flawed() {
+        findings.fault(node.fault("file service discovery config must contain at least one path name"));
     }
     for file in node.items_of("files") {
-        if !is_file_pattern(file.text()) {
-            return Err(file.fault(format!("path name {:?} is not valid for file discovery", file.text())));
+        if file.value != Value::Invalid && !is_file_pattern(file.text()) {
+            findings.fault(file.fault(format!("path name {:?} is not valid for file discovery", file.text())));
         }
     }
-    Ok(FileDiscovery {
+    let refresh_interval = findings.keep(node, node.duration_of("refresh_interval")).flatten();
+    FileDiscovery {
         files: node.texts_of("files").iter().map(|file| within(folder, file)).collect(),
-        refresh_interval: node.duration_of("refresh_interval")?.unwrap_or(Duration::from_secs(300)),
-    })
+        refresh_interval: refresh_interval.unwrap_or(Duration::from_secs(300)),
+    }
 }
 
 /// A path to JSON or YAML, with stars in its last part at most.
@@ -372,7 +403,7 @@ fn is_file_pattern(path: &str) -> bool {
     known && !starred_folder
 }
 
-fn http_discovery(node: &Node, folder: &Path) -> Result<HttpDiscovery, Fault> {
+fn http_discovery(node: &Node, folder: &Path, findings: &mut Findings) -> Result<HttpDiscovery, Fault> {
     let Some(url) = node.some_string_of("url") else { return Err(node.fault("URL is missing")) };
     let at = node.get("url").unwrap_or(node);
     // The text is not quoted: it may hold a password.
@@ -385,6 +416,6 @@ fn http_discovery(node: &Node, folder: &Path) -> Result<HttpDiscovery, Fault> {
     Ok(HttpDiscovery {
         url,
         refresh_interval: node.duration_of("refresh_interval")?.unwrap_or(Duration::from_secs(60)),
-        http: http_options(node, folder)?,
+        http: http_options(node, folder, findings),
     })
 }

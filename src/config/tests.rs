@@ -5,8 +5,11 @@ use scraper::{Action, Auth, Discovery, Escaping, NameScheme, Protocol, SecretSou
 use super::*;
 
 fn read(text: &str) -> Result<Config, String> {
-    Config::read(text, Path::new("/etc/p/prometheus.yml"), |name| (name == "ZONE").then(|| "eu".to_owned()))
-        .map_err(|e| e.to_string().replace("/etc/p/", ""))
+    let (path, mut findings) = (Path::new("/etc/p/prometheus.yml"), Findings::default());
+    findings.enter(path);
+    let variable = |name: &str| (name == "ZONE").then(|| "eu".to_owned());
+    let config = Config::read_text(text, path, variable, &mut findings);
+    config.finish(findings).map_err(|e| e.to_string().replace("/etc/p/", ""))
 }
 
 fn good(text: &str) -> Config {
@@ -282,7 +285,9 @@ fn scrape_config_files_add_jobs() {
 #[test]
 fn the_example_is_a_good_configuration() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/silverback.yml");
-    let config = Config::load(&path).unwrap();
+    // The files that it names are those of its reader.
+    let mut findings = Findings::default();
+    let config = Config::read(&path, |_| None, &mut findings).finish(findings).unwrap();
     assert_eq!(config.scrape.len(), 5);
     assert!(config.ignored().is_empty(), "{:?}", config.ignored());
 }

@@ -35,6 +35,8 @@ pub(crate) enum Value {
     List(Vec<Node>),
     /// In the order of the document, no key twice.
     Map(Vec<(Key, Node)>),
+    /// A value that has been found faulty, and told of.
+    Invalid,
 }
 
 /// A text, and what YAML takes it for if it stands without quotes.
@@ -59,16 +61,28 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// Reads a document. An empty one is [`Value::Null`].
+    /// Reads the document of a file. An empty one is [`Value::Null`]; empty ones beside it do not count.
+    ///
+    /// # Errors
+    /// If the file is no YAML, or has two documents.
     pub(crate) fn parse(text: &str) -> Result<Self, Fault> {
-        let parsed: Result<Spanned<Raw>, _> = serde_saphyr::from_str_with_options(text, options());
-        match parsed {
-            Ok(raw) => Ok(raw.value.with_text(text, &raw.referenced, &raw.defined)),
-            Err(error) => {
-                let place = error.location().map_or_else(Place::default, |l| place(&l));
-                Err(Fault { place, what: format!("not valid YAML: {}", message(&error)) })
-            }
+        // A mark of the order of bytes is no part of the text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let parsed: Result<Vec<Spanned<Raw>>, _> = serde_saphyr::from_multiple_with_options(text, options());
+        let documents = parsed.map_err(|error| {
+            let place = error.location().map_or_else(Place::default, |l| place(&l));
+            Fault { place, what: format!("not valid YAML: {}", message(&error)) }
+        })?;
+        let nodes = documents.into_iter().map(|raw| raw.value.with_text(text, &raw.referenced, &raw.defined));
+        let mut nodes = nodes.filter(|node| node.value != Value::Null);
+        let first = nodes.next();
+        if let Some(second) = nodes.next() {
+            return Err(second.fault(
+                "a second document begins here, behind a line `---`: one file holds one configuration; remove the line, or \
+                 move what follows to a file of its own",
+            ));
         }
+        Ok(first.unwrap_or(Self { place: Place::default(), value: Value::Null }))
     }
 
     /// A text.
@@ -85,7 +99,17 @@ impl Node {
     /// The value of `key`; a null is none.
     pub(crate) fn get(&self, key: &str) -> Option<&Self> {
         let (_, node) = self.entries().iter().find(|(k, _)| k.name == key)?;
-        (node.value != Value::Null).then_some(node)
+        (!matches!(node.value, Value::Null | Value::Invalid)).then_some(node)
+    }
+
+    /// The text of `key`, empty for one without a value; `None` if the key is not there.
+    pub(crate) fn text_or_empty_of(&self, key: &str) -> Option<&str> {
+        self.entries().iter().find(|(k, _)| k.name == key).map(|(_, node)| node.text())
+    }
+
+    /// Tells if a key of a map is faulty.
+    pub(crate) fn is_flawed(&self) -> bool {
+        self.entries().iter().any(|(_, node)| node.value == Value::Invalid)
     }
 
     /// Keys and values of a map; nothing for anything else.
@@ -119,7 +143,7 @@ impl Node {
     /// What it is, in words.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
-            Value::Null => "nothing",
+            Value::Null | Value::Invalid => "nothing",
             Value::Scalar(_) => "a single value",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
@@ -314,5 +338,22 @@ mod tests {
         assert!(fault.what.contains("duplicate"), "{fault:?}");
         assert_eq!(fault.place.line, 2);
         assert_eq!(Node::parse("").unwrap().value, Value::Null);
+    }
+
+    #[test]
+    fn a_file_may_end_with_a_mark_of_documents_but_have_one_document_only() {
+        for text in [
+            "a: 1\n---\n",
+            "---\na: 1\n---\n---\n",
+            "---\na: 1\n...\n",
+            "---\n---\na: 1\n",
+            "\u{feff}a: 1\n",
+            "a: 1\n---\n~\n",
+        ] {
+            assert_eq!(Node::parse(text).unwrap().get("a").map(Node::text), Some("1"), "{text:?}");
+        }
+        assert_eq!(Node::parse("---\n").unwrap().value, Value::Null);
+        let fault = Node::parse("a: 1\n---\nb: 2\n").unwrap_err();
+        assert!(fault.what.starts_with("a second document begins here") && fault.place.line == 3, "{fault:?}");
     }
 }

@@ -10,7 +10,7 @@ use model::{parse_duration, parse_size};
 use super::tree::{Fault, Node, Scalar, Tag, Value};
 
 /// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text.
-pub(super) fn whole_number(scalar: &Scalar) -> Option<i64> {
+pub(super) fn whole_number(scalar: &Scalar) -> Option<i128> {
     if scalar.tag != Tag::Number {
         return None;
     }
@@ -21,11 +21,11 @@ pub(super) fn whole_number(scalar: &Scalar) -> Option<i64> {
     };
     let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find(|(prefix, _)| digits.starts_with(prefix));
     let magnitude = match radix {
-        Some((_, radix)) => i64::from_str_radix(&digits[2..], radix).ok()?,
+        Some((_, radix)) => i128::from_str_radix(&digits[2..], radix).ok()?,
         None => match digits.parse() {
             Ok(number) => number,
             // Beyond this not every whole number is a double.
-            Err(_) => digits.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)? as i64,
+            Err(_) => digits.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)? as i128,
         },
     };
     Some(if negative { -magnitude } else { magnitude })
@@ -73,6 +73,14 @@ impl Node {
         Ok(Some(count).filter(|count| *count > 0))
     }
 
+    /// A whole number from 0 on.
+    pub(super) fn uint_of(&self, key: &str) -> Option<u64> {
+        match &self.get(key)?.value {
+            Value::Scalar(scalar) => whole_number(scalar).and_then(|number| u64::try_from(number).ok()),
+            _ => None,
+        }
+    }
+
     fn parsed<T, E: Display>(&self, key: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<Option<T>, Fault> {
         let Some(node) = self.get(key) else { return Ok(None) };
         parse(node.text()).map(Some).map_err(|what| node.fault(what.to_string()))
@@ -99,6 +107,13 @@ impl Node {
     }
 }
 
+/// Tells if `url` has a user and a password in it.
+pub(super) fn has_password(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
 /// `path` as seen from `folder`.
 pub(super) fn within(folder: &Path, path: &str) -> PathBuf {
     folder.join(path)
@@ -111,7 +126,15 @@ mod tests {
     #[test]
     fn whole_numbers_come_in_all_forms_of_yaml() {
         let number = |text: &str| whole_number(&Scalar { text: text.to_owned(), tag: Tag::Number });
-        for (text, value) in [("10", 10), ("-3", -3), ("0x1F", 31), ("1_000", 1000), ("5.0", 5), ("1e3", 1000)] {
+        for (text, value) in [
+            ("10", 10),
+            ("-3", -3),
+            ("0x1F", 31),
+            ("1_000", 1000),
+            ("5.0", 5),
+            ("1e3", 1000),
+            ("18446744073709551615", u64::MAX.into()),
+        ] {
             assert_eq!(number(text), Some(value), "{text}");
         }
         assert_eq!(number("5.5"), None);

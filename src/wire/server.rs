@@ -142,6 +142,9 @@ impl ServerInfo {
                         "configuration keys without effect in this version"
                     );
                 }
+                for finding in config.warnings().iter().chain(config.doubts()) {
+                    tracing::warn!("{finding}");
+                }
                 let notices: Vec<String> = config.notices().iter().map(|&notice| notice.to_owned()).collect();
                 (config.scrape.clone(), config.yaml().to_owned(), notices)
             }

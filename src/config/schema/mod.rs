@@ -43,13 +43,29 @@ pub(super) struct Section(pub(super) &'static [&'static [Field]]);
 pub(super) struct Field {
     pub(super) name: &'static str,
     pub(super) holds: Type,
-    /// Whether something comes of it.
-    pub(super) acts: bool,
+    pub(super) effect: Effect,
+    /// A null is an empty text here, as in Prometheus, and not the default.
+    pub(super) may_be_null: bool,
+}
+
+/// What comes of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    Acts,
+    /// Nothing yet; a warning names it.
+    None,
+    /// Nothing yet, though it asks for security: an error.
+    Secures,
 }
 
 impl Section {
     pub(super) fn fields(&self) -> impl Iterator<Item = &'static Field> {
         self.0.iter().copied().flatten()
+    }
+
+    /// Tells if a key holds a secret.
+    pub(super) fn holds_secret(&self) -> bool {
+        self.fields().any(|field| matches!(field.holds, Type::Secret | Type::List(Type::Secret)))
     }
 
     pub(super) fn field(&self, name: &str) -> Option<&'static Field> {
@@ -58,11 +74,21 @@ impl Section {
 }
 
 const fn acts(name: &'static str, holds: Type) -> Field {
-    Field { name, holds, acts: true }
+    Field { name, holds, effect: Effect::Acts, may_be_null: false }
+}
+
+/// As [`acts`]; a null is an empty text.
+const fn acts_if_null(name: &'static str) -> Field {
+    Field { name, holds: Type::Text, effect: Effect::Acts, may_be_null: true }
+}
+
+/// A key that asks for security that is not there yet.
+const fn secures(name: &'static str, holds: Type) -> Field {
+    Field { name, holds, effect: Effect::Secures, may_be_null: false }
 }
 
 const fn idle(name: &'static str, holds: Type) -> Field {
-    Field { name, holds, acts: false }
+    Field { name, holds, effect: Effect::None, may_be_null: false }
 }
 
 const TEXTS: Type = Type::List(&Type::Text);
@@ -127,7 +153,7 @@ pub(super) const SCRAPE: Section = Section(&[
     HTTP,
     DISCOVERY,
     &[
-        acts("job_name", Type::Text),
+        acts_if_null("job_name"),
         acts("fallback_scrape_protocol", Type::Text),
         acts("metrics_path", Type::Text),
         acts("scheme", Type::Text),
@@ -147,12 +173,12 @@ const RELABELS: Type = Type::List(&Type::Section(&RELABEL));
 
 const RELABEL: Section = Section(&[&[
     acts("source_labels", TEXTS),
-    acts("separator", Type::Text),
-    acts("target_label", Type::Text),
-    acts("regex", Type::Text),
+    acts_if_null("separator"),
+    acts_if_null("target_label"),
+    acts_if_null("regex"),
     acts("modulus", Type::Uint),
-    acts("replacement", Type::Text),
-    acts("action", Type::Text),
+    acts_if_null("replacement"),
+    acts_if_null("action"),
 ]]);
 
 /// How requests are made.
@@ -165,11 +191,11 @@ const HTTP: &[Field] = &[
     acts("follow_redirects", Type::Bool),
     acts("enable_http2", Type::Bool),
     acts("http_headers", Type::Map(&Type::Section(&HTTP_HEADER))),
-    idle("oauth2", Type::Section(&OAUTH2)),
+    secures("oauth2", Type::Section(&OAUTH2)),
     idle("proxy_url", Type::Url),
     idle("no_proxy", Type::Text),
     idle("proxy_from_environment", Type::Bool),
-    idle("proxy_connect_header", Type::Map(&Type::List(&Type::Secret))),
+    secures("proxy_connect_header", Type::Map(&Type::List(&Type::Secret))),
 ];
 
 const BASIC_AUTH: Section = Section(&[&[
@@ -177,15 +203,15 @@ const BASIC_AUTH: Section = Section(&[&[
     acts("username_file", Type::Text),
     acts("password", Type::Secret),
     acts("password_file", Type::Text),
-    idle("username_ref", Type::Text),
-    idle("password_ref", Type::Text),
+    secures("username_ref", Type::Text),
+    secures("password_ref", Type::Text),
 ]]);
 
 const AUTHORIZATION: Section = Section(&[&[
     acts("type", Type::Text),
     acts("credentials", Type::Secret),
     acts("credentials_file", Type::Text),
-    idle("credentials_ref", Type::Text),
+    secures("credentials_ref", Type::Text),
 ]]);
 
 const TLS: Section = Section(&[&[
@@ -199,9 +225,9 @@ const TLS: Section = Section(&[&[
     acts("insecure_skip_verify", Type::Bool),
     acts("min_version", Type::Text),
     acts("max_version", Type::Text),
-    idle("ca_ref", Type::Text),
-    idle("cert_ref", Type::Text),
-    idle("key_ref", Type::Text),
+    secures("ca_ref", Type::Text),
+    secures("cert_ref", Type::Text),
+    secures("key_ref", Type::Text),
 ]]);
 
 const HTTP_HEADER: Section =
