@@ -7,6 +7,7 @@ mod config;
 mod cure;
 mod flags;
 mod log;
+mod memory;
 mod process;
 mod wire;
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::memory;
+
 /// Lets the process have as many files and connections open as the system allows it.
 pub(crate) fn raise_file_limit() {
     let mut limit = getrlimit(Resource::Nofile);
@@ -43,20 +45,23 @@ pub(crate) fn default_max_series() -> u64 {
     usable_memory() >> 11
 }
 
-/// Bytes of memory that this process may use: what the machine has, or less by its limits and its control group's.
+/// Bytes of memory that this process may use.
 pub(crate) fn usable_memory() -> u64 {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let machine = read("/proc/meminfo").lines().find_map(|line| {
-        let kilobytes: u64 = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        Some(kilobytes << 10)
-    });
-    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
-    let group = group.iter().find_map(|path| read(path).trim().parse().ok());
-    [machine, group, getrlimit(Resource::As).current].into_iter().flatten().min().unwrap_or(4 << 30)
+    memory::limit().bytes
 }
 
 /// Appends the metrics in the classic text format. What cannot be read is left out.
 pub(crate) fn metrics(out: &mut String) {
+    let limit = memory::limit();
+    let rule = limit.set_by.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    writeln!(
+        out,
+        "# HELP silverback_memory_limit_bytes Memory that the process may use, from which default limits follow, and the \
+         rule that sets it.\n# TYPE silverback_memory_limit_bytes gauge\n\
+         silverback_memory_limit_bytes{{set_by=\"{rule}\"}} {}",
+        limit.bytes
+    )
+    .expect("writing to a string");
     let Some(numbers) = read() else { return };
     let mut put = |name: &str, kind: &str, help: &str, value: f64| {
         write!(out, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n").expect("writing to a string");

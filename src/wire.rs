@@ -26,7 +26,7 @@ use web::{AppState, Connections, Limits, Queries};
 
 use crate::config::{Config, Storage, check_web_file};
 use crate::flags::{DEFAULT_RETENTION, Flags, WalSync};
-use crate::process;
+use crate::{memory, process};
 use clock::{ClockWatch, Reading};
 use server::ServerInfo;
 
@@ -50,6 +50,8 @@ fn failed<T>(what: impl Into<String>) -> Result<T, StartError> {
 /// Runs the server until it is told to stop.
 pub(crate) fn serve(flags: Flags) -> Result<(), StartError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "silverback starts");
+    let memory = memory::limit();
+    tracing::info!(bytes = memory.bytes, set_by = %memory.set_by, "memory that may be used");
     process::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("silverback").build();
     let runtime = runtime.map_err(|e| StartError(format!("threads cannot be started: {e}")))?;
@@ -62,8 +64,8 @@ pub(crate) fn serve(flags: Flags) -> Result<(), StartError> {
 async fn run(flags: Flags) -> Result<(), StartError> {
     let listen = listen_addresses(&flags);
     let (prefix, external_url) = addresses(&flags)?;
-    if !flags.web_config.as_os_str().is_empty() {
-        check_web_file(&flags.web_config).map_err(|e| StartError(e.to_string()))?;
+    if !flags.web_config.is_empty() {
+        check_web_file(Path::new(&flags.web_config)).map_err(|e| StartError(e.to_string()))?;
     }
     let config = match &flags.config {
         Some(path) => Some(Config::load(path).map_err(|e| StartError(e.to_string()))?),

@@ -97,6 +97,18 @@ impl Server {
         server
     }
 
+    /// Starts a server in the control group whose `cgroup.procs` file is `procs`, and waits until it is ready.
+    pub fn start_in_group(procs: &Path, flags: &[&str]) -> Self {
+        let temp = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        let entered = format!("echo $$ > '{}'; exec \"$0\" \"$@\"", procs.display());
+        command.args(["-c", &entered, env!("CARGO_BIN_EXE_silverback")]);
+        let mut server = Self::spawn_by(command, temp.path(), flags);
+        wait_for("the server to be ready", || server.get("/-/ready").status == 200);
+        server._temp = Some(temp);
+        server
+    }
+
     /// Starts what `command` runs with `flags`.
     pub fn spawn_by(mut command: Command, dir: &Path, flags: &[&str]) -> Self {
         command.current_dir(dir).args(flags).stdout(Stdio::null()).stderr(Stdio::piped());
