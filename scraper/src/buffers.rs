@@ -7,8 +7,10 @@ use crate::cache::Scratch;
 /// Buffers kept for later; what comes back beyond that is freed. A scrape needs one from the moment its answer begins
 /// to the moment it is stored, so that few are in use at a time, however many targets there are.
 const MAX_KEPT: usize = 8;
-/// Larger buffers are freed.
-const MAX_KEPT_BYTES: usize = 16 << 20;
+/// Larger bodies are freed: what a target has sent once is not kept for it.
+const MAX_KEPT_BYTES: usize = 2 << 20;
+/// Larger scratch space is freed.
+const MAX_KEPT_SCRATCH_BYTES: usize = 4 << 20;
 
 /// Bodies and scratch space between scrapes.
 #[derive(Debug, Default)]
@@ -42,7 +44,7 @@ impl Buffers {
 
     pub(crate) fn return_scratch(&self, scratch: Scratch) {
         let mut scratches = self.scratches.lock().unwrap_or_else(PoisonError::into_inner);
-        if scratches.len() < MAX_KEPT {
+        if scratches.len() < MAX_KEPT && scratch.memory_bytes() <= MAX_KEPT_SCRATCH_BYTES {
             scratches.push(scratch);
         }
     }
@@ -62,5 +64,12 @@ mod tests {
         assert_eq!(buffers.body(50).capacity(), 1000);
         assert_eq!(buffers.body(50).capacity(), 50);
         assert_eq!(buffers.body(5).capacity(), 10);
+    }
+
+    #[test]
+    fn large_buffers_are_not_kept() {
+        let buffers = Buffers::default();
+        buffers.return_body(Vec::with_capacity(60 << 20));
+        assert_eq!(buffers.body(5).capacity(), 5);
     }
 }

@@ -13,17 +13,22 @@
 
 mod budget;
 mod ingest;
+mod learned;
 mod line_points;
 mod points;
+mod resolution;
 mod target;
 mod text;
 
 use hashbrown::{HashSet, HashTable};
-use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
+use tokio::time::Instant;
+use tsdb::{AppendError, Metadata, STALE_NAN, SeriesRef, Timestamp};
 
 pub use self::budget::Culprit;
 use self::budget::Suspects;
 use self::ingest::Ingest;
+use self::learned::Learned;
+pub use self::resolution::schema_of_factor;
 pub use self::target::TargetCache;
 use self::text::{Gap, Key, Keys};
 use crate::metadata::FamilyTable;
@@ -33,6 +38,58 @@ use crate::store::Batch;
 
 /// A body larger than this is refused whatever the configuration says.
 pub(crate) const MAX_BODY_BYTES: usize = 1 << 30;
+
+/// Most samples of a body where the configuration gives no limit: the lines of [`DEFAULT_BODY_BYTES`], at the 64 bytes
+/// that a short line has.
+///
+/// [`DEFAULT_BODY_BYTES`]: crate::fetch::DEFAULT_BODY_BYTES
+pub(crate) const MAX_SAMPLES: usize = 1 << 20;
+
+/// Most samples of a body whose series it already had, without a timestamp of their own.
+const MAX_REPEATS: usize = 100_000;
+
+/// The moment of a scrape, and the one by which its body must have been read.
+#[derive(Clone, Copy, Debug)]
+pub struct ScrapeTime {
+    /// The moment that its samples are of.
+    pub at: Timestamp,
+    /// Reading is given up then.
+    pub deadline: Option<Instant>,
+}
+
+impl From<Timestamp> for ScrapeTime {
+    fn from(at: Timestamp) -> Self {
+        Self { at, deadline: None }
+    }
+}
+
+/// Bounds of the reading of one body.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    deadline: Option<Instant>,
+    /// Most samples.
+    samples: usize,
+}
+
+impl Bounds {
+    fn new(time: ScrapeTime, rules: &SampleRules) -> Self {
+        Self { deadline: time.deadline, samples: rules.limits.samples.max(MAX_SAMPLES) }
+    }
+
+    /// Checks that a body that is being read keeps within the bounds.
+    fn check(&self, counts: &Counts) -> Result<(), IngestError> {
+        if counts.scraped > self.samples {
+            return Err(IngestError::TooManySamples(self.samples));
+        }
+        if counts.duplicates > MAX_REPEATS {
+            return Err(IngestError::TooManyRepeats(MAX_REPEATS));
+        }
+        match self.deadline {
+            Some(deadline) if Instant::now() >= deadline => Err(IngestError::Timeout),
+            _ => Ok(()),
+        }
+    }
+}
 
 /// What a scrape brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +125,21 @@ pub enum IngestError {
     /// It has more samples than `sample_limit`.
     #[error("sample limit exceeded")]
     SampleLimit,
+    /// A native histogram has more buckets than its limit, even at the coarsest resolution.
+    #[error("histogram bucket limit exceeded")]
+    BucketLimit,
     /// It is larger than any body may be.
     #[error("body size limit exceeded")]
     BodySize,
+    /// It has more samples than any body may have without a limit of its own.
+    #[error("the body has more than {0} samples")]
+    TooManySamples(usize),
+    /// It says too many series more than once.
+    #[error("the body has more than {0} samples of series that it already had")]
+    TooManyRepeats(usize),
+    /// It has not been read by the deadline of the scrape.
+    #[error("context deadline exceeded while parsing the body")]
+    Timeout,
     /// The store refused.
     #[error(transparent)]
     Store(#[from] AppendError),
@@ -97,6 +166,12 @@ pub struct SeriesCache {
     comments_hash: u64,
     families: FamilyTable,
     culprit: Option<Culprit>,
+    /// Series that bodies which were refused since the last good one have brought.
+    learned: Learned<Key>,
+    /// Whether a body that was refused has been the last to say something of its families.
+    comments_unsettled: bool,
+    /// Families that a refused body has described, for the store.
+    undelivered: Vec<(String, Metadata)>,
 }
 
 /// A sample line of a body.
@@ -188,20 +263,27 @@ impl SeriesCache {
         body: &[u8],
         format: Format,
         rules: &SampleRules,
-        now: Timestamp,
+        now: impl Into<ScrapeTime>,
         scratch: &mut Scratch,
         batch: &mut impl Batch,
     ) -> (Counts, Result<(), IngestError>) {
         if body.len() > MAX_BODY_BYTES {
             return (Counts::default(), Err(IngestError::BodySize));
         }
-        let mut ingest = Ingest::new(self, body, format, rules, now, scratch, batch);
+        if self.format.is_some_and(|last| last != format) {
+            // Its texts may mean other series now, but are not new.
+            let kept = self.lines.iter().filter(|line| !line.fate.is_nowhere());
+            self.learned.extend(kept.map(|line| line.key), self.lines.len());
+        }
+        let mut ingest = Ingest::new(self, body, format, rules, now.into(), scratch, batch);
         let result = ingest.run();
         let (counts, comments_changed, culprit) = (ingest.counts, ingest.comments_changed, ingest.culprit.take());
         let (end, tail) = (ingest.end, ingest.tail);
         if let Err(error) = result {
+            self.learn(body, format, scratch, end);
             return (counts, Err(error));
         }
+        self.learned.clear();
         self.blame(counts.refused, culprit);
         self.scrapes += 1;
         keep(&mut self.lines, &scratch.lines);
@@ -210,6 +292,7 @@ impl SeriesCache {
         (self.tail, self.body_bytes) = (tail, body.len());
         self.format = Some(format);
         self.live = true;
+        self.comments_unsettled = false;
         if comments_changed {
             let hash = self.hash_comments();
             if std::mem::replace(&mut self.comments_hash, hash) != hash {
@@ -217,6 +300,21 @@ impl SeriesCache {
             }
         }
         (counts, Ok(()))
+    }
+
+    /// Keeps what Prometheus keeps of a body that is refused: the series and the families that it has shown before the
+    /// place of the error.
+    fn learn(&mut self, body: &[u8], format: Format, scratch: &Scratch, end: usize) {
+        let fresh = scratch.fresh.iter().map(|at| &scratch.lines[*at as usize]);
+        let appended = fresh.filter(|line| !line.fate.is_nowhere() && line.series != SeriesRef(0));
+        self.learned.extend(appended.map(|line| line.key), self.lines.len());
+        let mut undelivered = std::mem::take(&mut self.undelivered);
+        let entries = comments(body, format, scratch, end);
+        self.families.update_partly(entries, |name, metadata| undelivered.push((name.to_owned(), metadata.clone())));
+        self.undelivered = undelivered;
+        // The next good body has its comments read, whatever they are.
+        self.comments_hash = self.comments_hash.wrapping_add(1);
+        self.comments_unsettled = true;
     }
 
     /// Keeps what is to blame for refused series: `culprit`, or, if there are no new ones, what was before.
@@ -230,6 +328,9 @@ impl SeriesCache {
     /// scraped, or goes away.
     pub fn mark_stale(&mut self, batch: &mut impl Batch) {
         self.scrapes += 1;
+        for (family, metadata) in self.undelivered.drain(..) {
+            batch.metadata(&family, &metadata);
+        }
         if !std::mem::take(&mut self.live) {
             return;
         }
@@ -343,30 +444,40 @@ impl SeriesCache {
         keys.fold(0, |hash, key| hash.wrapping_add(key.short()))
     }
 
-    /// Reads the comments of the body that `scratch` has just read again, those after the last line, which is at `end`,
-    /// too. Its samples are not looked at.
+    /// Takes what the body says of its families.
     fn update_families(&self, body: &[u8], format: Format, scratch: &Scratch, end: usize, batch: &mut impl Batch) {
-        let mut parser = Parser::new(body, format);
-        let starts = scratch.gap_starts.iter().map(|start| *start as usize);
-        let gaps = starts.zip(&scratch.gaps).map(|(start, gap)| (start, start + gap.bytes as usize));
-        let mut gaps = gaps.chain(std::iter::once((end, body.len())));
-        let mut gap_end = 0;
-        let entries = std::iter::from_fn(|| {
-            loop {
-                if parser.at() < gap_end
-                    // A gap holds comments and white space only, and has been parsed before.
-                    && let Ok(Some(entry)) = parser.entry()
-                    && !matches!(entry, Entry::Sample(_))
-                {
-                    return Some(entry);
-                }
-                let (start, next_end) = gaps.next()?;
-                parser.seek(start, MetricKind::Unknown);
-                gap_end = next_end;
-            }
-        });
+        let entries = comments(body, format, scratch, end);
         self.families.update(self.scrapes, entries, |name, metadata| batch.metadata(name, metadata));
     }
+}
+
+/// Reads the comments of the body that `scratch` has just read again, those after the last line, which is at `end`, too.
+/// Its samples are not looked at.
+fn comments<'a>(
+    body: &'a [u8],
+    format: Format,
+    scratch: &'a Scratch,
+    end: usize,
+) -> impl Iterator<Item = Entry<'a>> + use<'a> {
+    let mut parser = Parser::new(body, format);
+    let starts = scratch.gap_starts.iter().map(|start| *start as usize);
+    let gaps = starts.zip(&scratch.gaps).map(|(start, gap)| (start, start + gap.bytes as usize));
+    let mut gaps = gaps.chain(std::iter::once((end, body.len())));
+    let mut gap_end = 0;
+    std::iter::from_fn(move || {
+        loop {
+            if parser.at() < gap_end
+                // A gap holds comments and white space only, and has been parsed before.
+                && let Ok(Some(entry)) = parser.entry()
+                && !matches!(entry, Entry::Sample(_))
+            {
+                return Some(entry);
+            }
+            let (start, next_end) = gaps.next()?;
+            parser.seek(start, MetricKind::Unknown);
+            gap_end = next_end;
+        }
+    })
 }
 
 /// Makes `kept` a copy of `new`, with hardly more room than that takes.
@@ -380,6 +491,15 @@ fn keep<T: Copy>(kept: &mut Vec<T>, new: &[T]) {
 }
 
 impl Scratch {
+    /// Bytes that it takes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.lines.capacity() * size_of::<Line>()
+            + self.gaps.capacity() * size_of::<Gap>()
+            + self.exemplars.capacity() * size_of::<(u32, Key)>()
+            + (self.gap_starts.capacity() + self.index.capacity() + self.fresh.capacity()) * size_of::<u32>()
+            + self.matched.capacity()
+    }
+
     fn begin(&mut self, old_lines: usize) {
         self.lines.clear();
         self.gaps.clear();

@@ -1,8 +1,9 @@
 //! HTTP requests: one connection, kept alive, that belongs to whoever asks.
 
 mod connection;
+mod gunzip;
+mod head;
 
-use std::io::Read;
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,10 +17,11 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode, Version};
 
 use self::connection::{Connection, Exchange};
+pub(crate) use self::gunzip::{Gunzip, Unpacked};
 use crate::cache::MAX_BODY_BYTES;
 use crate::options::{Auth, Escaping, HttpOptions, Protocol};
 use crate::secret::Secret;
-use crate::url::{HttpUrl, without_user};
+use crate::url::{HttpUrl, Scheme, without_user};
 
 /// How we name ourselves.
 const AGENT: &str = concat!("Silverback/", env!("CARGO_PKG_VERSION"));
@@ -28,7 +30,15 @@ const AGENT: &str = concat!("Silverback/", env!("CARGO_PKG_VERSION"));
 const MAX_REDIRECTS: usize = 10;
 
 /// Bytes reserved for a body before any of it has come, whatever the server announces.
-const MAX_RESERVED_BYTES: usize = 16 << 20;
+const MAX_RESERVED_BYTES: usize = 256 << 10;
+
+/// Limit of a body, unpacked, where the configuration gives none.
+///
+/// Four times the default of vmagent, and a little less than the bodies of all targets together leave to one.
+pub const DEFAULT_BODY_BYTES: usize = 64 << 20;
+
+/// Bytes read of the body of an answer 400, to see whether it asks for https.
+const MAX_EXPLANATION_BYTES: usize = 512;
 
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,9 +60,18 @@ pub enum FetchError {
     /// An answer other than 200.
     #[error("server returned HTTP status {0}")]
     Status(StatusCode),
+    /// The target speaks TLS, as its answer to a plain request says.
+    #[error("server returned HTTP status {0}: the target answered that it speaks TLS, on an http address")]
+    WantsTls(StatusCode),
     /// The body is larger than allowed.
     #[error("body size limit exceeded")]
     BodySize,
+    /// The bodies of other targets take the memory that this one wants.
+    #[error("no memory for a body of {0} bytes beside those that other targets are sending")]
+    Memory(usize),
+    /// Unpacking has not come to an end in time.
+    #[error("context deadline exceeded while unpacking the body")]
+    Unpacking,
     /// The body is not what its `Content-Encoding` says.
     #[error("gzip: {0}")]
     Gzip(String),
@@ -67,6 +86,26 @@ pub struct Fetched {
     pub gzip: bool,
     /// The body.
     pub body: Vec<u8>,
+}
+
+/// Memory for a body.
+pub trait BodyMemory {
+    /// A buffer for a body, once there is an answer, which announces so many bytes.
+    fn lend(&self, announced: Option<usize>) -> Vec<u8>;
+
+    /// Whether the buffer may grow to hold `bytes`.
+    fn grow(&self, bytes: usize) -> bool;
+}
+
+/// Lends, and lets every buffer grow.
+impl<F: Fn(Option<usize>) -> Vec<u8>> BodyMemory for F {
+    fn lend(&self, announced: Option<usize>) -> Vec<u8> {
+        self(announced)
+    }
+
+    fn grow(&self, _: usize) -> bool {
+        true
+    }
 }
 
 /// Makes requests, one at a time.
@@ -111,8 +150,8 @@ impl Client {
         Self { options, connection: None }
     }
 
-    /// Gets `url`. At most `limit` bytes are taken (0: as many as can be). `lend` gives the memory for the body, once
-    /// there is an answer; it is told how many bytes that announces.
+    /// Gets `url`. A body of `limit` bytes ([`DEFAULT_BODY_BYTES`] if that is 0) or more is refused. `memory` gives the
+    /// buffer for the body, once there is an answer; it is told how many bytes that announces.
     ///
     /// # Errors
     /// If there is no whole answer of status 200 within `timeout`, or too large a one.
@@ -122,9 +161,9 @@ impl Client {
         headers: &HeaderMap,
         timeout: Duration,
         limit: u64,
-        lend: impl Fn(Option<usize>) -> Vec<u8>,
+        memory: impl BodyMemory,
     ) -> Result<Fetched, FetchError> {
-        let result = tokio::time::timeout(timeout, self.get_now(url, headers, limit, lend)).await;
+        let result = tokio::time::timeout(timeout, self.get_now(url, headers, limit, memory)).await;
         result.unwrap_or_else(|_| Err(FetchError::Timeout { url: without_user(url).into_owned() }))
     }
 
@@ -133,7 +172,7 @@ impl Client {
         url: &str,
         headers: &HeaderMap,
         limit: u64,
-        lend: impl Fn(Option<usize>) -> Vec<u8>,
+        memory: impl BodyMemory,
     ) -> Result<Fetched, FetchError> {
         let failed = |what: String| FetchError::Get { url: without_user(url).into_owned(), what };
         let mut page = HttpUrl::parse(url).map_err(|e| failed(e.to_string()))?;
@@ -148,17 +187,21 @@ impl Client {
                 continue;
             }
             if response.status() != StatusCode::OK {
-                return Err(FetchError::Status(response.status()));
+                return Err(refusal(&page, exchange, response).await);
             }
+            let limit = effective_limit(limit);
             let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
-            let announced = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+            let announced: Option<usize> = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+            if announced.is_some_and(|bytes| bytes >= limit) {
+                return Err(FetchError::BodySize);
+            }
             let mut fetched = Fetched {
                 content_type: header(CONTENT_TYPE).map(str::to_owned),
                 gzip: header(CONTENT_ENCODING).is_some_and(|encoding| encoding.eq_ignore_ascii_case("gzip")),
-                body: lend(announced.map(|bytes: usize| bytes.min(MAX_RESERVED_BYTES))),
+                body: memory.lend(announced.map(|bytes| bytes.min(MAX_RESERVED_BYTES))),
             };
             let keeps_alive = keeps_alive(&response);
-            exchange.read_body(response, effective_limit(limit), &mut fetched.body, failed).await?;
+            exchange.read_body(response, limit, &mut fetched.body, &memory, failed).await?;
             self.connection = exchange.end().filter(|_| keeps_alive);
             return Ok(fetched);
         }
@@ -237,24 +280,54 @@ fn redirect(options: &HttpOptions, from: &HttpUrl, response: &Response<Incoming>
     from.join(location).map(Some).map_err(|e| format!("invalid Location header: {e}"))
 }
 
+/// Why an answer other than 200 fails the scrape.
+async fn refusal(page: &HttpUrl, mut exchange: Exchange, response: Response<Incoming>) -> FetchError {
+    let status = response.status();
+    if status == StatusCode::BAD_REQUEST && page.scheme() == Scheme::Http {
+        // Servers that speak TLS explain themselves: "Client sent an HTTP request to an HTTPS server."
+        let start = exchange.read_start(response, MAX_EXPLANATION_BYTES).await;
+        if memchr::memmem::find(&start, b"HTTPS").is_some() {
+            return FetchError::WantsTls(status);
+        }
+    }
+    FetchError::Status(status)
+}
+
 /// Bytes from which on a body is too large.
 fn effective_limit(limit: u64) -> usize {
     match usize::try_from(limit) {
-        Ok(0) | Err(_) => MAX_BODY_BYTES,
+        Ok(0) => DEFAULT_BODY_BYTES,
         Ok(limit) => limit.min(MAX_BODY_BYTES),
+        Err(_) => MAX_BODY_BYTES,
     }
+}
+
+/// Makes room for `more` bytes in `body`, which must stay below `limit`; grows by half at least.
+fn make_room(body: &mut Vec<u8>, more: usize, limit: usize, memory: &impl BodyMemory) -> Result<(), FetchError> {
+    let wanted = body.len() + more;
+    if wanted <= body.capacity() {
+        return Ok(());
+    }
+    let roomy = wanted.max(body.capacity() / 2 * 3).min(limit.max(wanted));
+    let bytes = if memory.grow(roomy) {
+        roomy
+    } else if memory.grow(wanted) {
+        wanted
+    } else {
+        return Err(FetchError::Memory(wanted));
+    };
+    body.reserve_exact(bytes - body.len());
+    Ok(())
 }
 
 /// Decompresses `compressed` into `body`, which is cleared first.
 ///
 /// # Errors
-/// If it is no gzip, or reaches `limit` bytes (0: as many as can be).
+/// If it is no gzip, or reaches `limit` bytes (0: [`DEFAULT_BODY_BYTES`]).
 pub fn decompress(compressed: &[u8], limit: u64, body: &mut Vec<u8>) -> Result<(), FetchError> {
     body.clear();
-    let limit = effective_limit(limit);
-    let decoder = flate2::read::MultiGzDecoder::new(compressed);
-    let read = decoder.take(limit as u64).read_to_end(body).map_err(|e| FetchError::Gzip(e.to_string()))?;
-    if read >= limit { Err(FetchError::BodySize) } else { Ok(()) }
+    let mut gunzip = Gunzip::new(compressed.to_vec(), limit);
+    gunzip.run(usize::MAX, body, &|_: Option<usize>| Vec::new(), None).map(|_| ())
 }
 
 async fn authorization(auth: &Auth) -> Result<HeaderValue, String> {
@@ -309,6 +382,18 @@ mod tests {
              text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
         );
         assert_eq!(accept(&[Protocol::Text004], Escaping::Underscores), "text/plain;version=0.0.4;q=0.6,*/*;q=0.5");
+    }
+
+    #[test]
+    fn a_packed_body_is_bounded_by_its_unpacked_size_without_a_configured_limit() {
+        use std::io::Write;
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        for _ in 0..=DEFAULT_BODY_BYTES >> 20 {
+            encoder.write_all(&vec![b'a'; 1 << 20]).unwrap();
+        }
+        let mut body = Vec::new();
+        assert_eq!(decompress(&encoder.finish().unwrap(), 0, &mut body), Err(FetchError::BodySize));
+        assert!(body.capacity() <= DEFAULT_BODY_BYTES, "{}", body.capacity());
     }
 
     #[test]

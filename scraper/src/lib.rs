@@ -8,7 +8,9 @@ mod clock;
 mod discovery;
 pub mod fetch;
 pub mod host;
+mod lanes;
 mod manager;
+mod memory;
 mod metadata;
 mod metrics;
 mod options;
@@ -26,8 +28,10 @@ pub mod testing;
 mod tls;
 mod url;
 
+pub use cache::schema_of_factor;
 pub use clock::Clock;
 pub use discovery::{BadPattern, matching_files};
+pub use fetch::DEFAULT_BODY_BYTES;
 pub use manager::{ApplyError, ScrapeManager, Targets};
 pub use metadata::{Described, FamilyTable};
 pub use options::{

@@ -8,8 +8,11 @@ use tokio::runtime::Runtime;
 use tsdb::Labels;
 
 use crate::buffers::Buffers;
+use crate::cache::MAX_BODY_BYTES;
 use crate::clock::Clock;
 use crate::discovery::Providers;
+use crate::lanes::Lanes;
+use crate::memory::BodiesBudget;
 use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::{Discovery, HttpOptions, ScrapeConfig};
@@ -85,6 +88,8 @@ impl<S: Store> ScrapeManager<S> {
             clock,
             metrics: Arc::new(Metrics::default()),
             buffers: Buffers::default(),
+            bodies: BodiesBudget::default(),
+            lanes: Lanes::new(),
             descriptions: Descriptions::default(),
             providers: Providers::default(),
             seed,
@@ -104,6 +109,8 @@ impl<S: Store> ScrapeManager<S> {
         let configs = checked.inspect_err(|_| Metrics::add(&self.shared.metrics.pool_reloads_failed))?;
         // A job that has another name now takes over what discovery knew under the old one.
         let _held = self.shared.providers.hold();
+        let largest = configs.iter().map(|config| config.body_size_limit).max().unwrap_or_default();
+        self.shared.bodies.set_largest_limit(usize::try_from(largest).unwrap_or(usize::MAX).min(MAX_BODY_BYTES));
         let mut pools = self.lock();
         pools.retired.retain(|pool| !pool.is_finished());
         let jobs: BTreeSet<&str> = configs.iter().map(|config| config.job_name.as_str()).collect();
@@ -161,6 +168,7 @@ impl<S: Store> ScrapeManager<S> {
     /// Writes what the scraper counts about itself, in the text format.
     pub fn render_metrics(&self, out: &mut String) {
         self.shared.metrics.render(out);
+        crate::metrics::render_bodies(out, self.shared.bodies.in_use());
         let mut sizes: BTreeMap<String, (usize, usize)> = BTreeMap::new();
         let active = self.targets().active;
         crate::metrics::render_over_budget(out, &active);

@@ -2,7 +2,9 @@
 //!
 //! A thousand targets of a kind say the same of the same families, so the texts are kept once and shared.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +17,7 @@ use crate::parse::Entry;
 /// Families kept per target; what comes after is forgotten.
 const MAX_FAMILIES: usize = 20_000;
 /// Bytes of names, help and units kept per target.
-const MAX_BYTES: usize = 8 << 20;
+const MAX_BYTES: usize = 2 << 20;
 /// Bytes kept of one text.
 const MAX_TEXT_BYTES: usize = 4096;
 /// Scrapes for which a family that is no longer exposed is kept.
@@ -78,11 +80,40 @@ pub struct FamilyTable {
 
 #[derive(Debug, Default)]
 struct Families {
-    /// Sorted by name.
-    entries: Vec<Family>,
+    entries: BTreeMap<ByName, Family>,
     bytes: usize,
     /// Updates so far.
     updates: u32,
+}
+
+/// A description that is found by the name of its family.
+#[derive(Debug)]
+struct ByName(Arc<Described>);
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.family == other.0.family
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.family.cmp(&other.0.family)
+    }
+}
+
+impl Borrow<str> for ByName {
+    fn borrow(&self) -> &str {
+        &self.0.family
+    }
 }
 
 #[derive(Debug)]
@@ -103,7 +134,16 @@ struct Seen<'a> {
     unit: Cow<'a, str>,
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    /// What is known of a family after `lines`, of which `before` was known.
+    fn after(before: Option<&'a Metadata>, lines: &'a Line<'a>) -> Self {
+        Self {
+            kind: lines.kind.or(before.map(|m| m.kind)).unwrap_or_default(),
+            help: cut(lines.help.as_deref().or(before.map(|m| m.help.as_str())).unwrap_or_default()).into(),
+            unit: cut(lines.unit.or(before.map(|m| m.unit.as_str())).unwrap_or_default()).into(),
+        }
+    }
+
     fn is(&self, metadata: &Metadata) -> bool {
         self.kind == metadata.kind && self.help == metadata.help && self.unit == metadata.unit
     }
@@ -122,14 +162,13 @@ impl FamilyTable {
     /// All families by name.
     #[must_use]
     pub fn snapshot(&self) -> Vec<Arc<Described>> {
-        self.lock().entries.iter().map(|family| Arc::clone(&family.described)).collect()
+        self.lock().entries.values().map(|family| Arc::clone(&family.described)).collect()
     }
 
     /// What is said of `family`.
     #[must_use]
     pub fn get(&self, family: &str) -> Option<Arc<Described>> {
-        let families = self.lock();
-        families.position(family).ok().map(|at| Arc::clone(&families.entries[at].described))
+        self.lock().entries.get(family).map(|family| Arc::clone(&family.described))
     }
 
     /// How many families there are and the bytes of their texts.
@@ -151,36 +190,23 @@ impl FamilyTable {
         &self,
         scrape: u64,
         entries: impl Iterator<Item = Entry<'a>>,
-        mut changed: impl FnMut(&str, &Metadata),
+        changed: impl FnMut(&str, &Metadata),
     ) {
         let mut families = self.lock();
-        families.updates = families.updates.wrapping_add(1);
-        // The lines of a family stand together, so that most families are looked up once.
-        let mut pending: Option<(Cow<'a, str>, Line<'a>)> = None;
-        for entry in entries {
-            let (family, line) = match entry {
-                Entry::Type { family, kind } => (family, Line { kind: Some(kind), ..Line::default() }),
-                Entry::Help { family, help } => (family, Line { help: Some(help), ..Line::default() }),
-                Entry::Unit { family, unit } => (family, Line { unit: Some(unit), ..Line::default() }),
-                Entry::Comment | Entry::Sample(_) => continue,
-            };
-            match &mut pending {
-                Some((name, lines)) if *name == family => lines.add(line),
-                _ => {
-                    if let Some((name, lines)) = pending.replace((family, line)) {
-                        families.take(&self.descriptions, &name, &lines);
-                    }
-                }
-            }
-        }
-        if let Some((name, lines)) = pending {
-            families.take(&self.descriptions, &name, &lines);
-        }
+        families.take_all(&self.descriptions, entries);
         families.finish(scrape);
-        for family in families.entries.iter_mut().filter(|family| family.changed) {
-            family.changed = false;
-            changed(&family.described.family, &family.described.metadata);
-        }
+        families.tell(changed);
+    }
+
+    /// Takes what the beginning of a body says, the rest of which cannot be read: nothing is missing yet.
+    pub(crate) fn update_partly<'a>(
+        &self,
+        entries: impl Iterator<Item = Entry<'a>>,
+        changed: impl FnMut(&str, &Metadata),
+    ) {
+        let mut families = self.lock();
+        families.take_all(&self.descriptions, entries);
+        families.tell(changed);
     }
 }
 
@@ -203,42 +229,62 @@ impl<'a> Line<'a> {
 }
 
 impl Families {
-    fn position(&self, name: &str) -> Result<usize, usize> {
-        // Bodies list families in order, mostly: what is new comes last.
-        match self.entries.last() {
-            Some(last) if last.described.family.as_str() < name => Err(self.entries.len()),
-            _ => self.entries.binary_search_by(|family| family.described.family.as_str().cmp(name)),
+    fn take_all<'a>(&mut self, descriptions: &Descriptions, entries: impl Iterator<Item = Entry<'a>>) {
+        self.updates = self.updates.wrapping_add(1);
+        // The lines of a family stand together, so that most families are looked up once.
+        let mut pending: Option<(Cow<'a, str>, Line<'a>)> = None;
+        for entry in entries {
+            let (family, line) = match entry {
+                Entry::Type { family, kind } => (family, Line { kind: Some(kind), ..Line::default() }),
+                Entry::Help { family, help } => (family, Line { help: Some(help), ..Line::default() }),
+                Entry::Unit { family, unit } => (family, Line { unit: Some(unit), ..Line::default() }),
+                Entry::Comment | Entry::Sample(_) => continue,
+            };
+            match &mut pending {
+                Some((name, lines)) if *name == family => lines.add(line),
+                _ => {
+                    if let Some((name, lines)) = pending.replace((family, line)) {
+                        self.take(descriptions, &name, &lines);
+                    }
+                }
+            }
+        }
+        if let Some((name, lines)) = pending {
+            self.take(descriptions, &name, &lines);
+        }
+    }
+
+    /// Calls `changed` with each family that is new or has changed since the last call.
+    fn tell(&mut self, mut changed: impl FnMut(&str, &Metadata)) {
+        for family in self.entries.values_mut().filter(|family| family.changed) {
+            family.changed = false;
+            changed(&family.described.family, &family.described.metadata);
         }
     }
 
     /// Takes what is said about a family, unless there is no more room.
     fn take(&mut self, descriptions: &Descriptions, name: &str, lines: &Line<'_>) {
-        let at = self.position(name);
-        let old = at.ok().map(|at| Arc::clone(&self.entries[at].described));
-        let before = old.as_ref().map(|described| &described.metadata);
-        let seen = Seen {
-            kind: lines.kind.or(before.map(|m| m.kind)).unwrap_or_default(),
-            help: cut(lines.help.as_deref().or(before.map(|m| m.help.as_str())).unwrap_or_default()).into(),
-            unit: cut(lines.unit.or(before.map(|m| m.unit.as_str())).unwrap_or_default()).into(),
-        };
-        let full = self.bytes >= MAX_BYTES;
-        let update = self.updates;
-        match at {
-            Ok(at) => {
-                let family = &mut self.entries[at];
+        let (full, update) = (self.bytes >= MAX_BYTES, self.updates);
+        let room = self.entries.len() < MAX_FAMILIES && name.len() <= MAX_TEXT_BYTES;
+        match self.entries.get_mut(name) {
+            Some(family) => {
                 (family.update, family.gone) = (update, None);
+                let seen = Seen::after(Some(&family.described.metadata), lines);
                 if !full && !seen.is(&family.described.metadata) {
                     let described = descriptions.get(name, &seen);
                     self.bytes = self.bytes + described.bytes() - family.described.bytes();
-                    family.described = described;
-                    family.changed = true;
+                    // The key holds the description, too: none of it stays.
+                    self.entries.remove(name);
+                    let key = ByName(Arc::clone(&described));
+                    self.entries.insert(key, Family { described, update, changed: true, gone: None });
                 }
             }
-            Err(_) if full || self.entries.len() >= MAX_FAMILIES => {}
-            Err(at) => {
-                let described = descriptions.get(name, &seen);
+            None if full || !room => {}
+            None => {
+                let described = descriptions.get(name, &Seen::after(None, lines));
                 self.bytes += described.bytes();
-                self.entries.insert(at, Family { described, update, changed: true, gone: None });
+                let key = ByName(Arc::clone(&described));
+                self.entries.insert(key, Family { described, update, changed: true, gone: None });
             }
         }
     }
@@ -246,7 +292,7 @@ impl Families {
     /// Notes what this update has not seen, and drops what has been missing for too long.
     fn finish(&mut self, scrape: u64) {
         let (update, mut freed) = (self.updates, 0);
-        self.entries.retain_mut(|family| {
+        self.entries.retain(|_, family| {
             if family.update != update && family.gone.is_none() {
                 family.gone = Some(scrape);
             }
@@ -325,6 +371,6 @@ mod tests {
         let body: String = (0..5000).map(|n| format!("# HELP a{n} {help}\n")).collect();
         update(&table, 1, &body);
         let (families, bytes) = table.size();
-        assert!(bytes <= MAX_BYTES + MAX_TEXT_BYTES + 10 && families > 1000, "{families} {bytes}");
+        assert!(bytes <= MAX_BYTES + MAX_TEXT_BYTES + 10 && families > 400, "{families} {bytes}");
     }
 }

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     pub(crate) exceeded_body_size_limit: AtomicU64,
     pub(crate) exceeded_sample_limit: AtomicU64,
     pub(crate) exceeded_label_limits: AtomicU64,
+    pub(crate) exceeded_bucket_limit: AtomicU64,
     duplicate: AtomicU64,
     out_of_order: AtomicU64,
     out_of_bounds: AtomicU64,
@@ -73,7 +74,7 @@ type Plain = (&'static str, &'static str, fn(&Metrics) -> &AtomicU64);
 /// A family per job: name, type, help, where it is counted.
 type PerJob = (&'static str, &'static str, &'static str, fn(&Job) -> u64);
 
-const PLAIN: [Plain; 15] = [
+const PLAIN: [Plain; 16] = [
     ("prometheus_target_scrape_pools_total", "Scrape pools that were to be made.", |m| &m.pools),
     ("prometheus_target_scrape_pools_failed_total", "Scrape pools that could not be made.", |m| &m.pools_failed),
     ("prometheus_target_scrape_pool_reloads_total", "Scrape pool reloads.", |m| &m.pool_reloads),
@@ -95,6 +96,11 @@ const PLAIN: [Plain; 15] = [
         "prometheus_target_scrape_pool_exceeded_label_limits_total",
         "Scrapes that failed for the number or the length of labels.",
         |m| &m.exceeded_label_limits,
+    ),
+    (
+        "prometheus_target_scrapes_exceeded_native_histogram_bucket_limit_total",
+        "Scrapes that failed for the number of buckets of a native histogram.",
+        |m| &m.exceeded_bucket_limit,
     ),
     (
         "prometheus_target_scrapes_sample_duplicate_timestamp_total",
@@ -234,6 +240,13 @@ impl Summary {
         line(out, &format!("{name}_sum"), labels, self.sum);
         line(out, &format!("{name}_count"), labels, self.count as f64);
     }
+}
+
+/// Writes how much memory the bodies under way take.
+pub(crate) fn render_bodies(out: &mut String, bytes: usize) {
+    let name = "silverback_scrape_bodies_bytes";
+    head(out, name, "Memory of the bodies that targets are sending or that are being parsed.", "gauge");
+    line(out, name, &[], bytes as f64);
 }
 
 /// Writes how much is kept of what targets say about their families: entries and bytes by job.

@@ -40,12 +40,14 @@ pub struct ScrapeConfig {
     pub escaping: Escaping,
     /// Whether to ask for gzip.
     pub compression: bool,
-    /// Bytes of a body, uncompressed; 0 is no limit.
+    /// Bytes of a body, uncompressed; 0 is [`DEFAULT_BODY_BYTES`](crate::DEFAULT_BODY_BYTES).
     pub body_size_limit: u64,
     /// What a scrape must not exceed.
     pub limits: SampleLimits,
     /// Which histograms are wanted.
     pub histograms: Histograms,
+    /// The finest schema at which native histograms are stored.
+    pub finest_schema: Option<i32>,
     /// Whether `_created` lines of OpenMetrics say when counts began, instead of being series.
     pub start_timestamps: bool,
     /// More targets than these are not scraped, any of them; 0 is no limit.
@@ -84,6 +86,7 @@ impl Default for ScrapeConfig {
             body_size_limit: 0,
             limits: SampleLimits::default(),
             histograms: Histograms::default(),
+            finest_schema: None,
             start_timestamps: false,
             target_limit: 0,
             keep_dropped_targets: 0,

@@ -283,6 +283,7 @@ fn loop_options(
             names: config.names,
             limits: config.limits,
             histograms: config.histograms,
+            finest_schema: config.finest_schema,
             start_timestamps: config.start_timestamps,
         },
         headers: scrape_headers(&config.protocols, config.escaping, config.compression, spec.timeout),

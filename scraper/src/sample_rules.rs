@@ -27,6 +27,8 @@ pub struct SampleRules {
     pub limits: SampleLimits,
     /// Which histograms are wanted.
     pub histograms: Histograms,
+    /// The finest schema at which native histograms are stored.
+    pub finest_schema: Option<i32>,
     /// Whether `_created` lines of OpenMetrics say when counts began, instead of being series.
     pub start_timestamps: bool,
 }
@@ -44,6 +46,8 @@ pub struct SampleLimits {
     pub name_bytes: usize,
     /// Bytes of a label value.
     pub value_bytes: usize,
+    /// Buckets of a native histogram, which is made coarser to keep to it.
+    pub buckets: usize,
 }
 
 /// Labels that fail a scrape.
@@ -65,6 +69,12 @@ pub enum LabelError {
 
 pub(crate) const EXPORTED: &str = "exported_";
 
+/// Most bytes of a label's name or value where no limit is configured.
+const MAX_LABEL_BYTES: usize = 64 << 10;
+
+/// Bytes of a text that an error shows.
+const SHOWN_BYTES: usize = 200;
+
 impl SampleRules {
     /// The labels to store for a sample that the target writes with `labels`; `None` if relabeling drops it.
     ///
@@ -75,19 +85,27 @@ impl SampleRules {
         labels: impl Iterator<Item = (Cow<'l, str>, Cow<'l, str>)>,
     ) -> Result<Option<Labels>, LabelError> {
         let mut written: Vec<(Cow<'_, str>, Cow<'_, str>)> = labels.collect();
-        written.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-        if let Some(twice) = written.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-            return Err(LabelError::Twice(twice[0].0.clone().into_owned()));
+        written.sort_by(|a, b| a.0.cmp(&b.0));
+        let twice = written.windows(2).find(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].clone());
+        if twice.is_some() {
+            written.dedup_by(|b, a| a.0 == b.0);
         }
+        // An empty label that wins over the target's leaves the series without it.
+        let honored_empty: Vec<Cow<'_, str>> = match self.honor_labels {
+            true => written.iter().filter(|(_, value)| value.is_empty()).map(|(name, _)| name.clone()).collect(),
+            false => Vec::new(),
+        };
         written.retain(|(_, value)| !value.is_empty());
+        let own = |name: &str| !honored_empty.iter().any(|empty| empty == name);
         let conflict = self.target.iter().any(|(name, _)| written.binary_search_by(|w| (*w.0).cmp(name)).is_ok());
         let resolved = if conflict || !self.relabel.is_empty() {
-            match self.resolve_slowly(&written) {
+            match self.resolve_slowly(&written, own) {
                 Some(resolved) => resolved,
                 None => return Ok(None),
             }
         } else {
-            written.extend(self.target.iter().map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))));
+            let target = self.target.iter().filter(|(name, _)| own(name));
+            written.extend(target.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))));
             written.sort_unstable_by(|a, b| a.0.cmp(&b.0));
             Labels::from_sorted(written.iter().map(|(name, value)| (&**name, &**value)))
         };
@@ -95,15 +113,21 @@ impl SampleRules {
             return Ok(None);
         }
         self.check(&resolved)?;
+        // Relabeling may have taken the label away that was there twice.
+        if let Some((name, value)) = twice
+            && resolved.get(&name) == Some(&*value)
+        {
+            return Err(LabelError::Twice(shown(&name)));
+        }
         Ok(Some(resolved))
     }
 
     /// Settles conflicts and relabels. `written` is sorted.
-    fn resolve_slowly(&self, written: &[(Cow<'_, str>, Cow<'_, str>)]) -> Option<Labels> {
+    fn resolve_slowly(&self, written: &[(Cow<'_, str>, Cow<'_, str>)], own: impl Fn(&str) -> bool) -> Option<Labels> {
         let mut builder =
             LabelsBuilder::new(&Labels::from_sorted(written.iter().map(|(name, value)| (&**name, &**value))));
         let mut conflicts = Vec::new();
-        for (name, value) in &self.target {
+        for (name, value) in self.target.iter().filter(|(name, _)| own(name)) {
             let old = written.binary_search_by(|w| (*w.0).cmp(name)).ok().map(|at| &*written[at].1);
             match old {
                 Some(_) if self.honor_labels => {}
@@ -133,7 +157,7 @@ impl SampleRules {
         let allowed = self.names.allows_metric(metric)
             && labels.iter().all(|(name, _)| name == METRIC_NAME || self.names.allows_label(name));
         if !allowed {
-            return Err(LabelError::InvalidName(labels.to_string()));
+            return Err(LabelError::InvalidName(shown(&labels.to_string())));
         }
         let limits = &self.limits;
         if limits.labels > 0 && labels.len() > limits.labels {
@@ -143,10 +167,13 @@ impl SampleRules {
                 limits.labels
             )));
         }
-        if limits.name_bytes == 0 && limits.value_bytes == 0 {
-            return Ok(());
-        }
         for (name, value) in labels {
+            let longest = |limit: usize| if limit == 0 { MAX_LABEL_BYTES } else { usize::MAX };
+            if name.len() > longest(limits.name_bytes) || value.len() > longest(limits.value_bytes) {
+                let bytes = name.len().max(value.len());
+                let what = format!("label too long (metric: {metric:.50}, label name: {name:.50}, {bytes} bytes)");
+                return Err(LabelError::Limit(what));
+            }
             if limits.name_bytes > 0 && name.len() > limits.name_bytes {
                 return Err(LabelError::Limit(format!(
                     "label_name_length_limit exceeded (metric: {metric:.50}, label name: {name:.50}, length: {}, \
@@ -167,6 +194,13 @@ impl SampleRules {
         }
         Ok(())
     }
+}
+
+/// The beginning of `text`.
+fn shown(text: &str) -> String {
+    let end = (0..=SHOWN_BYTES.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    let dots = if end < text.len() { "…" } else { "" };
+    format!("{}{dots}", &text[..end])
 }
 
 #[cfg(test)]
@@ -204,7 +238,45 @@ mod tests {
         );
         rules.honor_labels = true;
         assert_eq!(kept(&rules, "m{job=\"a\"} 1"), r#"m{exported_job="x", job="a"}"#);
-        assert_eq!(kept(&rules, "m{job=\"\"} 1"), r#"m{exported_job="x", job="j"}"#);
+        assert_eq!(kept(&rules, "m{job=\"\"} 1"), r#"m{exported_job="x"}"#);
+    }
+
+    #[test]
+    fn an_honored_empty_label_wins_over_the_targets_and_no_other_does() {
+        let mut rules = rules(&[("instance", "h:1"), ("job", "j")]);
+        assert_eq!(kept(&rules, "m{instance=\"\",a=\"\"} 1"), r#"m{instance="h:1", job="j"}"#);
+        rules.honor_labels = true;
+        for (line, labels) in [
+            ("m{instance=\"\",a=\"\"} 1", r#"m{job="j"}"#),
+            ("m{instance=\"\",job=\"\"} 1", "m"),
+            ("m{instance=\"\",job=\"k\"} 1", r#"m{job="k"}"#),
+        ] {
+            assert_eq!(kept(&rules, line), labels);
+        }
+        let asks = Relabel {
+            source_labels: vec!["instance".to_owned()],
+            regex: model::Regex::pasted("").unwrap(),
+            target_label: "without".to_owned(),
+            replacement: "yes".to_owned(),
+            ..Relabel::default()
+        };
+        rules.relabel = [asks].into();
+        assert_eq!(kept(&rules, "m{instance=\"\"} 1"), r#"m{job="j", without="yes"}"#);
+        assert_eq!(kept(&rules, "m 1"), r#"m{instance="h:1", job="j"}"#);
+    }
+
+    #[test]
+    fn labels_and_error_texts_are_bounded_without_a_configured_limit() {
+        let mut rules = rules(&[("job", "j")]);
+        let long = "v".repeat(MAX_LABEL_BYTES + 1);
+        for line in [format!("m{{a=\"{long}\"}} 1"), format!("m{{{long}=\"a\"}} 1"), format!("{long} 1")] {
+            let error = resolve(&rules, &line).unwrap_err();
+            assert!(error.starts_with("label too long") && error.len() < 300, "{error}");
+        }
+        rules.limits = SampleLimits { value_bytes: 1 << 20, ..SampleLimits::default() };
+        assert!(resolve(&rules, &format!("m{{a=\"{long}\"}} 1")).is_ok());
+        let error = resolve(&rules, &format!("m{{{long}=\"1\",{long}=\"2\"}} 1")).unwrap_err();
+        assert!(error.len() < 400, "{error}");
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! A scrape is parsed and committed right where its body arrived, on a thread of the scraper's own runtime: about 0.1 ms
 //! for a thousand samples, less than handing it to another thread costs. A thousand targets of a thousand series each
 //! second, not stored: 0.25 CPU seconds per million samples by way of the blocking pool, 0.18 without, 0.15 on one
-//! thread. Large bodies do step aside, and nobody but scrapes waits for a slow disk.
+//! thread. Large bodies, and those of targets that have not answered well before, step aside and take turns
+//! ([`crate::lanes`]); what counts is their size unpacked. Nobody but scrapes waits for a slow disk.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +16,13 @@ use tokio::time::Instant;
 use tsdb::{AppendError, Committed, Timestamp};
 
 use crate::buffers::Buffers;
-use crate::cache::{Counts, IngestError, TargetCache};
+use crate::cache::{Counts, IngestError, ScrapeTime, TargetCache};
 use crate::clock::Clock;
 use crate::discovery::Providers;
-use crate::fetch::{Client, FetchError, Fetched, decompress};
+use crate::fetch::{BodyMemory, Client, FetchError, Fetched, Gunzip, Unpacked};
 use crate::host;
+use crate::lanes::{Lanes, Pace};
+use crate::memory::{BodiesBudget, BodyLease};
 use crate::metadata::Descriptions;
 use crate::metrics::Metrics;
 use crate::options::HttpOptions;
@@ -34,8 +37,11 @@ const TOLERANCE: Duration = Duration::from_millis(2);
 /// …but never further off than this part of the interval.
 const TOLERANCE_PART: u32 = 100;
 
-/// From this size on, the other targets of the thread move to another one while a body is stored.
-const LARGE_BODY_BYTES: usize = 1 << 20;
+/// A body whose reading takes this long is read aside the next time.
+const LONG_READING: Duration = Duration::from_millis(5);
+
+/// Bytes kept of the text of an error: what a target writes into it is not kept for it.
+const MAX_ERROR_BYTES: usize = 1024;
 
 /// How often a scrape's series that the store has let go of are found anew: it may let go while that happens.
 const MAX_AGAIN: usize = 3;
@@ -47,6 +53,10 @@ pub(crate) struct Shared<S> {
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) buffers: Buffers,
+    /// Bytes of the bodies under way.
+    pub(crate) bodies: BodiesBudget,
+    /// Turns of large bodies.
+    pub(crate) lanes: Lanes,
     pub(crate) descriptions: Descriptions,
     pub(crate) providers: Providers,
     /// Moves all targets within their intervals.
@@ -91,7 +101,45 @@ pub(crate) struct ScrapeLoop<S: Store> {
     host: Option<Box<host::Collector>>,
     /// The place on the grid of the last scrape, and when that really began.
     last: Option<(i64, Instant)>,
+    pace: Pace,
     work: Work<S>,
+}
+
+/// An answer on its way from the target to the store.
+struct Arrived {
+    content_type: Option<String>,
+    /// What is still to be unpacked.
+    packed: Option<Gunzip>,
+    body: Vec<u8>,
+}
+
+/// The memory of one scrape's body, packed and unpacked.
+struct ScrapeMemory<'m> {
+    buffers: &'m Buffers,
+    lease: &'m BodyLease<'m>,
+    /// What the last body was, and a little more.
+    usual: usize,
+    /// Bytes that the packed body takes.
+    packed: usize,
+}
+
+impl BodyMemory for ScrapeMemory<'_> {
+    fn lend(&self, announced: Option<usize>) -> Vec<u8> {
+        let body = self.buffers.body(announced.unwrap_or(self.usual));
+        if self.grow(body.capacity()) { body } else { Vec::new() }
+    }
+
+    fn grow(&self, bytes: usize) -> bool {
+        self.lease.grow(self.packed + bytes)
+    }
+}
+
+/// A scrape's moments: the one that its samples are of, the one at which it began, and its deadline.
+#[derive(Clone, Copy)]
+struct Moments {
+    at: Timestamp,
+    started: Instant,
+    deadline: Instant,
 }
 
 /// What is needed to store a scrape.
@@ -114,7 +162,7 @@ impl<S: Store> ScrapeLoop<S> {
             column: shared.store.column(),
         };
         let client = Client::new(options.http.clone());
-        Self { shared, commands, options, state, client, host: None, last: None, work }
+        Self { shared, commands, options, state, client, host: None, last: None, pace: Pace::default(), work }
     }
 
     /// Scrapes until told to end.
@@ -196,35 +244,54 @@ impl<S: Store> ScrapeLoop<S> {
             self.shared.metrics.observe_interval(self.options.spec.interval, started - last);
         }
         self.last = Some((slot, started));
-        let (fetched, mut body) = match self.fetch().await? {
-            Ok(mut fetched) => {
-                let body = std::mem::take(&mut fetched.body);
-                (Ok(fetched), body)
+        let moments = Moments { at, started, deadline: started + self.options.spec.timeout };
+        let shared = Arc::clone(&self.shared);
+        let lease = shared.bodies.lease();
+        let mut arrived = self.fetch(&lease).await?;
+        let mut memory = ScrapeMemory { buffers: &shared.buffers, lease: &lease, usual: self.usual_bytes(), packed: 0 };
+        let inline_bytes = self.pace.inline_bytes();
+        if let Ok(answer) = &mut arrived {
+            answer.begin(&mut memory);
+            let begun = answer.unpack(inline_bytes, &memory, moments.deadline);
+            let large = answer.packed.is_some() || answer.body.len() > inline_bytes;
+            if let Err(error) = begun {
+                arrived = Err(error);
+            } else if large {
+                let turn = tokio::select! {
+                    biased;
+                    turn = shared.lanes.turn(self.pace, moments.deadline) => turn,
+                    () = halted(&mut self.commands) => return None,
+                };
+                if turn.is_none() {
+                    arrived = Err(ScrapeError::NoTurn);
+                }
+                let (options, work) = (&self.options, &mut self.work);
+                let outcome = tokio::task::block_in_place(|| work.store(&shared, options, moments, arrived, &memory));
+                drop(turn);
+                self.report(moments, outcome);
+                return Some(());
             }
-            Err(error) => (Err(error), Vec::new()),
-        };
-        let (shared, options, work) = (&self.shared, &self.options, &mut self.work);
-        let outcome = if body.len() < LARGE_BODY_BYTES {
-            work.store(shared, options, at, started, fetched, &mut body)
-        } else {
-            tokio::task::block_in_place(|| work.store(shared, options, at, started, fetched, &mut body))
-        };
-        self.shared.buffers.return_body(body);
-        self.report(at, started, outcome);
+        }
+        let outcome = self.work.store(&shared, &self.options, moments, arrived, &memory);
+        self.report(moments, outcome);
         Some(())
     }
 
+    /// What the last good body was, and a little more.
+    fn usual_bytes(&self) -> usize {
+        self.work.cache.body_bytes() * 17 / 16
+    }
+
     /// Gets the body. `None` if told to stop meanwhile.
-    async fn fetch(&mut self) -> Option<Result<Fetched, ScrapeError>> {
+    async fn fetch(&mut self, lease: &BodyLease<'_>) -> Option<Result<Arrived, ScrapeError>> {
+        let usual = self.usual_bytes();
         let (options, buffers) = (&self.options, &self.shared.buffers);
-        // What the last body was, and a little more; compressed ones are announced with their own size.
-        let usual = self.work.cache.body_bytes() * 17 / 16;
-        let lend = |announced: Option<usize>| buffers.body(announced.unwrap_or(usual));
+        let memory = ScrapeMemory { buffers, lease, usual, packed: 0 };
         if let Some(error) = &options.forced_error {
             return Some(Err(ScrapeError::Forced(error.clone())));
         }
         if options.spec.url.starts_with(host::SCHEME) {
-            let (mut body, mut collector) = (lend(None), self.host.take().unwrap_or_default());
+            let (mut body, mut collector) = (memory.lend(None), self.host.take().unwrap_or_default());
             let (seconds, patience) = (self.shared.clock.now().millis() as f64 / 1000.0, options.spec.timeout / 2);
             let collected = tokio::task::spawn_blocking(move || {
                 collector.collect(seconds, patience, &mut body);
@@ -232,18 +299,26 @@ impl<S: Store> ScrapeLoop<S> {
             });
             let (collector, body) = collected.await.ok()?;
             self.host = Some(collector);
-            return Some(Ok(Fetched { content_type: Some("text/plain".to_owned()), gzip: false, body }));
+            return Some(Ok(Arrived { content_type: Some("text/plain".to_owned()), packed: None, body }));
         }
         let spec = &options.spec;
-        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, lend);
+        let fetch = self.client.get(&spec.url, &options.headers, spec.timeout, options.body_size_limit, memory);
         tokio::select! {
             biased;
-            fetched = fetch => Some(fetched.map_err(ScrapeError::Fetch)),
+            fetched = fetch => Some(match fetched {
+                Ok(fetched) => Ok(Arrived::new(fetched, options.body_size_limit)),
+                Err(error) => Err(ScrapeError::Fetch(error)),
+            }),
             () = halted(&mut self.commands) => None,
         }
     }
 
-    fn report(&self, at: Timestamp, started: Instant, outcome: Outcome) {
+    fn report(&mut self, moments: Moments, outcome: Outcome) {
+        self.pace = match (&outcome.error, outcome.reading) {
+            (Some(_), _) => Pace::Unproven,
+            (None, reading) if reading >= LONG_READING => Pace::Slow,
+            (None, _) => Pace::Fast,
+        };
         let metrics = &self.shared.metrics;
         metrics.add_samples(&outcome.counts, &outcome.committed);
         let target = &self.options.spec.url;
@@ -268,7 +343,10 @@ impl<S: Store> ScrapeLoop<S> {
             duplicate: duplicates + duplicate,
         };
         match &outcome.error {
-            Some(ScrapeError::Ingest(IngestError::SampleLimit)) => Metrics::add(&metrics.exceeded_sample_limit),
+            Some(ScrapeError::Ingest(IngestError::SampleLimit | IngestError::TooManySamples(_))) => {
+                Metrics::add(&metrics.exceeded_sample_limit);
+            }
+            Some(ScrapeError::Ingest(IngestError::BucketLimit)) => Metrics::add(&metrics.exceeded_bucket_limit),
             Some(ScrapeError::Ingest(IngestError::Labels(LabelError::Limit(_)))) => {
                 Metrics::add(&metrics.exceeded_label_limits);
             }
@@ -285,9 +363,9 @@ impl<S: Store> ScrapeLoop<S> {
         }
         self.state.report(LastScrape {
             health: if outcome.error.is_some() { TargetHealth::Down } else { TargetHealth::Up },
-            error: outcome.error.map(|error| error.to_string()).unwrap_or_default(),
-            at: Some(at),
-            duration: started.elapsed(),
+            error: outcome.error.map(|error| bounded(error.to_string())).unwrap_or_default(),
+            at: Some(moments.at),
+            duration: moments.started.elapsed(),
             samples: outcome.counts.scraped,
             over_budget: outcome.over_budget,
             refused: Some(refused).filter(|refused| *refused != RefusedSamples::default()),
@@ -315,12 +393,44 @@ impl<S: Store> ScrapeLoop<S> {
     }
 }
 
+impl Arrived {
+    fn new(fetched: Fetched, limit: u64) -> Self {
+        let Fetched { content_type, gzip, body } = fetched;
+        if gzip {
+            return Self { content_type, packed: Some(Gunzip::new(body, limit)), body: Vec::new() };
+        }
+        Self { content_type, packed: None, body }
+    }
+
+    /// Takes memory for the body, if it is packed.
+    fn begin(&mut self, memory: &mut ScrapeMemory<'_>) {
+        if let Some(packed) = &self.packed {
+            memory.packed = packed.packed_bytes();
+            self.body = memory.lend((memory.usual == 0).then(|| packed.likely_bytes()));
+        }
+    }
+
+    /// Unpacks until the body has more than `bytes`, or all of it.
+    fn unpack(&mut self, bytes: usize, memory: &ScrapeMemory<'_>, deadline: Instant) -> Result<(), ScrapeError> {
+        let Some(packed) = &mut self.packed else { return Ok(()) };
+        let until = bytes.saturating_add(1);
+        if packed.run(until, &mut self.body, memory, Some(deadline)).map_err(ScrapeError::Fetch)? == Unpacked::All
+            && let Some(packed) = self.packed.take()
+        {
+            memory.buffers.return_body(packed.into_packed());
+        }
+        Ok(())
+    }
+}
+
 /// What came of a scrape.
 struct Outcome {
     error: Option<ScrapeError>,
     counts: Counts,
     committed: Committed,
     over_budget: Option<OverBudget>,
+    /// How long it took to read the body.
+    reading: Duration,
 }
 
 /// Why a scrape failed.
@@ -330,6 +440,8 @@ enum ScrapeError {
     Forced(String),
     #[error(transparent)]
     Fetch(FetchError),
+    #[error("context deadline exceeded while the body waited for its turn to be parsed")]
+    NoTurn,
     #[error("{0}")]
     Format(String),
     #[error(transparent)]
@@ -356,18 +468,40 @@ impl ScrapeError {
 }
 
 impl<S: Store> Work<S> {
-    /// Stores what was fetched, or that nothing was, and the report about it.
+    /// Stores what has arrived, or that nothing has, and the report about it.
     fn store(
         &mut self,
         shared: &Shared<S>,
         options: &LoopOptions,
-        at: Timestamp,
-        started: Instant,
-        fetched: Result<Fetched, ScrapeError>,
-        body: &mut Vec<u8>,
+        moments: Moments,
+        arrived: Result<Arrived, ScrapeError>,
+        memory: &ScrapeMemory<'_>,
+    ) -> Outcome {
+        let reading = Instant::now();
+        let (format, body) = match arrived {
+            Ok(mut arrived) => {
+                let unpacked = arrived.unpack(usize::MAX, memory, moments.deadline);
+                (unpacked.and_then(|()| format_of(options, &arrived)), arrived.body)
+            }
+            Err(error) => (Err(error), Vec::new()),
+        };
+        let outcome = self.store_body(shared, options, moments, format, &body, reading);
+        shared.buffers.return_body(body);
+        outcome
+    }
+
+    /// Stores `body`, which is written in `format`, and the report about it.
+    fn store_body(
+        &mut self,
+        shared: &Shared<S>,
+        options: &LoopOptions,
+        moments: Moments,
+        format: Result<Option<Exposition>, ScrapeError>,
+        body: &[u8],
+        reading: Instant,
     ) -> Outcome {
         let Self { cache, reports, column } = self;
-        let format = fetched.and_then(|fetched| unpack(shared, options, &fetched, body));
+        let at = moments.at;
         let body_bytes = body.len() as i64;
         let mut counts = Counts::default();
         let mut batch = shared.store.batch(column, at);
@@ -380,12 +514,14 @@ impl<S: Store> Work<S> {
             }
             Ok(Some(format)) => {
                 let mut scratch = shared.buffers.scratch();
+                let time = ScrapeTime { at, deadline: Some(moments.deadline) };
                 let result;
-                (counts, result) = cache.ingest(body, format, &options.rules, at, &mut scratch, &mut batch);
+                (counts, result) = cache.ingest(body, format, &options.rules, time, &mut scratch, &mut batch);
                 shared.buffers.return_scratch(scratch);
                 result.map_err(ScrapeError::Ingest)
             }
         };
+        let reading = reading.elapsed();
         let error = result.err();
         if error.is_some() {
             batch = shared.store.batch(column, at);
@@ -393,13 +529,13 @@ impl<S: Store> Work<S> {
         }
         let report = Report {
             healthy: error.is_none(),
-            duration: started.elapsed(),
+            duration: moments.started.elapsed(),
             counts,
             timeout: options.spec.timeout,
             sample_limit: options.rules.limits.samples,
             body_bytes: match &error {
                 Some(error) if error.is_body_size() => -1,
-                Some(ScrapeError::Ingest(_)) | None => body_bytes,
+                Some(ScrapeError::Ingest(_) | ScrapeError::Format(_)) | None => body_bytes,
                 Some(_) => 0,
             },
         };
@@ -435,7 +571,7 @@ impl<S: Store> Work<S> {
             tracing::error!(target = %options.spec.url, error = %why, "scrape not stored");
         }
         let error = error.or(stored.err().map(ScrapeError::NotStored));
-        Outcome { error, counts, committed, over_budget }
+        Outcome { error, counts, committed, over_budget, reading }
     }
 
     /// Ends all series of the target.
@@ -458,24 +594,24 @@ fn add_again(all: &mut Committed, second: Committed) {
     all.duplicate += second.duplicate;
 }
 
-/// Decompresses the body and finds its grammar; `None` if it is empty.
-fn unpack<S>(
-    shared: &Shared<S>,
-    options: &LoopOptions,
-    fetched: &Fetched,
-    body: &mut Vec<u8>,
-) -> Result<Option<Exposition>, ScrapeError> {
-    if fetched.gzip {
-        let compressed = std::mem::replace(body, shared.buffers.body(body.len() * 8));
-        let result = decompress(&compressed, options.body_size_limit, body);
-        shared.buffers.return_body(compressed);
-        result.map_err(ScrapeError::Fetch)?;
-    }
-    if body.is_empty() {
+/// The grammar of the body; `None` if it is empty.
+fn format_of(options: &LoopOptions, arrived: &Arrived) -> Result<Option<Exposition>, ScrapeError> {
+    if arrived.body.is_empty() {
         return Ok(None);
     }
-    let format = Exposition::of_content_type(fetched.content_type.as_deref(), options.fallback);
+    let format = Exposition::of_content_type(arrived.content_type.as_deref(), options.fallback);
     format.map(Some).map_err(ScrapeError::Format)
+}
+
+/// The beginning of `text`.
+fn bounded(mut text: String) -> String {
+    if text.len() > MAX_ERROR_BYTES {
+        let end = (0..=MAX_ERROR_BYTES).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
 }
 
 /// Waits until the clock shows `ms`, or `early` before that.

@@ -3,10 +3,14 @@
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::WebPkiSupportedAlgorithms;
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls::server::ParsedCertificate;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+};
 
 use crate::options::{TlsOptions, TlsVersion};
 use crate::secret::SecretSource;
@@ -23,8 +27,11 @@ pub(crate) async fn client_config(options: &TlsOptions) -> Result<Arc<ClientConf
     let builder = if options.insecure_skip_verify {
         let verifier = AnyCertificate(provider.signature_verification_algorithms);
         builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
+    } else if let Some(ca) = &options.ca {
+        let verifier = Trusted::new(certificates(ca.read().await?.expose(), "ca")?, provider)?;
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier))
     } else {
-        builder.with_root_certificates(roots(options).await?)
+        builder.with_root_certificates(system_roots())
     };
     let config = match &options.client {
         None => builder.with_no_client_auth(),
@@ -65,16 +72,6 @@ fn versions(options: &TlsOptions) -> Vec<&'static SupportedProtocolVersion> {
     all.into_iter().filter(|(version, _)| (oldest..=newest).contains(version)).map(|(_, version)| version).collect()
 }
 
-async fn roots(options: &TlsOptions) -> Result<Arc<RootCertStore>, String> {
-    let Some(ca) = &options.ca else { return Ok(system_roots()) };
-    let pem = ca.read().await?;
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(pem.expose(), "ca")? {
-        roots.add(certificate).map_err(|e| format!("tls: ca: {e}"))?;
-    }
-    Ok(Arc::new(roots))
-}
-
 /// The certificates that the system trusts, read once. Those that cannot be used are left out.
 fn system_roots() -> Arc<RootCertStore> {
     static ROOTS: OnceLock<Arc<RootCertStore>> = OnceLock::new();
@@ -93,6 +90,74 @@ fn certificates(pem: &str, what: &str) -> Result<Vec<CertificateDer<'static>>, S
         Ok(all) if all.is_empty() => Err(format!("tls: {what}: no certificate in it")),
         Ok(all) => Ok(all),
         Err(e) => Err(format!("tls: {what}: {e}")),
+    }
+}
+
+/// For `ca_file`: a certificate that hangs from one of those in the file, or is one of them.
+///
+/// webpki refuses a certificate that says it is an authority as a server's own, which most that sign themselves do. Go
+/// takes it where it is trusted.
+#[derive(Debug)]
+struct Trusted {
+    verifier: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Trusted {
+    fn new(certificates: Vec<CertificateDer<'static>>, provider: Arc<CryptoProvider>) -> Result<Self, String> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &certificates {
+            roots.add(certificate.clone()).map_err(|e| format!("tls: ca: {e}"))?;
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        Ok(Self { verifier: verifier.map_err(|e| format!("tls: ca: {e}"))?, certificates })
+    }
+}
+
+/// Whether all that webpki has against a certificate is that it is an authority's. It looks at the dates before.
+fn is_only_an_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(CertificateError::Other(other)) = error else { return false };
+    other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity)
+}
+
+impl ServerCertVerifier for Trusted {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        match self.verifier.verify_server_cert(certificate, intermediates, name, ocsp, now) {
+            Err(error) if is_only_an_authority(&error) && self.certificates.iter().any(|own| own == certificate) => {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
     }
 }
 

@@ -398,3 +398,50 @@ async fn series_that_the_store_has_let_go_of_are_stored_all_the_same() {
     let (a, up) = (store.samples_of(&series("a", &server)), store.samples_of(&series("up", &server)));
     assert!(a.len() >= 4 && a.iter().map(|s| s.0).eq(up.iter().map(|s| s.0)), "{a:?}\n{up:?}");
 }
+
+#[tokio::test]
+async fn any_number_of_header_lines_and_folded_ones_are_taken() {
+    let lines = |count: usize| (0..count).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
+    let head = "HTTP/1.1 200 OK\r\n";
+    let plain = "Content-Type: text/plain; version=0.0.4\r\nContent-Length: 4\r\n";
+    for headers in [
+        format!("{}{plain}", lines(150)),
+        format!("{plain}{}", lines(60_000)),
+        "X-A: b\r\n c\r\nContent-Type: text/plain;\r\n version=0.0.4\r\nContent-Length: 4\r\n".to_owned(),
+        format!("{}Content-Type: text/plain;\r\n\tversion=0.0.4\r\n", lines(200)),
+    ] {
+        let address = common::raw_target(format!("{head}{headers}\r\na 1\n").into_bytes()).await;
+        let (manager, store) = manager();
+        let mut config = job("a", &[&address]);
+        (config.interval, config.timeout) = (Duration::from_secs(2), Duration::from_secs(2));
+        manager.apply(vec![config]).await.unwrap();
+        wait_health(&manager, TargetHealth::Up).await;
+        manager.stop().await;
+        assert!(!store.samples_of(&format!("a{{instance=\"{address}\", job=\"a\"}}")).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_repeats_itself_fails_its_scrape() {
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let lines = gzip(&b"a 1\n".repeat(1 << 20));
+    let packed = |body: &[u8]| Reply::new("text/plain", body).header("Content-Encoding", "gzip");
+    for (reply, error) in [
+        (packed(&lines), "the body has more than 100000 samples of series that it already had"),
+        (Reply::text(&"a 1\n".repeat(1 << 20)), "the body has more than 100000 samples of series that it already had"),
+    ] {
+        let server = Server::start(reply).await;
+        let (manager, store) = manager();
+        let mut config = job("a", &[&server.address]);
+        (config.interval, config.timeout) = (Duration::from_secs(5), Duration::from_secs(5));
+        manager.apply(vec![config]).await.unwrap();
+        let last = wait_health(&manager, TargetHealth::Down).await.last;
+        manager.stop().await;
+        assert_eq!(last.error, error);
+        assert_eq!(store.samples_of(&series("up", &server))[0].1, Some(0.0));
+    }
+}

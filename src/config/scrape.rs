@@ -7,7 +7,7 @@ use std::time::Duration;
 use model::{Regex, format_duration};
 use scraper::{
     Action, Discovery, Escaping, FileDiscovery, Histograms, HttpDiscovery, HttpUrl, NameScheme, Protocol, Relabel,
-    SampleLimits, ScrapeConfig, TargetGroup, UrlError,
+    SampleLimits, ScrapeConfig, TargetGroup, UrlError, schema_of_factor,
 };
 
 use super::findings::Findings;
@@ -101,6 +101,7 @@ impl Limits {
                 labels: count("label_limit", defaults.samples.labels),
                 name_bytes: count("label_name_length_limit", defaults.samples.name_bytes),
                 value_bytes: count("label_value_length_limit", defaults.samples.value_bytes),
+                buckets: count("native_histogram_bucket_limit", defaults.samples.buckets),
             },
             targets: count("target_limit", defaults.targets),
             dropped: count("keep_dropped_targets", defaults.dropped),
@@ -154,6 +155,7 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path, finding
         track_timestamps_staleness: node.bool_of("track_timestamps_staleness").unwrap_or(false),
         protocols,
         histograms,
+        finest_schema: bucket_factor(node).and_then(schema_of_factor),
         start_timestamps: false,
         fallback_protocol: findings.keep(node, fallback(node, &job_name)).flatten(),
         names,
@@ -170,6 +172,10 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path, finding
         relabel,
         job_name,
     }
+}
+
+fn bucket_factor(node: &Node) -> Option<f64> {
+    node.text_of("native_histogram_min_bucket_factor")?.parse().ok()
 }
 
 /// What a job says with its defaults written out, for those who want to see them.

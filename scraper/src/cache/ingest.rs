@@ -5,10 +5,14 @@ use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Culprit;
 use super::text::{Gap, Key, gaps_from};
-use super::{Counts, Fate, IngestError, Line, Matched, Scratch, SeriesCache};
+use super::{Bounds, Counts, Fate, IngestError, Line, Matched, ScrapeTime, Scratch, SeriesCache};
 use crate::parse::{Entry, Format, MetricKind, Parser, whole_number};
 use crate::sample_rules::SampleRules;
 use crate::store::{Batch, Exemplar};
+
+/// Lines of known texts, and other lines, between two looks at the bounds; powers of two.
+const KNOWN_LINES: usize = 4096;
+const OTHER_LINES: usize = 512;
 
 /// How far ahead of now a timestamp that the target writes may be.
 pub(super) const MAX_AHEAD_MS: i64 = 10 * 60 * 1000;
@@ -21,6 +25,7 @@ pub(super) struct Ingest<'c, 'b, B> {
     pub(super) rules: &'c SampleRules,
     /// The latest moment that a target may name, in milliseconds.
     latest: i64,
+    bounds: Bounds,
     pub(super) scratch: &'c mut Scratch,
     pub(super) parser: Parser<'b>,
     body: &'b [u8],
@@ -67,13 +72,13 @@ pub(super) fn bound(kind: MetricKind) -> u8 {
 }
 
 impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
-    /// `scratch` is cleared. `now` is the moment of the scrape.
+    /// `scratch` is cleared.
     pub(super) fn new(
         cache: &'c SeriesCache,
         body: &'b [u8],
         format: Format,
         rules: &'c SampleRules,
-        now: Timestamp,
+        time: ScrapeTime,
         scratch: &'c mut Scratch,
         batch: &'c mut B,
     ) -> Self {
@@ -83,7 +88,8 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             cache,
             old: if reusable { &cache.lines } else { &[] },
             rules,
-            latest: now.plus_millis(MAX_AHEAD_MS).millis(),
+            latest: time.at.plus_millis(MAX_AHEAD_MS).millis(),
+            bounds: Bounds::new(time, rules),
             scratch,
             parser: Parser::new(body, format),
             body,
@@ -92,7 +98,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             batch,
             counts: Counts::default(),
             appended: 0,
-            comments_changed: !reusable,
+            comments_changed: !reusable || cache.comments_unsettled,
             placed: 0,
             waiting: Vec::new(),
             has_fresh_refusals: false,
@@ -104,7 +110,10 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
     pub(super) fn run(&mut self) -> Result<(), IngestError> {
         let mut next = 0;
         loop {
-            next = self.same_layout(next);
+            next = self.same_layout(next)?;
+            if self.scratch.lines.len().is_multiple_of(OTHER_LINES) {
+                self.bounds.check(&self.counts)?;
+            }
             if !self.parser.skip_comments()? {
                 break;
             }
@@ -126,7 +135,7 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
 
     /// Reads lines while they are those of the last body from `next` on, and returns the one that was not there. The
     /// parser stands where they end.
-    fn same_layout(&mut self, mut next: usize) -> usize {
+    fn same_layout(&mut self, mut next: usize) -> Result<usize, IngestError> {
         let (old, body, keys) = (self.old, self.body, &self.cache.keys);
         let mut gaps = gaps_from(&self.cache.gaps, next);
         let (mut at, mut kind) = (self.parser.at(), self.parser.kind());
@@ -157,9 +166,12 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             self.hand_exemplar_on(self.scratch.lines.len() - 1, Some(next));
             (at, kind, old_kind) = (end, line.kind, line.kind);
             next += 1;
+            if next.is_multiple_of(KNOWN_LINES) {
+                self.bounds.check(&self.counts)?;
+            }
         }
         self.parser.seek(at, kind);
-        next
+        Ok(next)
     }
 
     /// Reads the sample line at which the parser stands. Returns the line of the last body that should come next, if
@@ -337,7 +349,9 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
             }
         }
         let at = lines.len() as u32;
-        match self.rules.resolve(self.parser.labels())? {
+        // A sample that fails the scrape counts as scraped.
+        let resolved = self.rules.resolve(self.parser.labels()).inspect_err(|_| self.counts.scraped += 1)?;
+        match resolved {
             None => {
                 self.counts.scraped += 1;
                 self.push(reading, kind, Fate::Dropped, SeriesRef(0));
@@ -357,9 +371,12 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
                         self.wait(reading)
                     }
                     series => {
-                        let series = series?;
-                        self.counts.added += usize::from(!over);
-                        (self.append(series, reading.number, reading.timestamp), series)
+                        let series = series.inspect_err(|_| self.counts.scraped += 1)?;
+                        let ahead = self.counts.out_of_bounds;
+                        let fate = self.append(series, reading.number, reading.timestamp);
+                        let appended = !over && self.counts.out_of_bounds == ahead;
+                        self.counts.added += usize::from(appended && !self.cache.learned.has(key));
+                        (fate, series)
                     }
                 };
                 self.count_kept();
@@ -407,6 +424,9 @@ impl<'c, 'b, B: Batch> Ingest<'c, 'b, B> {
         let key = self.cache.keys.of_exemplar(&written);
         self.scratch.exemplars.push((at as u32, key));
         if old.is_some_and(|old| self.cache.exemplar_of(old) == Some(key)) {
+            return;
+        }
+        if written.is_too_long() {
             return;
         }
         let at = Timestamp::from_millis(written.timestamp.unwrap_or(self.latest - MAX_AHEAD_MS));

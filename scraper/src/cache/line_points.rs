@@ -4,23 +4,24 @@
 //! - The series of a classic histogram become one native histogram.
 
 use std::borrow::Cow;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::IngestError;
+use super::target::FamilyLog;
+use super::{IngestError, MAX_SAMPLES};
 use crate::parse::{
     Classic, Entry, Format, Metric, MetricKind, Pair, Parser, Point, PointExemplar, PointValue, whole_number,
 };
 use crate::sample_rules::SampleRules;
 
-/// Hands all samples of `body` to `each`; what it says of its families goes into `families`.
+/// Hands all samples of `body` to `each`; what it says of its families goes into `log`.
 pub(super) fn read_lines(
     body: &[u8],
     format: Format,
     rules: &SampleRules,
-    families: &mut impl Hasher,
+    log: &mut FamilyLog,
     each: &mut impl FnMut(Point<'_>) -> Result<(), IngestError>,
 ) -> Result<(), IngestError> {
     let with_starts = rules.start_timestamps && format == Format::OpenMetrics;
@@ -31,15 +32,18 @@ pub(super) fn read_lines(
         let sample = match entry {
             Entry::Type { family, kind } => {
                 histograms.flush(&mut scratch, each)?;
-                (family, kind as u8).hash(families);
+                (family, kind as u8).hash(&mut log.hasher);
+                log.entries += 1;
                 continue;
             }
             Entry::Help { family, help } => {
-                (family, help).hash(families);
+                (family, help).hash(&mut log.hasher);
+                log.entries += 1;
                 continue;
             }
             Entry::Unit { family, unit } => {
-                (family, unit).hash(families);
+                (family, unit).hash(&mut log.hasher);
+                log.entries += 1;
                 continue;
             }
             Entry::Comment => continue,
@@ -51,7 +55,7 @@ pub(super) fn read_lines(
         let mut labels: Vec<Pair<'_>> = parser.labels().collect();
         let name = labels.remove(0).1;
         let start = if starts.is_empty() { None } else { starts.get(&group(parser.family(), &labels)).copied() };
-        let exemplar = parser.exemplar().map(|exemplar| PointExemplar {
+        let exemplar = parser.exemplar().filter(|exemplar| !exemplar.is_too_long()).map(|exemplar| PointExemplar {
             labels: exemplar.pairs(),
             value: exemplar.value,
             timestamp: exemplar.timestamp,
@@ -92,6 +96,9 @@ fn starts(body: &[u8], format: Format) -> Result<HashMap<u64, i64>, IngestError>
         {
             let labels: Vec<Pair<'_>> = parser.labels().skip(1).collect();
             starts.insert(group(parser.family(), &labels), (sample.value * 1000.0) as i64);
+            if starts.len() > MAX_SAMPLES {
+                return Err(IngestError::TooManySamples(MAX_SAMPLES));
+            }
         }
     }
     Ok(starts)

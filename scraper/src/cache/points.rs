@@ -10,7 +10,9 @@ use tsdb::{AppendError, STALE_NAN, SeriesRef, Timestamp};
 
 use super::budget::Suspects;
 use super::ingest::MAX_AHEAD_MS;
-use super::{Counts, IngestError};
+use super::learned::Learned;
+use super::resolution::held;
+use super::{Bounds, Counts, IngestError, ScrapeTime};
 use crate::parse::{Point, PointValue};
 use crate::sample_rules::SampleRules;
 use crate::store::{Batch, Exemplar};
@@ -23,7 +25,12 @@ pub(super) struct Points {
     scrape: u64,
     /// Whether the last scrape brought those of `known` that it has seen.
     live: bool,
+    /// Series that bodies which were refused since the last good one have brought.
+    learned: Learned<u128>,
 }
+
+/// Samples between two looks at the bounds; a power of two.
+const POINTS: usize = 512;
 
 /// Keys are hashes: half of one is a good hash of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,8 +81,11 @@ pub(super) struct Reading<'r, B> {
     /// The moment of the scrape, and the latest that a target may name, in milliseconds.
     now: i64,
     latest: i64,
+    bounds: Bounds,
     pub(super) counts: Counts,
     appended: usize,
+    /// Whether a native histogram has had more buckets than allowed.
+    over_buckets: bool,
     /// If not all, the keys that are read.
     only: Option<HashSet<u128>>,
     /// Places left in the budget for new series.
@@ -88,15 +98,28 @@ impl Points {
     pub(super) fn begin<'r, B: Batch>(
         &'r mut self,
         rules: &'r SampleRules,
-        now: Timestamp,
+        time: ScrapeTime,
         batch: &'r mut B,
         places: usize,
     ) -> Reading<'r, B> {
         self.scrape += 1;
-        let latest = now.plus_millis(MAX_AHEAD_MS).millis();
+        let latest = time.at.plus_millis(MAX_AHEAD_MS).millis();
         let (counts, suspects) = (Counts::default(), Suspects::default());
-        let now = now.millis();
-        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only: None, places, suspects }
+        let (now, bounds) = (time.at.millis(), Bounds::new(time, rules));
+        Reading {
+            points: self,
+            rules,
+            batch,
+            now,
+            latest,
+            bounds,
+            counts,
+            appended: 0,
+            over_buckets: false,
+            only: None,
+            places,
+            suspects,
+        }
     }
 
     /// Begins to read the last body again, for the series of these keys only.
@@ -109,13 +132,30 @@ impl Points {
         let (counts, suspects, places) = (Counts::default(), Suspects::default(), usize::MAX);
         // What was too far ahead has not been appended, so its series is not missed.
         let (now, latest, only) = (i64::MAX, i64::MAX, Some(keys));
-        Reading { points: self, rules, batch, now, latest, counts, appended: 0, only, places, suspects }
+        let bounds = Bounds::new(Timestamp::from_millis(now).into(), rules);
+        Reading {
+            points: self,
+            rules,
+            batch,
+            now,
+            latest,
+            bounds,
+            counts,
+            appended: 0,
+            over_buckets: false,
+            only,
+            places,
+            suspects,
+        }
     }
 
     /// Forgets what a body that was refused has changed.
     pub(super) fn undo(&mut self) {
         let scrape = self.scrape;
-        self.known.retain(|_, known| known.born < scrape);
+        let fresh = self.known.extract_if(|_, known| known.born >= scrape);
+        let appended = fresh.filter(|(_, known)| matches!(known.fate, Fate::Tracked | Fate::Untracked));
+        let appended: Vec<u128> = appended.map(|(key, _)| key).collect();
+        self.learned.extend(appended.into_iter(), self.known.len());
         self.known.values_mut().for_each(|known| known.seen = known.seen.min(scrape - 1));
         // Those of the last good body carry its number still: it stays the last.
         self.scrape -= 1;
@@ -161,13 +201,22 @@ impl Points {
 }
 
 impl<B: Batch> Reading<'_, B> {
-    /// Takes a sample.
+    /// Takes a sample. One that fails the scrape counts as scraped only.
     pub(super) fn point(&mut self, point: Point<'_>) -> Result<(), IngestError> {
+        let (kept, added) = (self.counts.kept, self.counts.added);
+        self.take(point).inspect_err(|_| (self.counts.kept, self.counts.added) = (kept, added))
+    }
+
+    fn take(&mut self, point: Point<'_>) -> Result<(), IngestError> {
         let (key, scrape) = (point.labels.key(), self.points.scrape);
         if self.only.as_ref().is_some_and(|only| !only.contains(&key)) {
             return Ok(());
         }
         self.counts.scraped += 1;
+        if self.counts.scraped.is_multiple_of(POINTS) {
+            self.bounds.check(&self.counts)?;
+        }
+        let Some(point) = self.within_buckets(point)? else { return Ok(()) };
         let limit = self.rules.limits.samples;
         // What nearly every sample is: known, and here for the first time.
         if let Some(known) = self.points.known.get_mut(&key)
@@ -228,7 +277,10 @@ impl<B: Batch> Reading<'_, B> {
                         }
                         series => {
                             self.places -= 1;
-                            self.counts.added += 1;
+                            let ahead =
+                                point.timestamp.is_some_and(|ms| self.rules.honor_timestamps && ms > self.latest);
+                            self.counts.added +=
+                                usize::from(!ahead && !self.over_buckets && !self.points.learned.has(key));
                             (Known { series: series?, fate: Fate::Untracked, ..fresh }, false)
                         }
                     },
@@ -241,18 +293,40 @@ impl<B: Batch> Reading<'_, B> {
             return Ok(());
         }
         self.counts.kept += 1;
-        self.appended += 1;
         let at = point.timestamp.filter(|_| self.rules.honor_timestamps);
         if repeated && at.is_none() {
             self.counts.duplicates += 1;
             return Ok(());
         }
+        self.appended += 1;
         if limit == 0 || self.appended <= limit {
             let fate = self.append(known.series, at, point)?;
             known.fate = if repeated && known.fate == Fate::Tracked { Fate::Tracked } else { fate };
         }
         self.points.known.insert(key, known);
         Ok(())
+    }
+
+    /// The sample as it may be stored; `None` for a histogram with more buckets than allowed, which is only counted.
+    fn within_buckets<'p>(&mut self, mut point: Point<'p>) -> Result<Option<Point<'p>>, IngestError> {
+        let (finest, most) = (self.rules.finest_schema, self.rules.limits.buckets);
+        if finest.is_none() && most == 0 {
+            return Ok(Some(point));
+        }
+        let PointValue::Histogram(value) = point.value else { return Ok(Some(point)) };
+        if let Some(value) = held(*value, finest, most) {
+            point.value = PointValue::Histogram(Box::new(value));
+            return Ok(Some(point));
+        }
+        let dropped = match self.points.known.get(&point.labels.key()) {
+            Some(known) => known.fate == Fate::Dropped,
+            None => self.rules.resolve(point.labels.pairs())?.is_none(),
+        };
+        if !dropped {
+            self.counts.kept += 1;
+            self.over_buckets = true;
+        }
+        Ok(None)
     }
 
     fn append(&mut self, series: SeriesRef, at: Option<i64>, point: Point<'_>) -> Result<Fate, IngestError> {
@@ -288,7 +362,11 @@ impl<B: Batch> Reading<'_, B> {
         if limit > 0 && self.appended > limit {
             return Err((self.counts, IngestError::SampleLimit));
         }
+        if self.over_buckets {
+            return Err((self.counts, IngestError::BucketLimit));
+        }
         let points = &mut *self.points;
+        points.learned.clear();
         let (scrape, live) = (points.scrape, std::mem::replace(&mut points.live, true));
         let gone = points.known.extract_if(|_, known| known.seen != scrape);
         let gone = gone.filter(|(_, known)| live && known.seen == scrape - 1 && known.fate == Fate::Tracked);

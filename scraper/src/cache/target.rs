@@ -4,11 +4,11 @@ use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashSet;
-use tsdb::{SeriesRef, Timestamp};
+use tsdb::{Metadata, SeriesRef};
 
 use super::line_points::read_lines;
 use super::points::{Points, mark_stale};
-use super::{Counts, Culprit, IngestError, MAX_BODY_BYTES, Scratch, SeriesCache};
+use super::{Counts, Culprit, IngestError, MAX_BODY_BYTES, ScrapeTime, Scratch, SeriesCache};
 use crate::metadata::FamilyTable;
 use crate::parse::{Entry, Exposition, Families, Format, Parser, Point, PointScratch};
 use crate::sample_rules::SampleRules;
@@ -33,6 +33,8 @@ pub struct TargetCache {
     families_hash: u64,
     scrapes: u64,
     culprit: Option<Culprit>,
+    /// Families that a refused body has described, for the store.
+    undelivered: Vec<(String, Metadata)>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,10 +66,11 @@ impl TargetCache {
         body: &[u8],
         exposition: Exposition,
         rules: &SampleRules,
-        now: Timestamp,
+        now: impl Into<ScrapeTime>,
         scratch: &mut Scratch,
         batch: &mut impl Batch,
     ) -> (Counts, Result<(), IngestError>) {
+        let now = now.into();
         let (way, outcome) = match exposition {
             Exposition::Text(format) if !by_families(format, rules) => {
                 (Way::Lines, self.lines.ingest(body, format, rules, now, scratch, batch))
@@ -85,7 +88,7 @@ impl TargetCache {
         body: &[u8],
         exposition: Exposition,
         rules: &SampleRules,
-        now: Timestamp,
+        now: ScrapeTime,
         batch: &mut impl Batch,
     ) -> (Counts, Result<(), IngestError>) {
         if body.len() > MAX_BODY_BYTES {
@@ -96,14 +99,16 @@ impl TargetCache {
             Err(error) => return (Counts::default(), Err(error)),
         };
         let mut reading = self.points.begin(rules, now, batch, places);
-        let read = read(body, exposition, rules, &mut |point| reading.point(point));
+        let mut families = FamilyLog::default();
+        let read = read(body, exposition, rules, &mut families, &mut |point| reading.point(point));
         let (counts, culprit) = (reading.counts, reading.suspects.worst());
+        let families_hash = families.hasher.finish();
         let outcome = match read {
-            Ok(families_hash) => reading.finish().map(|counts| (counts, families_hash)),
+            Ok(()) => reading.finish(),
             Err(error) => Err((counts, error)),
         };
         match outcome {
-            Ok((counts, families_hash)) => {
+            Ok(counts) => {
                 self.body_bytes = body.len();
                 self.exposition = Some(exposition);
                 self.scrapes += 1;
@@ -111,12 +116,14 @@ impl TargetCache {
                     self.culprit = culprit;
                 }
                 if std::mem::replace(&mut self.families_hash, families_hash) != families_hash {
-                    self.update_families(body, exposition, batch);
+                    let changed = |name: &str, metadata: &Metadata| batch.metadata(name, metadata);
+                    describe(body, exposition, |entries| self.families.update(self.scrapes, entries, changed));
                 }
                 (counts, Ok(()))
             }
             Err((counts, error)) => {
                 self.points.undo();
+                self.learn_families(body, exposition, families.entries);
                 (counts, Err(error))
             }
         }
@@ -132,7 +139,7 @@ impl TargetCache {
             return Ok(budget);
         }
         let mut there = HashSet::new();
-        read(body, exposition, rules, &mut |point| {
+        read(body, exposition, rules, &mut FamilyLog::default(), &mut |point| {
             let key = point.labels.key();
             if self.points.has_place(key) {
                 there.insert(key);
@@ -178,6 +185,9 @@ impl TargetCache {
     /// scraped, or goes away.
     pub fn mark_stale(&mut self, batch: &mut impl Batch) {
         self.lines.mark_stale(batch);
+        for (family, metadata) in self.undelivered.drain(..) {
+            batch.metadata(&family, &metadata);
+        }
         let mut live = self.points.take_live();
         live.append(&mut self.orphans);
         mark_stale(live.into_iter(), batch);
@@ -204,7 +214,7 @@ impl TargetCache {
             return Ok(0);
         }
         let mut reading = self.points.again(rules, batch, keys);
-        read(body, exposition, rules, &mut |point| reading.point(point))?;
+        read(body, exposition, rules, &mut FamilyLog::default(), &mut |point| reading.point(point))?;
         let (refused, culprit) = (reading.counts.refused, reading.suspects.worst());
         if culprit.is_some() {
             self.culprit = culprit;
@@ -229,55 +239,81 @@ impl TargetCache {
         }
     }
 
-    /// Takes what `body` says of its families. Its samples are not looked at.
-    fn update_families(&self, body: &[u8], exposition: Exposition, batch: &mut impl Batch) {
-        let changed = |name: &str, metadata: &tsdb::Metadata| batch.metadata(name, metadata);
-        match exposition {
-            Exposition::Text(format) => {
-                let mut parser = Parser::new(body, format);
-                let entries = std::iter::from_fn(|| parser.entry().ok().flatten());
-                self.families.update(self.scrapes, entries, changed);
-            }
-            Exposition::Protobuf => {
-                let mut families = Families::new(body);
-                let entries = std::iter::from_fn(|| families.next().ok().flatten()).flat_map(|family| {
-                    let name = || family.name.into();
-                    [
-                        Entry::Help { family: name(), help: family.help.into() },
-                        Entry::Type { family: name(), kind: family.kind },
-                        Entry::Unit { family: name(), unit: family.unit },
-                    ]
-                });
-                self.families.update(self.scrapes, entries, changed);
-            }
+    /// Keeps what a body that was refused has said of its families before the place of the error: so many entries.
+    fn learn_families(&mut self, body: &[u8], exposition: Exposition, entries: usize) {
+        let (families, mut changed) = (self.families.clone(), Vec::new());
+        describe(body, exposition, |all| {
+            families
+                .update_partly(all.take(entries), |name, metadata| changed.push((name.to_owned(), metadata.clone())));
+        });
+        self.undelivered.append(&mut changed);
+        // The next good body has them read anew.
+        self.families_hash = self.families_hash.wrapping_add(1);
+    }
+}
+
+/// Hands what `body` says of its families to `take`. Its samples are not looked at.
+fn describe(body: &[u8], exposition: Exposition, take: impl FnOnce(&mut dyn Iterator<Item = Entry<'_>>)) {
+    match exposition {
+        Exposition::Text(format) => {
+            let mut parser = Parser::new(body, format);
+            let entries = std::iter::from_fn(|| parser.entry().ok().flatten());
+            let describing = |entry: &Entry<'_>| !matches!(entry, Entry::Comment | Entry::Sample(_));
+            take(&mut entries.filter(describing));
+        }
+        Exposition::Protobuf => {
+            let mut families = Families::new(body);
+            let entries = std::iter::from_fn(|| families.next().ok().flatten()).flat_map(|family| {
+                let name = || family.name.into();
+                [
+                    Entry::Help { family: name(), help: family.help.into() },
+                    Entry::Type { family: name(), kind: family.kind },
+                    Entry::Unit { family: name(), unit: family.unit },
+                ]
+            });
+            take(&mut { entries });
         }
     }
 }
 
-/// Hands all samples of a body to `each`; gives a hash of what the body says of its families.
+/// What a body says of its families, as far as it has been read.
+pub(super) struct FamilyLog {
+    pub(super) hasher: <FixedState as BuildHasher>::Hasher,
+    /// How many entries describe them.
+    pub(super) entries: usize,
+}
+
+impl Default for FamilyLog {
+    fn default() -> Self {
+        Self { hasher: FixedState::default().build_hasher(), entries: 0 }
+    }
+}
+
+/// Hands all samples of a body to `each`, and notes what it says of its families.
 fn read(
     body: &[u8],
     exposition: Exposition,
     rules: &SampleRules,
+    log: &mut FamilyLog,
     mut each: &mut impl FnMut(Point<'_>) -> Result<(), IngestError>,
-) -> Result<u64, IngestError> {
-    let mut hasher = FixedState::default().build_hasher();
+) -> Result<(), IngestError> {
     match exposition {
-        Exposition::Text(format) => read_lines(body, format, rules, &mut hasher, each)?,
+        Exposition::Text(format) => read_lines(body, format, rules, log, each)?,
         Exposition::Protobuf => {
             let mut families = Families::new(body);
             let mut scratch = PointScratch::default();
             while let Some(family) = families.next()? {
                 for text in [family.name, family.help, family.unit] {
-                    hasher.write(text.as_bytes());
-                    hasher.write_u8(0xff);
+                    log.hasher.write(text.as_bytes());
+                    log.hasher.write_u8(0xff);
                 }
-                hasher.write_u8(family.kind as u8);
+                log.hasher.write_u8(family.kind as u8);
+                log.entries += 3;
                 family.points(rules.histograms, &mut scratch, &mut each)?;
             }
         }
     }
-    Ok(hasher.finish())
+    Ok(())
 }
 
 #[cfg(test)]

@@ -275,6 +275,10 @@ struct Reference {
     tracked: BTreeSet<Labels>,
     /// Texts of the last good body, and which label's numbers were rewritten.
     texts: BTreeMap<Vec<u8>, u8>,
+    /// Texts that are not new although the last good body did not have them, or had them in another format.
+    learned: BTreeSet<Vec<u8>>,
+    /// Those of `texts` that relabeling has left.
+    kept: BTreeSet<Vec<u8>>,
     format: Option<Format>,
 }
 
@@ -286,6 +290,10 @@ impl Reference {
         let (mut tracked, mut texts) = (BTreeSet::new(), BTreeMap::new());
         let mut dropped = BTreeSet::new();
         let old_texts = if self.format == Some(format) { self.texts.clone() } else { BTreeMap::new() };
+        if self.format != Some(format) {
+            self.learned.extend(self.texts.keys().filter(|text| self.kept.contains(*text)).cloned());
+        }
+        let mut fresh = BTreeSet::new();
         let mut kept_series = BTreeMap::new();
         let result = loop {
             match parser.entry() {
@@ -313,8 +321,13 @@ impl Reference {
                         counts.duplicates += 1;
                         continue;
                     }
+                    let is_ahead = timestamp.is_some_and(|at| at > now + MAX_AHEAD_MS);
                     if repeated.is_none() {
-                        counts.added += usize::from(old_texts.get(&text) != Some(&bound(parser.kind())));
+                        let is_fresh = old_texts.get(&text) != Some(&bound(parser.kind()));
+                        counts.added += usize::from(is_fresh && !is_ahead && !self.learned.contains(&text));
+                        if is_fresh {
+                            fresh.insert(text.clone());
+                        }
                         texts.insert(text.clone(), bound(parser.kind()));
                         kept_series.insert(text, labels.clone());
                     }
@@ -334,7 +347,10 @@ impl Reference {
         if result.is_none() {
             new.clear();
             tracked.clear();
+            self.learned.extend(fresh);
         } else {
+            self.learned.clear();
+            self.kept = kept_series.into_keys().collect();
             self.texts = texts;
             self.format = Some(format);
         }

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use crate::parse::Exemplar;
 
 /// 128 bits of a text's hash: two texts with the same one are taken for the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key([u64; 2]);
 
 impl Key {

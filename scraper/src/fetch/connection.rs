@@ -21,13 +21,17 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{FetchError, deep};
+use super::head::Answer;
+use super::{BodyMemory, FetchError, deep};
 use crate::options::HttpOptions;
 use crate::tls;
 use crate::url::{HttpUrl, Scheme};
 
-/// Bytes read at once, and the most that the head of an answer may have.
+/// Bytes read at once.
 const READ_BUFFER_BYTES: usize = 64 << 10;
+
+/// The driver of a connection during one exchange.
+type Driver = http1::Connection<TokioIo<Answer<Stream>>, Empty<Bytes>>;
 
 /// An open connection that waits for a request.
 pub(super) struct Connection {
@@ -38,7 +42,14 @@ pub(super) struct Connection {
 
 enum Stream {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<FirstBytes>>),
+}
+
+/// A socket that remembers with which bytes the other side began.
+struct FirstBytes {
+    stream: TcpStream,
+    first: [u8; 5],
+    count: usize,
 }
 
 /// A connection with a request under way.
@@ -47,7 +58,7 @@ pub(super) struct Exchange {
     sender: SendRequest<Empty<Bytes>>,
     /// Moves the bytes, while somebody waits for them: no task of its own, so no switch between two. `None` once the
     /// connection has ended.
-    driver: Option<Box<http1::Connection<TokioIo<Stream>, Empty<Bytes>>>>,
+    driver: Option<Box<Driver>>,
 }
 
 impl Connection {
@@ -66,9 +77,11 @@ impl Connection {
         let config = tls::client_config(&options.tls).await?;
         let name = options.tls.server_name.as_deref().unwrap_or(host).to_owned();
         let name = ServerName::try_from(name).map_err(|e| format!("tls: {e}"))?;
-        let stream = TlsConnector::from(Arc::clone(&config)).connect(name, stream).await;
-        let stream = stream.map_err(|e| format!("tls: {e}"))?;
-        Ok(Self { origin, stream: Stream::Tls(Box::new(stream)) })
+        let stream = FirstBytes { stream, first: [0; 5], count: 0 };
+        match TlsConnector::from(Arc::clone(&config)).connect(name, stream).into_fallible().await {
+            Ok(stream) => Ok(Self { origin, stream: Stream::Tls(Box::new(stream)) }),
+            Err((error, stream)) => Err(tls_error(&error, stream.seen())),
+        }
     }
 
     /// Scheme, host and port.
@@ -89,7 +102,7 @@ impl Exchange {
         let Connection { origin, stream } = connection;
         let mut builder = http1::Builder::new();
         builder.read_buf_exact_size(Some(READ_BUFFER_BYTES));
-        let (sender, driver) = builder.handshake(TokioIo::new(stream)).await?;
+        let (sender, driver) = builder.handshake(TokioIo::new(Answer::new(stream))).await?;
         Ok(Self { origin, sender, driver: Some(Box::new(driver)) })
     }
 
@@ -98,12 +111,13 @@ impl Exchange {
         wait(&mut self.driver, response).await
     }
 
-    /// Reads the whole body, giving up at `limit` bytes.
+    /// Reads the whole body, giving up at `limit` bytes or where `memory` has no more room.
     pub(super) async fn read_body(
         &mut self,
         mut response: Response<Incoming>,
         limit: usize,
         body: &mut Vec<u8>,
+        memory: &impl BodyMemory,
         failed: impl Fn(String) -> FetchError,
     ) -> Result<(), FetchError> {
         while let Some(frame) = wait(&mut self.driver, response.body_mut().frame()).await {
@@ -112,24 +126,37 @@ impl Exchange {
                 if body.len() + data.len() >= limit {
                     return Err(FetchError::BodySize);
                 }
+                super::make_room(body, data.len(), limit, memory)?;
                 body.extend_from_slice(data);
             }
         }
         Ok(())
     }
 
+    /// The beginning of a body, at most `bytes` of it.
+    pub(super) async fn read_start(&mut self, mut response: Response<Incoming>, bytes: usize) -> Vec<u8> {
+        let mut start = Vec::new();
+        while let Some(Ok(frame)) = wait(&mut self.driver, response.body_mut().frame()).await {
+            if let Some(data) = frame.data_ref() {
+                start.extend_from_slice(&data[..data.len().min(bytes - start.len())]);
+                if start.len() == bytes {
+                    break;
+                }
+            }
+        }
+        start
+    }
+
     /// The answer has been read: the connection, if it is still open and the other side has sent nothing more.
     pub(super) fn end(self) -> Option<Connection> {
         let parts = self.driver?.into_parts();
-        parts.read_buf.is_empty().then(|| Connection { origin: self.origin, stream: parts.io.into_inner() })
+        let stream = parts.io.into_inner().into_stream()?;
+        parts.read_buf.is_empty().then_some(Connection { origin: self.origin, stream })
     }
 }
 
 /// Waits for `what`, which the connection of `driver` brings.
-async fn wait<T>(
-    driver: &mut Option<Box<http1::Connection<TokioIo<Stream>, Empty<Bytes>>>>,
-    what: impl Future<Output = T>,
-) -> T {
+async fn wait<T>(driver: &mut Option<Box<Driver>>, what: impl Future<Output = T>) -> T {
     let mut what = pin!(what);
     poll_fn(|cx| {
         // What went wrong shows in what is waited for.
@@ -154,6 +181,54 @@ fn dial_error(host: &str, port: u16, error: &io::Error) -> String {
         _ => return format!("dial tcp {host}:{port}: {error}"),
     };
     format!("dial tcp {host}:{port}: connect: {why}")
+}
+
+/// Why there is no TLS connection to a target that began with the bytes `first`, in the words of Prometheus.
+fn tls_error(error: &io::Error, first: &[u8]) -> String {
+    match first {
+        // A handshake message or an alert: what rustls says is about TLS.
+        [] | [0x14..=0x17, ..] => format!("tls: {error}"),
+        b"HTTP/" => {
+            "http: server gave HTTP response to HTTPS client (the target answered plain HTTP on an https address)"
+                .to_owned()
+        }
+        _ => "tls: first record does not look like a TLS handshake (the target does not speak TLS)".to_owned(),
+    }
+}
+
+impl FirstBytes {
+    fn seen(&self) -> &[u8] {
+        &self.first[..self.count]
+    }
+}
+
+impl AsyncRead for FirstBytes {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = into.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, into);
+        if this.count < this.first.len() {
+            for byte in into.filled().iter().skip(before).take(this.first.len() - this.count) {
+                this.first[this.count] = *byte;
+                this.count += 1;
+            }
+        }
+        result
+    }
+}
+
+impl AsyncWrite for FirstBytes {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, from)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
 }
 
 impl AsyncRead for Stream {

@@ -6,6 +6,9 @@ use tsdb::METRIC_NAME;
 
 use super::{Fault, MetricKind, Parser, whole_number};
 
+/// Most labels of a series; each takes many times the memory of its text.
+pub(super) const MAX_LABELS: usize = 2048;
+
 /// Where in the body the name and the labels of a series lie. Kept from line to line to save the allocation.
 #[derive(Debug, Default)]
 pub(super) struct Spans {
@@ -103,6 +106,9 @@ impl Parser<'_> {
                 Some(b'=') => {
                     let value_at = self.skip_spaces(next + 1, loose);
                     let value_end = self.label_value(value_at, loose)?;
+                    if self.spans.labels.len() == MAX_LABELS {
+                        return Err(Fault::new(next, "too many labels"));
+                    }
                     self.spans.labels.push([start, end, value_at + 1, value_end - 1].map(|n| n as u32));
                     self.after_label(value_end, loose)?
                 }

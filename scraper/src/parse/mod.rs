@@ -5,6 +5,7 @@
 
 mod classic;
 mod labels;
+mod media_type;
 mod number;
 mod openmetrics;
 mod point;
@@ -23,6 +24,7 @@ pub use protobuf::{Histograms, ProtobufError};
 pub use tsdb::MetricKind;
 
 use labels::Spans;
+use media_type::media_type;
 
 /// The grammar of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,7 +51,16 @@ impl Exposition {
     /// If there is no fallback then either, in the words of Prometheus.
     pub fn of_content_type(content_type: Option<&str>, fallback: Option<Self>) -> Result<Self, String> {
         let content_type = content_type.unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
+        let media_type = match media_type(content_type) {
+            Some(media_type) => media_type,
+            None if content_type.is_empty() => "",
+            None => {
+                return fallback.ok_or_else(|| {
+                    let shown = shown(content_type);
+                    format!("cannot parse Content-Type {shown} and no fallback_scrape_protocol for target")
+                });
+            }
+        };
         if media_type.eq_ignore_ascii_case("text/plain") {
             return Ok(Self::Text(Format::Text));
         }
@@ -66,8 +77,9 @@ impl Exposition {
                     .to_owned()
             } else {
                 format!(
-                    "received unsupported Content-Type {content_type:?} and no fallback_scrape_protocol specified for \
-                     target"
+                    "received unsupported Content-Type {} and no fallback_scrape_protocol specified for \
+                     target",
+                    shown(content_type)
                 )
             }
         })
@@ -151,6 +163,14 @@ pub struct Exemplar<'a> {
 }
 
 impl Exemplar<'_> {
+    /// Bytes of labels that are too long for an exemplar, however they are escaped.
+    const TOO_LONG_BYTES: usize = 4096;
+
+    /// Whether its labels are certainly longer than those of an exemplar may be.
+    pub(crate) fn is_too_long(&self) -> bool {
+        self.labels.len() > Self::TOO_LONG_BYTES
+    }
+
     /// Its labels, unescaped, in the order in which they are written.
     #[must_use]
     pub fn pairs(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
@@ -175,6 +195,15 @@ pub struct ParseError {
 struct Fault {
     at: usize,
     what: Cow<'static, str>,
+}
+
+/// `text` in quotes, as far as an error shows it.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS: usize = 100;
+    match text.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
 }
 
 impl Fault {

@@ -4,7 +4,7 @@
 //! no blank lines, no free comments, `# EOF` at the end. Timestamps are seconds.
 
 use super::labels::unescaped;
-use super::{Entry, Exemplar, Fault, MetricKind, Parser, Sample};
+use super::{Entry, Exemplar, Fault, MetricKind, Parser, Sample, shown};
 
 /// What may stand behind a number.
 const ENDS: &[u8] = b" \n";
@@ -57,7 +57,10 @@ impl<'a> Parser<'a> {
             "UNIT" => {
                 let is_suffix = family.strip_suffix(&*text).is_some_and(|name| name.ends_with('_'));
                 if !text.is_empty() && !is_suffix {
-                    return Err(Fault::new(end, format!("unit {text:?} not a suffix of metric {family:?}")));
+                    return Err(Fault::new(
+                        end,
+                        format!("unit {} not a suffix of metric {}", shown(&text), shown(&family)),
+                    ));
                 }
                 let unit = std::str::from_utf8(&self.body[text_at..end]).expect("checked above");
                 Entry::Unit { family, unit }
@@ -72,7 +75,7 @@ impl<'a> Parser<'a> {
                     "info" => MetricKind::Info,
                     "stateset" => MetricKind::StateSet,
                     "unknown" => MetricKind::Unknown,
-                    _ => return Err(Fault::new(end, format!("invalid metric type {text:?}"))),
+                    _ => return Err(Fault::new(end, format!("invalid metric type {}", shown(&text)))),
                 };
                 self.set_type(family, kind)
             }

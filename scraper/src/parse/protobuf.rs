@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use tsdb::{CounterResetHint, FloatHistogram, Histogram, HistogramValue, MetricKind, Span};
 
 use super::classic::Classic;
+use super::labels::MAX_LABELS;
 use super::number::NORMAL_NAN;
 use super::point::{Metric, Pair, Point, PointExemplar, PointValue};
 use super::wire::{Field, Fields, Malformed, Message, zigzag};
@@ -45,6 +46,20 @@ pub(crate) struct Family<'a> {
     message: Message<'a>,
 }
 
+/// Most parts of a kind (buckets, spans, quantiles, labels, exemplars) that a message may have: each takes many times the
+/// memory of the two bytes that it may be written in.
+const MAX_PARTS: usize = 1 << 16;
+const MAX_EXEMPLARS: usize = 1 << 10;
+
+/// Adds `part`, unless there are too many by now.
+fn push<T>(parts: &mut Vec<T>, most: usize, part: T, message: Message<'_>) -> Result<(), Malformed> {
+    if parts.len() >= most {
+        return Err(Malformed { offset: message.base, what: "too many parts in a message" });
+    }
+    parts.push(part);
+    Ok(())
+}
+
 /// Walks the families of a body.
 #[derive(Debug)]
 pub(crate) struct Families<'a>(Fields<'a>);
@@ -60,47 +75,87 @@ impl<'a> Families<'a> {
         Self(Message { bytes: body, base: 0 }.fields())
     }
 
-    /// The next family; `None` at the end.
+    /// The next family that has metrics; `None` at the end.
     pub(crate) fn next(&mut self) -> Result<Option<Family<'a>>, ProtobufError> {
-        let mut family = Family { name: "", help: "", unit: "", kind: MetricKind::Unknown, message: NOTHING };
-        let read = |family: &mut Family<'a>, fields: &mut Fields<'a>| -> Result<bool, Malformed> {
-            let Some(message) = fields.next_delimited()? else { return Ok(false) };
-            family.message = message;
-            // An enum that is not written is its first value.
-            family.kind = MetricKind::Counter;
-            let mut fields = message.fields();
-            while let Some((number, field)) = fields.next()? {
-                match (number, field) {
-                    (1, Field::Message(text)) => family.name = text.text()?,
-                    (2, Field::Message(text)) => family.help = text.text()?,
-                    (3, Field::Varint(kind)) => family.kind = metric_kind(kind),
-                    (5, Field::Message(text)) => family.unit = text.text()?,
-                    _ => {}
-                }
+        loop {
+            let mut family = Family { name: "", help: "", unit: "", kind: MetricKind::Counter, message: NOTHING };
+            match family.read(&mut self.0) {
+                Ok(None) => return Ok(None),
+                Ok(Some(Metrics::None)) => {}
+                Ok(Some(Metrics::Some)) => return Ok(Some(family)),
+                Err(why) => return Err(family.error(why)),
             }
-            Ok(true)
-        };
-        match read(&mut family, &mut self.0) {
-            Ok(there) => Ok(there.then_some(family)),
-            Err(why) => Err(family.error(why)),
         }
     }
 }
 
+/// Whether a family has metrics.
+enum Metrics {
+    None,
+    Some,
+}
+
 const NOTHING: Message<'static> = Message { bytes: &[], base: 0 };
 
-const fn metric_kind(number: u64) -> MetricKind {
-    match number {
+const fn metric_kind(number: u64) -> Option<MetricKind> {
+    Some(match number {
         0 => MetricKind::Counter,
         1 => MetricKind::Gauge,
         2 => MetricKind::Summary,
+        3 => MetricKind::Unknown,
         4 => MetricKind::Histogram,
         5 => MetricKind::GaugeHistogram,
-        _ => MetricKind::Unknown,
+        _ => return None,
+    })
+}
+
+/// The field of a metric that holds its content.
+const fn content_field(kind: MetricKind) -> u64 {
+    match kind {
+        MetricKind::Gauge => 2,
+        MetricKind::Counter => 3,
+        MetricKind::Summary => 4,
+        MetricKind::Histogram | MetricKind::GaugeHistogram => 7,
+        MetricKind::Unknown | MetricKind::Info | MetricKind::StateSet => 5,
     }
 }
 
 impl<'a> Family<'a> {
+    /// Reads the family that comes next; `None` at the end.
+    fn read(&mut self, families: &mut Fields<'a>) -> Result<Option<Metrics>, Malformed> {
+        let Some(message) = families.next_delimited()? else { return Ok(None) };
+        self.message = message;
+        let malformed = |what| Malformed { offset: message.base, what };
+        let (mut kind, mut metrics) = (Some(MetricKind::Counter), Metrics::None);
+        let mut fields = message.fields();
+        while let Some((number, field)) = fields.next()? {
+            match (number, field) {
+                (1, Field::Message(text)) => self.name = text.text()?,
+                (2, Field::Message(text)) => self.help = text.text()?,
+                (3, Field::Varint(number)) => kind = metric_kind(number),
+                (4, Field::Message(_)) => metrics = Metrics::Some,
+                (5, Field::Message(text)) => self.unit = text.text()?,
+                _ => {}
+            }
+        }
+        if let Metrics::None = metrics {
+            return Ok(Some(metrics));
+        }
+        self.kind = kind.ok_or_else(|| malformed("unknown metric type"))?;
+        if self.name.is_empty() {
+            return Err(malformed("invalid metric name"));
+        }
+        let name = match self.kind {
+            MetricKind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            _ => self.name,
+        };
+        let has_unit = name.strip_suffix(self.unit).is_some_and(|name| name.ends_with('_'));
+        if !self.unit.is_empty() && !has_unit {
+            return Err(malformed("unit not a suffix of metric"));
+        }
+        Ok(Some(metrics))
+    }
+
     fn error(&self, why: Malformed) -> ProtobufError {
         ProtobufError { offset: why.offset, family: self.name.chars().take(200).collect(), what: why.what }
     }
@@ -116,7 +171,7 @@ impl<'a> Family<'a> {
         let mut fields = self.message.fields();
         while let Some((number, field)) = fields.next().map_err(|why| self.error(why))? {
             if let (4, Field::Message(message)) = (number, field) {
-                let read = ReadMetric::new(message, labels).map_err(|why| self.error(why))?;
+                let read = ReadMetric::new(message, self.kind, labels).map_err(|why| self.error(why))?;
                 let metric = Metric::new(Cow::Borrowed(self.name), read.labels, &mut scratch.key);
                 let content = Content { kind: self.kind, fields: read.content, timestamp: read.timestamp };
                 content.points(&metric, wanted, &mut each, |why| self.error(why))?;
@@ -131,18 +186,20 @@ impl<'a> Family<'a> {
 /// What all kinds of metrics have in common.
 struct ReadMetric<'a> {
     labels: Vec<Pair<'a>>,
-    content: Option<Message<'a>>,
+    /// Empty if it is not there: all its numbers are zero then.
+    content: Message<'a>,
     timestamp: Option<i64>,
 }
 
 impl<'a> ReadMetric<'a> {
-    fn new(message: Message<'a>, mut labels: Vec<Pair<'a>>) -> Result<Self, Malformed> {
-        let (mut content, mut timestamp) = (None, None);
+    fn new(message: Message<'a>, kind: MetricKind, mut labels: Vec<Pair<'a>>) -> Result<Self, Malformed> {
+        let (mut content, mut timestamp) = (NOTHING, None);
+        let content_field = content_field(kind);
         let mut fields = message.fields();
         while let Some((number, field)) = fields.next()? {
             match (number, field) {
-                (1, Field::Message(pair)) => labels.push(label(pair)?),
-                (2..=5 | 7, Field::Message(value)) => content = Some(value),
+                (1, Field::Message(pair)) => push(&mut labels, MAX_LABELS, label(pair)?, pair)?,
+                (number, Field::Message(value)) if number == content_field => content = value,
                 (6, Field::Varint(ms)) if ms != 0 => timestamp = Some(ms as i64),
                 _ => {}
             }
@@ -162,13 +219,16 @@ fn label(message: Message<'_>) -> Result<Pair<'_>, Malformed> {
             _ => {}
         }
     }
+    if name.is_empty() {
+        return Err(Malformed { offset: message.base, what: "invalid label name" });
+    }
     Ok((Cow::Borrowed(name), Cow::Borrowed(value)))
 }
 
 /// The message of a kind of metric: `Counter`, `Gauge`, `Summary`, `Untyped`, `Histogram`.
 struct Content<'a> {
     kind: MetricKind,
-    fields: Option<Message<'a>>,
+    fields: Message<'a>,
     timestamp: Option<i64>,
 }
 
@@ -180,8 +240,7 @@ impl<'a> Content<'a> {
         each: &mut impl FnMut(Point<'_>) -> Result<(), E>,
         error: impl Fn(Malformed) -> ProtobufError,
     ) -> Result<(), E> {
-        let Some(message) = self.fields else { return Ok(()) };
-        let timestamp = self.timestamp;
+        let (message, timestamp) = (self.fields, self.timestamp);
         match self.kind {
             MetricKind::Summary => {
                 let summary = Summary::read(message).map_err(error)?;
@@ -269,7 +328,7 @@ impl Summary {
                             _ => {}
                         }
                     }
-                    summary.quantiles.push((quantile, value));
+                    push(&mut summary.quantiles, MAX_PARTS, (quantile, value), message)?;
                 }
                 (4, Field::Message(message)) => summary.start = Some(moment(message)?),
                 _ => {}
@@ -285,7 +344,7 @@ fn exemplar(message: Message<'_>) -> Result<PointExemplar<'_>, Malformed> {
     let mut fields = message.fields();
     while let Some((number, field)) = fields.next()? {
         match (number, field) {
-            (1, Field::Message(pair)) => exemplar.labels.push(label(pair)?),
+            (1, Field::Message(pair)) => push(&mut exemplar.labels, MAX_LABELS, label(pair)?, pair)?,
             (2, Field::Fixed64(bits)) => exemplar.value = plain(f64::from_bits(bits)),
             (3, Field::Message(message)) => exemplar.timestamp = Some(moment(message)?),
             _ => {}
@@ -306,6 +365,11 @@ fn moment(message: Message<'_>) -> Result<i64, Malformed> {
         }
     }
     Ok(seconds.saturating_mul(1000).saturating_add(nanos / 1_000_000))
+}
+
+/// Bucket counts that may be added to those.
+fn room<T>(counts: &[T]) -> usize {
+    MAX_PARTS - counts.len().min(MAX_PARTS)
 }
 
 /// `Histogram`: classic buckets, native ones, or both.
@@ -339,13 +403,13 @@ impl<'a> ReadHistogram<'a> {
                 (6, Field::Fixed64(bits)) => h.zero_threshold = f64::from_bits(bits),
                 (7, Field::Varint(n)) => h.zero_count = n,
                 (8, Field::Fixed64(bits)) => f.zero_count = f64::from_bits(bits),
-                (9, Field::Message(message)) => h.negative_spans.push(span(message)?),
-                (10, field) => field.varints(|n| h.negative_buckets.push(zigzag(n)))?,
-                (11, field) => field.doubles(|n| f.negative_buckets.push(n))?,
-                (12, Field::Message(message)) => h.positive_spans.push(span(message)?),
-                (13, field) => field.varints(|n| h.positive_buckets.push(zigzag(n)))?,
-                (14, field) => field.doubles(|n| f.positive_buckets.push(n))?,
-                (16, Field::Message(message)) => read.exemplars.push(exemplar(message)?),
+                (9, Field::Message(message)) => push(&mut h.negative_spans, MAX_PARTS, span(message)?, message)?,
+                (10, field) => field.varints(room(&h.negative_buckets), |n| h.negative_buckets.push(zigzag(n)))?,
+                (11, field) => field.doubles(room(&f.negative_buckets), |n| f.negative_buckets.push(n))?,
+                (12, Field::Message(message)) => push(&mut h.positive_spans, MAX_PARTS, span(message)?, message)?,
+                (13, field) => field.varints(room(&h.positive_buckets), |n| h.positive_buckets.push(zigzag(n)))?,
+                (14, field) => field.doubles(room(&f.positive_buckets), |n| f.positive_buckets.push(n))?,
+                (16, Field::Message(message)) => push(&mut read.exemplars, MAX_EXEMPLARS, exemplar(message)?, message)?,
                 _ => {}
             }
         }
@@ -369,7 +433,7 @@ impl<'a> ReadHistogram<'a> {
                 _ => {}
             }
         }
-        self.classic.buckets.push((bound, if float > 0.0 { float } else { count as f64 }));
+        push(&mut self.classic.buckets, MAX_PARTS, (bound, if float > 0.0 { float } else { count as f64 }), message)?;
         self.bucket_exemplars.push(example);
         Ok(())
     }
@@ -393,7 +457,9 @@ impl<'a> ReadHistogram<'a> {
     ) -> Result<(), E> {
         let start = self.start;
         let native = wanted.native && self.is_native();
-        let converted = if !native && wanted.convert_classic { self.classic.convert() } else { None };
+        let is_gauge = self.native.counter_reset_hint == CounterResetHint::Gauge;
+        let converts = !native && !is_gauge && wanted.convert_classic;
+        let converted = if converts { self.classic.convert() } else { None };
         if native || converted.is_some() {
             let value = Box::new(converted.unwrap_or_else(|| self.take_native()));
             // Where a native histogram has no examples of its own, those of its classic buckets are taken.

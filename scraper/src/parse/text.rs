@@ -4,7 +4,7 @@
 //! space may stand around every part, the last line needs no newline, a comma between labels may be missing.
 
 use super::labels::unescaped_help;
-use super::{Entry, Fault, MetricKind, Parser, Sample};
+use super::{Entry, Fault, MetricKind, Parser, Sample, shown};
 
 /// What may stand behind a number.
 const ENDS: &[u8] = b" \t\n";
@@ -50,7 +50,7 @@ impl<'a> Parser<'a> {
             "histogram" => MetricKind::Histogram,
             "summary" => MetricKind::Summary,
             "untyped" => MetricKind::Unknown,
-            _ => return Err(Fault::new(end, format!("invalid metric type {text:?}"))),
+            _ => return Err(Fault::new(end, format!("invalid metric type {}", shown(&text)))),
         };
         Ok(self.set_type(family, kind))
     }

@@ -24,6 +24,8 @@ pub(super) struct Message<'a> {
     pub(super) base: usize,
 }
 
+const TOO_MANY: &str = "too many bucket counts in a histogram";
+
 /// Walks the fields of a message.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
@@ -122,13 +124,20 @@ impl<'a> Fields<'a> {
 }
 
 impl Field<'_> {
-    /// The varints of a packed field, or the one of an unpacked.
-    pub(super) fn varints(self, mut each: impl FnMut(u64)) -> Result<(), Malformed> {
+    /// The varints of a packed field, or the one of an unpacked; at most `most`.
+    pub(super) fn varints(self, most: usize, mut each: impl FnMut(u64)) -> Result<(), Malformed> {
         match self {
-            Field::Varint(value) => each(value),
+            Field::Varint(value) if most > 0 => each(value),
+            Field::Varint(_) => return Err(Malformed { offset: 0, what: TOO_MANY }),
             Field::Message(message) => {
                 let mut packed = message.fields();
-                while packed.at < message.bytes.len() {
+                for count in 0.. {
+                    if packed.at == message.bytes.len() {
+                        break;
+                    }
+                    if count == most {
+                        return packed.fault(TOO_MANY);
+                    }
                     each(packed.varint()?);
                 }
             }
@@ -137,12 +146,16 @@ impl Field<'_> {
         Ok(())
     }
 
-    /// The doubles of a packed field, or the one of an unpacked.
-    pub(super) fn doubles(self, mut each: impl FnMut(f64)) -> Result<(), Malformed> {
+    /// The doubles of a packed field, or the one of an unpacked; at most `most`.
+    pub(super) fn doubles(self, most: usize, mut each: impl FnMut(f64)) -> Result<(), Malformed> {
         match self {
-            Field::Fixed64(bits) => each(f64::from_bits(bits)),
+            Field::Fixed64(bits) if most > 0 => each(f64::from_bits(bits)),
+            Field::Fixed64(_) => return Err(Malformed { offset: 0, what: TOO_MANY }),
             Field::Message(message) => {
                 let mut packed = message.fields();
+                if message.bytes.len() / 8 > most {
+                    return packed.fault(TOO_MANY);
+                }
                 while packed.at < message.bytes.len() {
                     each(f64::from_le_bytes(packed.array()?));
                 }

@@ -161,6 +161,25 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, shared: &Shared)
     }
 }
 
+/// A target that answers whatever it is sent with these bytes, and closes; gives its address.
+pub(crate) async fn raw_target(answer: Vec<u8>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                // A client that goes early misses the rest.
+                if stream.read(&mut request).await.is_ok() && stream.write_all(&answer).await.is_ok() {
+                    let _ = stream.shutdown().await;
+                }
+            });
+        }
+    });
+    address
+}
+
 pub(crate) type Manager = ScrapeManager<Recorder>;
 
 pub(crate) fn manager() -> (Manager, Recorder) {

@@ -164,8 +164,8 @@ pub(super) const SCRAPE: Section = Section(&[
         acts("enable_compression", Type::Bool),
         acts("relabel_configs", RELABELS),
         acts("metric_relabel_configs", RELABELS),
-        idle("native_histogram_bucket_limit", Type::Uint),
-        idle("native_histogram_min_bucket_factor", Type::Float),
+        acts("native_histogram_bucket_limit", Type::Uint),
+        acts("native_histogram_min_bucket_factor", Type::Float),
     ],
 ]);
 

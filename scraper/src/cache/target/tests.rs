@@ -1,4 +1,4 @@
-use tsdb::{HistogramValue, MetricKind};
+use tsdb::{HistogramValue, MetricKind, Timestamp};
 
 use super::*;
 use crate::parse::Histograms;
