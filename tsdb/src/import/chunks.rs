@@ -257,6 +257,45 @@ mod tests {
 
     use super::*;
 
+    /// Bytes of bits that are written as text, filled up with zeros.
+    fn bytes(bits: &str) -> Vec<u8> {
+        let digits: Vec<char> = bits.chars().filter(|c| *c != ' ').collect();
+        digits
+            .chunks(8)
+            .map(|byte| {
+                let text: String = byte.iter().collect();
+                u8::from_str_radix(&format!("{text:0<8}"), 2).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn malformed_histograms_of_a_chunk_are_told_and_not_taken() {
+        // One sample at time 0: no hint, zero threshold 0, schema 0, one positive span of one bucket at 0, none negative.
+        let head = format!("{:016b} {:08b} {:08b} 0 10001 10001 0 0 0", 1, 0, 0);
+        let float = |value: f64| format!("{:064b}", value.to_bits());
+        let integers = |count: &str| bytes(&format!("{head} {count} 0 {} 10010", float(1.5)));
+        let floats =
+            |bucket: f64| bytes(&format!("{head} {} {} {} {}", float(2.0), float(0.0), float(1.5), float(bucket)));
+        for (encoding, chunk, valid) in [
+            (HISTOGRAM, integers("10010"), true),
+            (HISTOGRAM, integers("10011"), false),
+            (FLOAT_HISTOGRAM, floats(2.0), true),
+            (FLOAT_HISTOGRAM, floats(-2.0), false),
+        ] {
+            let (mut columns, mut invalid) = (Columns::default(), Vec::new());
+            decode(encoding, &chunk, &mut columns, &mut |at, why| invalid.push((at.millis(), why))).unwrap();
+            assert_eq!(
+                (columns.histograms.len(), invalid.len()),
+                (usize::from(valid), usize::from(!valid)),
+                "{invalid:?}"
+            );
+            for sample in columns.histograms {
+                assert_eq!((sample.histogram.count, &sample.histogram.positive_buckets[..]), (2.0, &[2.0][..]));
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_decoding_panic(encoding in 0u8..5, bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -57,7 +57,28 @@ fn sum(block: &[u8]) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_can_be_unpacked_has_the_size_that_its_elements_make(
+            part in prop::collection::vec(any::<u8>(), 1..300),
+            times in 1usize..400,
+            at in any::<prop::sample::Index>(),
+            byte in any::<u8>(),
+        ) {
+            let mut block = snap::raw::Encoder::new().compress_vec(&part.repeat(times)).unwrap();
+            prop_assert_eq!(sum(&block), Some(part.len() * times));
+            let at = at.index(block.len());
+            block[at] = byte;
+            if let Ok(message) = snap::raw::Decoder::new().decompress_vec(&block) {
+                prop_assert_eq!(sum(&block), Some(message.len()));
+                prop_assert_eq!(unpacked_size(&block, LIMIT), Ok(message.len()));
+            }
+        }
+    }
 
     const LIMIT: usize = 256 << 20;
 
