@@ -129,7 +129,7 @@ async fn run(flags: Flags) -> Result<(), StartError> {
         servers.shutdown().await;
     }
     drop(answer);
-    let closed = tokio::task::spawn_blocking(move || db.sync()).await;
+    let closed = tokio::task::spawn_blocking(move || db.end_segment()).await;
     match closed {
         Ok(Ok(())) => {
             tracing::info!("stopped");

@@ -141,3 +141,66 @@ fn a_full_disk_pauses_ingestion_and_it_goes_on_by_itself_when_there_is_room() {
     let server = Server::start_in(dir.path(), &flags);
     all_there(&server, start_ms, last);
 }
+
+#[test]
+fn a_server_started_on_a_full_disk_answers_queries_and_takes_samples_once_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = Tmpfs::mount(&dir.path().join("disk")) else { return skip("a tmpfs cannot be mounted here") };
+    let port = common::free_port();
+    let config = format!(
+        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\nscrape_configs:\n- job_name: self\n  static_configs: [{{targets: ['127.0.0.1:{port}']}}]\n"
+    );
+    std::fs::write(dir.path().join("prometheus.yml"), config).unwrap();
+    let listen = format!("--web.listen-address=127.0.0.1:{port}");
+    let flags = [
+        "--config.file=prometheus.yml",
+        "--storage.tsdb.path=disk/data",
+        "--storage.tsdb.wal-segment-size=256KB",
+        "--web.enable-remote-write-receiver",
+        &listen,
+    ];
+    let mut server = Server::start_in(dir.path(), &flags);
+    let start_ms = (now() * 1000.0) as i64 - 3_000_000;
+    let mut last = 4;
+    (0..=last).for_each(|step| assert_eq!(push_step(&server, start_ms, step).status, 204));
+    server.kill();
+
+    // Not a page is left.
+    let mut bytes = vec![1; 8 << 20];
+    let mut n = 0;
+    while bytes.len() >= 512 {
+        let path = disk.0.join(format!("ballast{n}"));
+        n += 1;
+        if std::fs::write(&path, &bytes).is_err() {
+            let _ = std::fs::remove_file(&path);
+            bytes.truncate(bytes.len() / 2);
+        }
+    }
+    let mut server = Server::start_in(dir.path(), &flags);
+    all_there(&server, start_ms, last);
+    let ready = server.get("/-/ready");
+    let text = ready.text();
+    assert!(ready.status == 200 && text.contains("Ingestion is paused: "), "{text}");
+    assert!(text.contains("No space left on device"), "{text}");
+    let refused = push_step(&server, start_ms, last + 1);
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(server.get("/metrics").text().contains("\nsilverback_ingestion_paused 1\n"));
+    wait_for("the banner", || server.get("/query").text().contains("Ingestion is paused, queries go on: "));
+    wait_for("the failed scrape", || server.api("/targets", &[])["activeTargets"][0]["health"] == "down");
+    wait_for("the message", || times(server.read_log(), "ingestion is paused") == 1);
+
+    for entry in std::fs::read_dir(&disk.0).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+    wait_for("ingestion to go on", || server.get("/-/ready").text() == "Silverback is Ready.\n");
+    last += 1;
+    assert_eq!(push_step(&server, start_ms, last).status, 204);
+    wait_for("a scrape", || server.api("/targets", &[])["activeTargets"][0]["health"] == "up");
+    all_there(&server, start_ms, last);
+    server.kill();
+    let server = Server::start_in(dir.path(), &flags);
+    all_there(&server, start_ms, last);
+}

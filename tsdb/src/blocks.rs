@@ -47,6 +47,13 @@ impl Blocks {
         Self::new(kept.chain(come).collect(), flushed_until_ms)
     }
 
+    /// Tombstones that the manifest names and that are gone, or are those of before a later deletion.
+    pub(crate) fn lost_tombstones(&self, state: &State) -> Vec<Error> {
+        let of = |block: &Arc<Block>| state.tombstones.get(&block.meta().ulid).copied().unwrap_or(0);
+        let lost = self.list.iter().filter(|block| block.deletions() < of(block));
+        lost.map(|block| block.lost_tombstones()).collect()
+    }
+
     pub(crate) fn size_bytes(&self) -> u64 {
         self.list.iter().map(|block| block.size_bytes()).sum()
     }
@@ -68,13 +75,18 @@ pub(crate) fn open(fs: &Arc<dyn Fs>, dir: &Path, state: &State) -> Result<Blocks
     Ok(Blocks::new(list, state.flushed_until_ms))
 }
 
-/// Removes the blocks that the manifest does not name: what a crash left.
-pub(crate) fn sweep(fs: &dyn Fs, dir: &Path, state: &State) -> Result<(), Error> {
+/// Removes the blocks that the manifest does not name: what a crash left. One that is damaged was not left by a crash: it stays,
+/// and is told of.
+pub(crate) fn sweep(fs: &Arc<dyn Fs>, dir: &Path, state: &State, damage: &mut Vec<String>) -> Result<(), Error> {
     let blocks = blocks_dir(dir);
-    for id in block::list(fs, &blocks)?.into_iter().filter(|id| !state.blocks.contains(id)) {
-        block::remove(fs, &blocks, id)?;
+    for id in block::list(&**fs, &blocks)?.into_iter().filter(|id| !state.blocks.contains(id)) {
+        match Block::open(fs, &blocks, id) {
+            Ok(_) => block::remove(&**fs, &blocks, id)?,
+            Err(error) if error.is_refusal() => return Err(error),
+            Err(error) => damage.push(format!("{error}; the manifest does not name the block, which is left alone")),
+        }
     }
-    block::sweep(fs, &blocks)
+    block::sweep(&**fs, &blocks)
 }
 
 /// Opens every block that is there and sound, less those from which another was made: what a store consists of when its
@@ -85,6 +97,7 @@ pub(crate) fn rebuild(fs: &Arc<dyn Fs>, dir: &Path, damage: &mut Vec<String>) ->
     for id in block::list(&**fs, &blocks)? {
         match Block::open(fs, &blocks, id) {
             Ok(block) => found.push(Arc::new(block)),
+            Err(error) if error.is_refusal() => return Err(error),
             Err(error) => damage.push(error.to_string()),
         }
     }

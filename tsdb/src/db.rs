@@ -15,7 +15,7 @@ use crate::fs::Fs;
 use crate::head::{Appender, Cardinality, FamilyStats, Head, HeadQuerier, HeadStats, Recovery, SharedColumn};
 use crate::import::{Imported, Importer};
 use crate::maintenance::{Limits, Maintenance, MaintenanceTotals};
-use crate::manifest::State;
+use crate::manifest::SharedManifest;
 use crate::matcher::Matcher;
 use crate::metadata::Metadata;
 use crate::opening::{Lock, Opening};
@@ -99,7 +99,7 @@ pub(crate) struct Parts {
     pub(crate) dir: PathBuf,
     pub(crate) lock: Lock,
     pub(crate) head: Arc<Head>,
-    pub(crate) state: State,
+    pub(crate) manifest: SharedManifest,
     pub(crate) blocks: Arc<Blocks>,
     pub(crate) recovery: Recovery,
 }
@@ -140,9 +140,9 @@ impl Db {
 
     /// A store of these parts, which works from now on.
     pub(crate) fn of_parts(parts: Parts, options: &Options) -> Self {
-        let Parts { fs, dir, lock, head, state, blocks, recovery } = parts;
+        let Parts { fs, dir, lock, head, manifest, blocks, recovery } = parts;
         let limits = Limits { sealed_bytes: options.max_sealed_bytes, tail_samples: options.checkpoint_samples };
-        let maintenance = Maintenance::new(&fs, &dir, head.clone(), limits, options.retention, state, blocks);
+        let maintenance = Maintenance::new(&fs, &dir, head.clone(), limits, options.retention, manifest, blocks);
         let maintenance = Arc::new(maintenance);
         let threads = threads(options, &head, &maintenance);
         Self { head, maintenance, dir, recovery, threads, _lock: lock }
@@ -357,10 +357,19 @@ impl Db {
         self.head.sync()
     }
 
-    /// Syncs the log and gives the directory free.
+    /// Ends the segment of the log: syncs it, gives back the space that was reserved for more, and names its length in the
+    /// manifest. What is committed afterwards begins another.
     ///
     /// # Errors
-    /// If the log cannot be synced.
+    /// If the disk refuses.
+    pub fn end_segment(&self) -> Result<(), Error> {
+        self.head.close()
+    }
+
+    /// Ends the segment of the log and gives the directory free.
+    ///
+    /// # Errors
+    /// If the disk refuses.
     pub fn close(mut self) -> Result<(), Error> {
         self.maintenance.cancel();
         self.threads.clear();

@@ -50,6 +50,12 @@ pub enum Error {
         /// Owner of the manifest beside it.
         beside: Beside,
     },
+    /// A file of the store that is open was deleted by somebody.
+    #[error("{}: was deleted while the store is open", path.display())]
+    Deleted {
+        /// The file.
+        path: PathBuf,
+    },
     /// The store cannot take samples now.
     #[error("ingestion is paused: {reason}")]
     Paused {
@@ -87,6 +93,19 @@ fn by(writer: Writer) -> &'static str {
 }
 
 impl Error {
+    /// Whether the disk has no room, or the user no more of it.
+    pub(crate) fn is_full_disk(&self) -> bool {
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if full.contains(&source.kind()))
+    }
+
+    /// Whether the disk refused to read what is there: it may give it another time, so nothing follows from it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        use io::ErrorKind as Kind;
+        let absent = [Kind::NotFound, Kind::UnexpectedEof, Kind::NotADirectory, Kind::IsADirectory];
+        matches!(self, Self::Io { source, .. } if !absent.contains(&source.kind()))
+    }
+
     /// A store in `dir` that cannot be read as of one moment.
     pub(crate) fn changing(dir: &Path) -> Self {
         Self::Io { path: dir.to_owned(), source: io::Error::other("changes faster than it can be read") }

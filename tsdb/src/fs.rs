@@ -85,6 +85,12 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// As the system says.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Send + Sync>>>;
 
+    /// Identity of what has the name `path` now.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn id(&self, path: &Path) -> io::Result<FileId>;
+
     /// Bytes that can still be written below `dir`.
     ///
     /// # Errors
@@ -129,6 +135,31 @@ pub trait File: fmt::Debug + Send + Sync {
     /// # Errors
     /// As the system says.
     fn size(&self) -> io::Result<u64>;
+
+    /// Identity of the file. Cost: one system call that does not touch the disk.
+    ///
+    /// # Errors
+    /// As the system says.
+    fn id(&self) -> io::Result<FileId>;
+}
+
+/// Identity of a file, whatever its names are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileId {
+    /// The file system.
+    pub device: u64,
+    /// The file on it.
+    pub inode: u64,
+    /// Names that the file has; 0 once it has been deleted.
+    pub links: u64,
+}
+
+impl FileId {
+    /// Whether both are the same file.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
 }
 
 /// Names the path in an error.
@@ -162,11 +193,11 @@ pub struct DiskFs;
 #[expect(clippy::disallowed_types, reason = "this is the door")]
 mod disk {
     use std::fs::{self, DirBuilder, OpenOptions};
-    use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+    use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 
-    use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+    use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, fstat, statvfs};
 
-    use super::{Arc, DiskFs, File, Fs, Map, Path, PathBuf, io};
+    use super::{Arc, DiskFs, File, FileId, Fs, Map, Path, PathBuf, io};
 
     /// Permissions of files, less what the umask takes: others than owner and group do not read samples.
     const FILE_MODE: u32 = 0o640;
@@ -245,13 +276,26 @@ mod disk {
             }
         }
 
+        fn id(&self, path: &Path) -> io::Result<FileId> {
+            Ok(id_of(&fs::metadata(path)?))
+        }
+
         fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
             let stat = statvfs(dir)?;
             Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
         }
     }
 
+    fn id_of(metadata: &fs::Metadata) -> FileId {
+        FileId { device: metadata.dev(), inode: metadata.ino(), links: metadata.nlink() }
+    }
+
     impl File for DiskFile {
+        fn id(&self) -> io::Result<FileId> {
+            let stat = fstat(&self.0)?;
+            Ok(FileId { device: stat.st_dev, inode: stat.st_ino, links: stat.st_nlink as u64 })
+        }
+
         fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
             let mut filled = 0;
             while filled < buffer.len() {

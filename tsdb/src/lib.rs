@@ -45,7 +45,7 @@ pub use db::{Db, Deleted, Future, Options};
 pub use error::Error;
 pub use exemplar::{Exemplar, FoundExemplars};
 pub use foreign::{Beside, Writer};
-pub use fs::{DiskFs, File, Fs, Map};
+pub use fs::{DiskFs, File, FileId, Fs, Map};
 pub use head::{
     AppendError, Appender, Cardinality, CommitTotals, Committed, FamilyStats, HeadStats, Recovery, Refusal,
     SharedColumn,

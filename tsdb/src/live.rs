@@ -34,9 +34,13 @@ impl Live {
     pub(crate) fn find(fs: &Arc<dyn Fs>, dir: &Path, damage: &mut Vec<String>) -> Result<Self, Error> {
         let manifest = dir.join(MANIFEST).display().to_string();
         let there = |number| Ok::<_, Error>(number == 0 || checkpoints(&**fs, dir)?.contains(&number));
-        match Manifest::read(&**fs, dir)? {
+        match Manifest::read(&**fs, dir, damage)? {
             Some(state) if there(state.checkpoint)? => match blocks::open(fs, dir, &state) {
-                Ok(blocks) => return Ok(Self { state, blocks, found: Found::Manifest }),
+                Ok(blocks) => {
+                    damage.extend(blocks.lost_tombstones(&state).iter().map(ToString::to_string));
+                    return Ok(Self { state, blocks, found: Found::Manifest });
+                }
+                Err(error) if error.is_refusal() => return Err(error),
                 Err(error) => damage.push(format!("{manifest}: does not hold: {error}")),
             },
             Some(_) => damage.push(format!("{manifest}: names a checkpoint that is not there")),
@@ -54,6 +58,7 @@ impl Live {
             // What the head holds beside the blocks is merged with them.
             first_segment: 0,
             flushed_until_ms: i64::MIN,
+            ..State::default()
         };
         let blocks = Blocks::new(found, state.flushed_until_ms);
         Ok(Self { state, blocks, found: how })

@@ -4,6 +4,7 @@
 mod cut;
 mod future;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, Snapshot, Truncation};
 use crate::import::{Imported, Importer};
 use crate::labels::Labels;
-use crate::manifest::{Manifest, State};
+use crate::manifest::{Manifest, SharedManifest, State};
 use crate::matcher::Matcher;
 use crate::querier::Querier;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
@@ -46,7 +47,7 @@ pub(crate) struct Maintenance {
     head: Arc<Head>,
     limits: Limits,
     retention: RwLock<Retention>,
-    manifest: Mutex<Manifest>,
+    manifest: SharedManifest,
     blocks: RwLock<Arc<Blocks>>,
     /// Held by whoever works on the head: one at a time.
     working: Mutex<Waiting>,
@@ -129,7 +130,7 @@ impl Maintenance {
         head: Arc<Head>,
         limits: Limits,
         retention: Retention,
-        state: State,
+        manifest: SharedManifest,
         blocks: Arc<Blocks>,
     ) -> Self {
         Self {
@@ -138,7 +139,7 @@ impl Maintenance {
             head,
             limits,
             retention: RwLock::new(retention),
-            manifest: Mutex::new(Manifest::begin(fs, dir, state)),
+            manifest,
             blocks: RwLock::new(blocks),
             working: Mutex::default(),
             compacting: Mutex::default(),
@@ -203,6 +204,7 @@ impl Maintenance {
 
     fn try_relieve_head(&self) -> Result<(), Error> {
         let mut waiting = self.working.lock();
+        self.must_be_there()?;
         waiting.passes += 1;
         if self.head.needs_fresh_files() {
             let covered = self.checkpoint()?;
@@ -359,8 +361,22 @@ impl Maintenance {
         Ok(())
     }
 
+    /// Looks whether the data directory is the one that was opened. If it is not, samples are refused for good: nothing is
+    /// written to a directory that somebody has deleted, moved or replaced.
+    fn must_be_there(&self) -> Result<(), Error> {
+        let there = self.manifest.lock().must_be_there();
+        if let Err(Error::Deleted { path }) = &there {
+            let path = path.display();
+            self.head.stop(format!(
+                "{path}: the data directory was deleted or replaced while the server runs: start it again"
+            ));
+        }
+        there
+    }
+
     fn try_tidy_blocks(&self) -> Result<(), Error> {
         let _alone = self.compacting.lock();
+        self.must_be_there()?;
         loop {
             let retention = *self.retention.read();
             let blocks = self.blocks();
@@ -408,6 +424,8 @@ impl Maintenance {
         self.head.delete(querier.head(), matchers, range)?;
         for block in self.blocks().list().iter().filter(|block| block.meta().range.touches(range)) {
             block.delete(matchers, range, false)?;
+            // Named once they are there: so a file that is missing later was there.
+            self.manifest.lock().deleted(block.meta().ulid, block.deletions())?;
         }
         Ok(())
     }
@@ -428,7 +446,7 @@ impl Maintenance {
         let to_blocks = blocks_dir(to);
         self.fs.create_dir_all(&to_blocks).at(&to_blocks)?;
         let _alone = self.compacting.lock();
-        let mut names = Vec::new();
+        let (mut names, mut tombstones) = (Vec::new(), BTreeMap::new());
         if !skip_head {
             let _working = self.working.lock();
             let snapshot = self.head.snapshot(i64::MIN)?;
@@ -440,8 +458,9 @@ impl Maintenance {
         for block in self.blocks().list() {
             block.link_to(&to_blocks)?;
             names.push(block.meta().ulid);
+            tombstones.extend(Some((block.meta().ulid, block.deletions())).filter(|(_, generation)| *generation > 0));
         }
-        let state = State { blocks: names, ..State::default() };
+        let state = State { blocks: names, tombstones, ..State::default() };
         Manifest::begin(&self.fs, to, State::default()).change(state)
     }
 

@@ -37,7 +37,7 @@ impl std::fmt::Debug for Lock {
 #[derive(Debug)]
 pub struct Opening {
     options: Options,
-    state: State,
+    manifest: Manifest,
     /// What is wrong so far, in words.
     damage: Vec<String>,
     early: EarlyReader,
@@ -56,22 +56,30 @@ impl Opening {
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
         let mut damage = Vec::new();
         let Live { state, blocks, found } = Live::find(fs, dir, &mut damage)?;
+        let mut manifest = Manifest::begin(fs, dir, state);
         match found {
-            Found::Manifest => blocks::sweep(&**fs, dir, &state)?,
+            Found::Manifest => {
+                manifest.is_found();
+                blocks::sweep(fs, dir, manifest.state(), &mut damage)?;
+            }
             // It says so before it writes anything else: what lies beside a manifest that does not name it is what a crash
             // has left, what lies there without one is all there is.
-            Found::Nothing => Manifest::begin(fs, dir, State::default()).change(State::default())?,
+            Found::Nothing => match manifest.change(State::default()) {
+                // Then there is room for nothing else either, and the log begins with it.
+                Err(error) if error.is_full_disk() => {}
+                other => other?,
+            },
             Found::Parts => {}
         }
         let early = EarlyReader(Arc::new(Early {
             fs: fs.clone(),
             dir: dir.to_owned(),
-            start: HeadStart::of(&state),
+            start: HeadStart::of(manifest.state()),
             blocks: Arc::new(blocks),
             one: Mutex::new(()),
             over: AtomicBool::new(false),
         }));
-        Ok(Self { options: options.clone(), state, damage, early, lock: Lock(lock) })
+        Ok(Self { options: options.clone(), manifest, damage, early, lock: Lock(lock) })
     }
 
     /// What can be asked before [`finish`](Self::finish) is done.
@@ -85,19 +93,21 @@ impl Opening {
     /// # Errors
     /// As [`Db::open`].
     pub fn finish(self, progress: impl FnMut(u64, u64)) -> Result<Db, Error> {
-        let Self { options, state, mut damage, early, lock } = self;
+        let Self { options, mut manifest, mut damage, early, lock } = self;
         let Early { fs, dir, start, blocks, over, .. } = &*early.0;
-        let (head, mut recovery, end) = Head::recover(fs, dir, *start, Part::All, &options, progress)?;
+        let (head, mut recovery, end) = Head::recover(fs, dir, start, Part::All, &options, progress)?;
         // Who still reads the log gives up: from here on it changes.
         over.store(true, Ordering::SeqCst);
-        head.begin_writing(*start, &end, options.wal_segment_bytes)?;
+        manifest.complete(&end, blocks.list());
+        let manifest = manifest.shared();
+        head.begin_writing(start, &end, options.wal_segment_bytes, manifest.clone())?;
         head.settle_recovered(recovery.deletions, start.flushed_until_ms);
         damage.append(&mut recovery.damage);
         recovery.damage = damage;
         recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);
         recovery.blocks = blocks.list().len();
         let (fs, dir, blocks, head) = (fs.clone(), dir.clone(), blocks.clone(), Arc::new(head));
-        Ok(Db::of_parts(Parts { fs, dir, lock, head, state, blocks, recovery }, &options))
+        Ok(Db::of_parts(Parts { fs, dir, lock, head, manifest, blocks, recovery }, &options))
     }
 }
 
@@ -131,7 +141,7 @@ impl Early {
         let _one = self.one.lock();
         let part = Part::Matching { matchers, most: EARLY_SERIES, over: &self.over };
         let options = Options { shards: 1, max_exemplars: 0, ..Options::default() };
-        let recovered = Head::recover(&self.fs, &self.dir, self.start, part, &options, |_, _| {});
+        let recovered = Head::recover(&self.fs, &self.dir, &self.start, part, &options, |_, _| {});
         // It may have read files that had begun to change, and errors may be of files that are gone.
         if self.over.load(Ordering::SeqCst) {
             return Err(Error::Replaying);

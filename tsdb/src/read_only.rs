@@ -54,9 +54,14 @@ impl ReadOnlyDb {
     pub fn open(fs: &Arc<dyn Fs>, dir: &Path, mut progress: impl FnMut(u64, u64)) -> Result<Self, Error> {
         is_store(&**fs, dir)?;
         for _ in 0..TRIES {
-            let before = Manifest::read(&**fs, dir)?;
+            let before = Manifest::read(&**fs, dir, &mut Vec::new())?;
             let opened = Self::try_open(fs, dir, &mut progress);
-            if Manifest::read(&**fs, dir)? == before {
+            let after = Manifest::read(&**fs, dir, &mut Vec::new())?;
+            let is_same = match (&before, &after) {
+                (Some(before), Some(after)) => before.names_the_same(after),
+                (before, after) => before == after,
+            };
+            if is_same {
                 return opened;
             }
             // The log begins with the first segment that the manifest asks for, so nothing was gone.
@@ -75,7 +80,7 @@ impl ReadOnlyDb {
         let mut damage = Vec::new();
         let Live { state, blocks, .. } = Live::find(fs, dir, &mut damage)?;
         let (head, mut recovery, end) =
-            Head::recover(fs, dir, HeadStart::of(&state), Part::All, &Options::default(), progress)?;
+            Head::recover(fs, dir, &HeadStart::of(&state), Part::All, &Options::default(), progress)?;
         damage.append(&mut recovery.damage);
         recovery.damage = damage;
         recovery.blocks = blocks.list().len();

@@ -1,6 +1,7 @@
 //! Proves that a data directory is whole.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::block::{self, Block, BlockId};
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::fs::Fs;
 use crate::head::{HeadFound, checkpoints, finished_checkpoint, verify_checkpoint};
 use crate::manifest::{MANIFEST, Manifest, State};
-use crate::wal::{Frame, Records, WAL_DIR, Walked, segment_path, segments, walk_frames};
+use crate::wal::{Damage, Frame, Records, SEGMENT_HEADER_BYTES, WAL_DIR, Walked, segment_path, segments, walk_frames};
 
 /// How often all is looked at anew because a server changed it meanwhile.
 const TRIES: usize = 8;
@@ -46,7 +47,7 @@ pub fn verify(
 ) -> Result<Verified, Error> {
     crate::read_only::is_store(&**fs, dir)?;
     for _ in 0..TRIES {
-        let (state, refused) = match Manifest::read(&**fs, dir) {
+        let (state, refused) = match Manifest::read(&**fs, dir, &mut Vec::new()) {
             Ok(state) => (state, None),
             Err(error) => (None, Some(error)),
         };
@@ -86,7 +87,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn fault(&mut self, error: &Error) {
-        self.changed |= Manifest::read(&**self.fs, self.dir).ok().flatten() != self.state;
+        self.changed |= Manifest::read(&**self.fs, self.dir, &mut Vec::new()).ok().flatten() != self.state;
         if !self.changed {
             (self.each)(error);
         }
@@ -132,6 +133,10 @@ impl Run<'_> {
         for id in ids {
             match Block::open(self.fs, &dir, id) {
                 Ok(block) => {
+                    let named = self.state.as_ref().and_then(|state| state.tombstones.get(&id)).copied().unwrap_or(0);
+                    if block.deletions() < named {
+                        self.fault(&block.lost_tombstones());
+                    }
                     self.total += block.size_bytes();
                     blocks.push(block);
                 }
@@ -194,27 +199,35 @@ impl Run<'_> {
     }
 
     fn log(&mut self, dir: &Path, numbers: &[u64], first: u64) {
-        let mut expected = if first > 0 { Some(first) } else { None };
+        let extent = self.state.as_ref().map(|state| state.log.clone()).unwrap_or_default();
+        let mut ends = BTreeMap::new();
+        let mut open: Option<(PathBuf, Damage)> = None;
         for &number in numbers {
             let path = segment_path(dir, number);
-            if expected.is_some_and(|expected| expected != number) {
-                self.fault(&Error::Corrupt {
-                    path: path.clone(),
-                    offset: 0,
-                    what: "segments before this one are missing",
-                });
+            let Some((good_until, at_end)) = self.segment(&path, number) else { continue };
+            ends.insert(number, good_until);
+            // Nothing was logged to one without frames: the one before may still end with what a crash left.
+            if good_until > SEGMENT_HEADER_BYTES || open.is_none() {
+                open.take().into_iter().for_each(|(path, damage)| self.damaged(&path, damage));
+                match at_end {
+                    Some(damage) if extent.ended.contains_key(&number) => self.damaged(&path, damage),
+                    at_end => open = at_end.map(|damage| (path, damage)),
+                }
             }
-            expected = Some(number + 1);
-            self.segment(&path, number, Some(&number) == numbers.last());
         }
-        if numbers.is_empty()
-            && let Some(first) = expected
-        {
-            self.fault(&Error::Corrupt { path: segment_path(dir, first), offset: 0, what: "segment is missing" });
+        if let Some((path, Damage { bytes, offset, .. })) = open {
+            let what = "after the last whole commit";
+            self.found.unfinished = Some(format!("{}: {bytes} bytes at {offset} {what}", path.display()));
         }
+        extent.faults(dir, first, &ends).iter().for_each(|fault| self.fault(fault));
     }
 
-    fn segment(&mut self, path: &Path, number: u64, is_last: bool) {
+    fn damaged(&mut self, path: &Path, damage: Damage) {
+        self.fault(&Error::Corrupt { path: path.to_owned(), offset: damage.offset, what: "damaged frame" });
+    }
+
+    /// Answers where the good frames of the segment end, and what follows them.
+    fn segment(&mut self, path: &Path, number: u64) -> Option<(u64, Option<Damage>)> {
         let (mut faults, mut records) = (Vec::new(), 0);
         let visit = |frame: Frame<'_>| {
             for record in Records::new(frame.payload) {
@@ -222,22 +235,12 @@ impl Run<'_> {
                 faults.extend(record.err().map(|malformed| frame.corrupt(malformed)));
             }
         };
+        let mut end = None;
         match walk_frames(&**self.fs, path, number, visit, |_| ()) {
-            Ok(Walked { damage, size, .. }) => {
-                for found in damage {
-                    if found.at_end && is_last {
-                        let what = "after the last whole commit";
-                        let unfinished =
-                            format!("{}: {} bytes at {} {what}", path.display(), found.bytes, found.offset);
-                        self.found.unfinished = Some(unfinished);
-                    } else {
-                        faults.push(Error::Corrupt {
-                            path: path.to_owned(),
-                            offset: found.offset,
-                            what: "damaged frame",
-                        });
-                    }
-                }
+            Ok(Walked { damage, size, good_until }) => {
+                let (at_end, within): (Vec<Damage>, Vec<Damage>) = damage.into_iter().partition(|damage| damage.at_end);
+                end = Some((good_until, at_end.first().copied()));
+                within.into_iter().for_each(|damage| self.damaged(path, damage));
                 self.took(size);
             }
             Err(error) => faults.push(error),
@@ -245,5 +248,6 @@ impl Run<'_> {
         self.found.segments += 1;
         self.found.records += records;
         faults.iter().for_each(|fault| self.fault(fault));
+        end
     }
 }

@@ -553,8 +553,12 @@ fn sweep(from: u64, step: usize) {
         let disk = FaultFs::default();
         disk.fail_from(stop);
         let (acknowledged, tried) = until_the_disk_stops(&disk);
-        for (left, what) in [(disk.after_power_cut(), "power cut"), (disk.after_kill(), "kill")] {
+        let torn = |n| (disk.after_torn_power_cut(stop * 2 + n), "torn power cut");
+        for (left, what) in [(disk.after_power_cut(), "power cut"), (disk.after_kill(), "kill"), torn(0), torn(1)] {
             let db = open(&left).unwrap_or_else(|e| panic!("stopped at {stop}, {what}: {e}"));
+            if what != "torn power cut" {
+                assert_eq!(db.recovery().damage, Vec::<String>::new(), "stopped at {stop}, {what}");
+            }
             let held = held(&db, TimeRange::ALL);
             let lost: Vec<_> =
                 acknowledged.iter().filter(|(key, value)| held.get(key) != Some(value)).take(3).collect();

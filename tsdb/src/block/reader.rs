@@ -137,6 +137,21 @@ impl Block {
         self.tombstones().samples()
     }
 
+    /// How often something was deleted from the block: the generation of its tombstones, 0 if it has none.
+    pub(crate) fn deletions(&self) -> u64 {
+        self.tombstones().generation()
+    }
+
+    /// The error for tombstones that were there once.
+    pub(crate) fn lost_tombstones(&self) -> Error {
+        let path = self.dir.join(tombstones::FILE);
+        Error::Corrupt {
+            path,
+            offset: 0,
+            what: "tombstones are missing or older than they were: what was deleted is back",
+        }
+    }
+
     /// Whether anything is deleted but still on the disk.
     pub(crate) fn has_deleted(&self) -> bool {
         !self.tombstones().is_empty()
@@ -163,7 +178,8 @@ impl Block {
     }
 
     /// Puts `tombstones` in the place of those there are.
-    pub(super) fn replace_tombstones(&self, tombstones: Tombstones) -> Result<(), Error> {
+    pub(super) fn replace_tombstones(&self, mut tombstones: Tombstones) -> Result<(), Error> {
+        tombstones.renew();
         tombstones.write(&*self.fs, &self.dir)?;
         *self.tombstones.write() = Arc::new(tombstones);
         Ok(())

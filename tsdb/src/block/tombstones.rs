@@ -9,9 +9,10 @@ use crate::fs::{AtPath, Fs};
 use crate::querier::Columns;
 use crate::sample::{TimeRange, Timestamp};
 
-const FILE: &str = "tombstones";
+pub(super) const FILE: &str = "tombstones";
 const MAGIC: &[u8; 4] = b"SBts";
-const VERSION: u32 = 1;
+/// Version that is written. Version 1, which is read too, has no generation.
+const VERSION: u32 = 2;
 
 /// Deleted spans of time by series: first those of the index, behind them those that have exemplars.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(crate) struct Tombstones {
     series: BTreeMap<u32, Vec<TimeRange>>,
     /// Samples that they cover.
     samples: u64,
+    /// Times that they have been written.
+    generation: u64,
 }
 
 impl Tombstones {
@@ -35,6 +38,16 @@ impl Tombstones {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.series.is_empty()
+    }
+
+    /// Times that they have been written; 0 if they never were.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Counts a time that they are written.
+    pub(crate) fn renew(&mut self) {
+        self.generation += 1;
     }
 
     /// Samples that are deleted.
@@ -86,6 +99,7 @@ impl Tombstones {
     fn encode(&self) -> Vec<u8> {
         let mut out = Vec::from(MAGIC);
         out.put_u32(VERSION);
+        out.put_uvarint(self.generation);
         out.put_uvarint(self.samples);
         out.put_uvarint(self.series.len() as u64);
         let mut last = 0;
@@ -111,9 +125,12 @@ impl Tombstones {
             return Err(input.malformed("checksum does not match"));
         }
         input = Decoder::new(&bytes[..covered]);
-        if input.take(4)? != MAGIC || input.u32()? != VERSION {
+        let (magic, version) = (input.take(4)?, input.u32()?);
+        if magic != MAGIC || !(1..=VERSION).contains(&version) {
             return Err(input.malformed("not tombstones of a known version"));
         }
+        // Those of version 1 have been written at least once.
+        let generation = if version == 1 { 1 } else { input.uvarint()? };
         let samples = input.uvarint()?;
         let mut all = BTreeMap::new();
         let mut series = 0u32;
@@ -127,7 +144,11 @@ impl Tombstones {
                 .collect::<Result<_, Malformed>>()?;
             all.insert(series, ranges);
         }
-        if input.is_empty() { Ok(Self { series: all, samples }) } else { Err(input.malformed("more than the series")) }
+        if input.is_empty() {
+            Ok(Self { series: all, samples, generation })
+        } else {
+            Err(input.malformed("more than the series"))
+        }
     }
 }
 

@@ -151,7 +151,14 @@ impl Committer {
 
     /// Lets nothing be committed until [`resume`](Self::resume).
     pub(crate) fn fail(&mut self, reason: String) {
-        self.failed.get_or_insert(reason);
+        self.failed = Some(reason);
+    }
+
+    /// The same where a file of the log is no good any more. Answers the reason.
+    pub(super) fn fail_for_good_files(&mut self, error: &Error) -> String {
+        let reason = format!("{error}; goes on once all of it could be written to other files");
+        self.fail(reason.clone());
+        reason
     }
 
     /// Lets commits be logged again, to the current segment, of which nothing has been written yet.
@@ -296,6 +303,12 @@ impl Head {
         let room = if self.refused.lock().is_some() { committer.wal().roll().map(drop) } else { Ok(()) };
         let logged = room.and_then(|()| committer.log(self, column, bounds, &mut batch, &mut committed));
         *self.refused.lock() = logged.as_ref().err().filter(|e| matches!(e, Error::Io { .. })).map(ToString::to_string);
+        if let Err(error @ Error::Deleted { .. }) = &logged {
+            let reason = committer.fail_for_good_files(error);
+            drop(guard);
+            self.syncer.fail(reason.clone());
+            return Err(Error::Paused { reason });
+        }
         logged?;
         committer.tail_samples += committed.appended as u64;
         if committed.appended == 0 && batch.metadata.is_empty() && batch.exemplars.is_empty() {

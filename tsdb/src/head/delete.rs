@@ -24,7 +24,15 @@ impl Head {
         logged.for_each(|series| put_deletion(&mut frame, series.id(), range));
         with_exemplars.iter().for_each(|labels| put_exemplar_deletion(&mut frame, labels, range));
         finish_frame(&mut frame);
-        let commit = committer.log_frame(&frame)?;
+        let commit = match committer.log_frame(&frame) {
+            Err(error @ Error::Deleted { .. }) => {
+                let reason = committer.fail_for_good_files(&error);
+                drop(committer);
+                self.syncer.fail(reason.clone());
+                return Err(Error::Paused { reason });
+            }
+            other => other?,
+        };
         series.iter().for_each(|series| series.delete(range, committer.last_ms(series.series_ref)));
         for series in &series {
             self.rewind_deleted(&mut committer, series, range);

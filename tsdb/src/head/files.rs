@@ -69,6 +69,8 @@ pub(crate) struct ChunkFiles {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
     files: RwLock<HashMap<NonZeroU32, Arc<ChunkFile>>>,
+    /// Files that are needed and could not be opened: they are damaged, and stay.
+    damaged: RwLock<Vec<NonZeroU32>>,
     last: AtomicU32,
 }
 
@@ -105,7 +107,8 @@ impl ChunkFiles {
     /// The files in `dir`; none is open yet, see [`load`](Self::load).
     pub(crate) fn open(fs: &Arc<dyn Fs>, dir: PathBuf) -> Result<Self, Error> {
         let last = numbers(&**fs, &dir)?.last().map_or(0, |last| last.get());
-        Ok(Self { fs: fs.clone(), dir, files: RwLock::default(), last: AtomicU32::new(last) })
+        let (files, damaged) = (RwLock::default(), RwLock::default());
+        Ok(Self { fs: fs.clone(), dir, files, damaged, last: AtomicU32::new(last) })
     }
 
     fn path(&self, number: NonZeroU32) -> PathBuf {
@@ -119,6 +122,7 @@ impl ChunkFiles {
         let map = self.fs.map(&path, size).at(&path)?;
         let header = map.get(..HEADER_BYTES).filter(|header| *header == file_header(number).as_slice());
         if header.is_none() {
+            self.damaged.write().push(number);
             return Err(Error::Corrupt {
                 path,
                 offset: 0,
@@ -150,6 +154,7 @@ impl ChunkFiles {
     pub(crate) fn begin(&self) -> Result<ChunkFileWriter<'_>, Error> {
         let number = NonZeroU32::MIN.saturating_add(self.last.fetch_add(1, Ordering::Relaxed));
         let path = self.path(number);
+        self.fs.create_dir_all(&self.dir).at(&self.dir)?;
         let file = self.fs.create(&path).at(&path)?;
         let buffer = file_header(number);
         Ok(ChunkFileWriter {
@@ -182,11 +187,10 @@ impl ChunkFiles {
         Ok(())
     }
 
-    /// Makes the directory if need be, and deletes the files that are there and not open: nothing names them.
+    /// Deletes the files that are there and neither open nor damaged: nothing names them.
     pub(crate) fn sweep(&self) -> Result<(), Error> {
-        self.fs.create_dir_all(&self.dir).at(&self.dir)?;
         for number in numbers(&*self.fs, &self.dir)? {
-            if !self.files.read().contains_key(&number) {
+            if !self.files.read().contains_key(&number) && !self.damaged.read().contains(&number) {
                 let path = self.path(number);
                 self.fs.remove(&path).at(&path)?;
             }

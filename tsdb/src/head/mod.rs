@@ -41,11 +41,11 @@ use crate::error::Error;
 use crate::exemplar::{Exemplar, Exemplars};
 use crate::fs::{AtPath, Fs};
 use crate::labels::Labels;
-use crate::manifest::State;
+use crate::manifest::{SharedManifest, State};
 use crate::matcher::Matcher;
 use crate::metadata::Metadata;
 use crate::sample::{SeriesRef, TimeRange, Timestamp};
-use crate::wal::{ColumnId, WAL_DIR, Wal, remove_before};
+use crate::wal::{ColumnId, LogExtent, LogFile, WAL_DIR, Wal, WalOptions, ended, remove_before, segment_path};
 
 pub use appender::{AppendError, Appender, Committed};
 pub use column::SharedColumn;
@@ -108,7 +108,7 @@ pub(crate) struct Head {
 }
 
 /// Where the head begins: what the manifest says of it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct HeadStart {
     /// The checkpoint to begin with.
     pub(crate) checkpoint: Option<u64>,
@@ -116,6 +116,8 @@ pub(crate) struct HeadStart {
     pub(crate) first_segment: u64,
     /// What is older is in blocks; late samples aside.
     pub(crate) flushed_until_ms: i64,
+    /// Segments of the log that there must be.
+    pub(crate) log: Arc<LogExtent>,
 }
 
 impl HeadStart {
@@ -124,6 +126,7 @@ impl HeadStart {
             checkpoint: Some(state.checkpoint).filter(|&number| number > 0),
             first_segment: state.first_segment,
             flushed_until_ms: state.flushed_until_ms,
+            log: Arc::new(state.log.clone()),
         }
     }
 }
@@ -140,7 +143,7 @@ impl Head {
     pub(crate) fn recover(
         fs: &Arc<dyn Fs>,
         dir: &Path,
-        start: HeadStart,
+        start: &HeadStart,
         part: Part<'_>,
         options: &Options,
         progress: impl FnMut(u64, u64),
@@ -189,17 +192,64 @@ impl Head {
         Ok((head, found, end))
     }
 
-    /// Begins to write where the log ends: cuts off what was left unfinished there, and removes what nothing names.
-    pub(crate) fn begin_writing(&self, start: HeadStart, end: &LogEnd, segment_bytes: u64) -> Result<(), Error> {
+    /// Begins to write where the log ends: cuts off what was left unfinished there, and removes what nothing names. Where the
+    /// disk is full, the head takes no samples until [`retry_refused`](Self::retry_refused) finds room.
+    pub(crate) fn begin_writing(
+        &self,
+        start: &HeadStart,
+        end: &LogEnd,
+        segment_bytes: u64,
+        manifest: SharedManifest,
+    ) -> Result<(), Error> {
         let wal_dir = self.dir.join(WAL_DIR);
-        self.fs.create_dir_all(&wal_dir).at(&wal_dir)?;
         end.tail.as_ref().map_or(Ok(()), |tail| tail.cut(&*self.fs))?;
         self.files.sweep()?;
         sweep_checkpoints(&*self.fs, &self.dir, start.checkpoint)?;
         remove_before(&*self.fs, &wal_dir, start.first_segment)?;
-        let wal = Wal::begin(self.fs.clone(), wal_dir, end.next_segment, segment_bytes, end.bytes)?;
+        let ended = self.unnamed_ends(start, end, &wal_dir)?;
+        let options = WalOptions {
+            next_segment: end.next_segment,
+            segment_bytes,
+            older_bytes: end.bytes,
+            sync: self.syncer.policy(),
+        };
+        let mut wal = Wal::new(self.fs.clone(), wal_dir, options, manifest);
+        let begun = wal.begin(&ended);
         self.committer.lock().begin(wal);
-        Ok(())
+        match begun {
+            Err(error) if error.is_full_disk() => {
+                *self.refused.lock() = Some(error.to_string());
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Lengths of the segments that the manifest does not say to have ended. From here on they survive a power cut.
+    fn unnamed_ends(&self, start: &HeadStart, end: &LogEnd, wal_dir: &Path) -> Result<Vec<(u64, u64)>, Error> {
+        let unnamed = end.ends.iter().filter(|(number, _)| !start.log.ended.contains_key(number));
+        let unnamed = unnamed.map(|(&number, &bytes)| {
+            let path = segment_path(wal_dir, number);
+            self.fs.open(&path).and_then(|file| file.sync()).at(&path)?;
+            Ok((number, bytes))
+        });
+        unnamed.collect()
+    }
+
+    /// Lets the manifest name the lengths of segments that have ended and been synced. What cannot be named now is at the next
+    /// start.
+    fn name_ended(&self, files: &[LogFile]) {
+        let ended = ended(files);
+        if !ended.is_empty() {
+            let manifest = self.committer.lock().wal().manifest();
+            let _ = manifest.lock().ended(&ended);
+        }
+    }
+
+    /// Lets nothing be committed until all there is has been written to other files.
+    pub(crate) fn stop(&self, reason: String) {
+        self.committer.lock().fail(reason.clone());
+        self.syncer.fail(reason);
     }
 
     /// An appender; with `column`, one that has a time.
@@ -356,14 +406,17 @@ impl Head {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Manifest;
     use crate::testing::FaultFs;
 
     #[test]
     fn what_is_kept_for_readers_goes_with_them_though_no_commit_comes() {
         let (fs, dir): (Arc<dyn Fs>, _) = (Arc::new(FaultFs::default()), Path::new("/data"));
         let start = HeadStart::of(&State::default());
-        let (head, _, end) = Head::recover(&fs, dir, start, Part::All, &Options::default(), |_, _| {}).unwrap();
-        head.begin_writing(start, &end, 1 << 20).unwrap();
+        let (head, _, end) = Head::recover(&fs, dir, &start, Part::All, &Options::default(), |_, _| {}).unwrap();
+        fs.create_dir_all(dir).unwrap();
+        let manifest = Manifest::begin(&fs, dir, State::default()).shared();
+        head.begin_writing(&start, &end, 1 << 20, manifest).unwrap();
         let mut series = SeriesRef(0);
         let mut commit = |at_ms| {
             let mut appender = head.appender(None);

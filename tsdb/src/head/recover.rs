@@ -1,6 +1,6 @@
 //! The head as it was, from the log: one thread reads, one per shard applies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -103,6 +103,8 @@ pub(crate) struct LogEnd {
     pub(crate) next_segment: u64,
     /// Bytes of the segments there are.
     pub(crate) bytes: u64,
+    /// Where the good frames of each segment end.
+    pub(crate) ends: BTreeMap<u64, u64>,
     pub(crate) tail: Option<LogTail>,
 }
 
@@ -126,7 +128,7 @@ pub(crate) struct Recovered {
 pub(crate) fn recover(
     fs: &dyn Fs,
     dir: &Path,
-    start: HeadStart,
+    start: &HeadStart,
     into: Recovering<'_>,
     max_exemplars: usize,
     mut progress: impl FnMut(u64, u64),
@@ -148,9 +150,14 @@ pub(crate) fn recover(
             replay(fs, &dir.join(WAL_DIR), start.first_segment, |frame| steps.frame(frame), progress)
         });
         let mut recovered = steps.finish();
-        let LogFound { segments, bytes, last, damage: more, tail } = log?;
+        let LogFound { segments, bytes, ends, damage: more, mut tail } = log?;
         damage.extend(more);
-        recovered.end = LogEnd { next_segment: last + 1, bytes, tail };
+        let faults = start.log.faults(&dir.join(WAL_DIR), start.first_segment, &ends);
+        damage.extend(faults.iter().map(ToString::to_string));
+        let last = ends.keys().next_back().copied().max(start.log.last).unwrap_or(0);
+        // One that had ended has no unfinished commit: what follows its good frames is damaged, and told of.
+        tail = tail.filter(|tail| !start.log.ended.contains_key(&tail.number));
+        recovered.end = LogEnd { next_segment: last.max(start.first_segment.saturating_sub(1)) + 1, bytes, ends, tail };
         recovered.found = Recovery { segments, wal_bytes: bytes, damage, ..recovered.found };
         Ok(recovered)
     })

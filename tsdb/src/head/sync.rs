@@ -4,7 +4,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::Head;
 use crate::error::Error;
-use crate::wal::SyncPolicy;
+use crate::fs::AtPath;
+use crate::wal::{LogFile, SyncPolicy};
 
 /// Syncs the log, for many commits at once where they wait together.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ struct State {
 impl Syncer {
     pub(crate) fn new(policy: SyncPolicy) -> Self {
         Self { policy, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    pub(crate) fn policy(&self) -> SyncPolicy {
+        self.policy
     }
 
     /// Completes `commit`, which is logged and applied: syncs it if the policy says so, and lets it be read.
@@ -55,22 +60,38 @@ impl Syncer {
             state.busy = true;
             drop(state);
             let (files, upto) = head.committer.lock().unsynced();
-            let result = files.iter().try_for_each(|log| log.file.sync().map_err(|e| (log.path.clone(), e)));
+            let sync = |log: &LogFile| {
+                log.file.sync().at(&log.path)?;
+                if log.ended.is_some() { Ok(()) } else { log.must_be_there() }
+            };
+            let result = files.iter().try_for_each(sync);
             state = self.state.lock();
             state.busy = false;
             match result {
-                Ok(()) => state.synced = upto,
-                Err((path, e)) => {
-                    let reason = format!(
-                        "{}: cannot be synced: {e}; goes on once all of it could be written to other files",
-                        path.display()
-                    );
+                Ok(()) => {
+                    state.synced = upto;
+                    drop(state);
+                    head.name_ended(&files);
+                    state = self.state.lock();
+                }
+                Err(error) => {
+                    let what = match &error {
+                        Error::Io { path, source } => format!("{}: cannot be synced: {source}", path.display()),
+                        other => other.to_string(),
+                    };
+                    let reason = format!("{what}; goes on once all of it could be written to other files");
                     head.committer.lock().fail(reason.clone());
                     state.failed = Some(reason);
                 }
             }
             self.changed.notify_all();
         }
+    }
+
+    /// Lets nothing count as synced until [`resume`](Self::resume).
+    pub(crate) fn fail(&self, reason: String) {
+        self.state.lock().failed = Some(reason);
+        self.changed.notify_all();
     }
 
     /// Whether a sync has failed and nothing is accepted since.

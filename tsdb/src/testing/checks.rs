@@ -12,12 +12,12 @@ use crate::chunk::{Column, TimesOfColumn, decode_chunk, decode_column};
 use crate::db::{Db, Options};
 use crate::fs::Fs;
 use crate::labels::Labels;
-use crate::manifest::MANIFEST;
+use crate::manifest::{MANIFEST, MANIFEST_VERSION};
 use crate::matcher::Matcher;
 use crate::opening::Opening;
 use crate::querier::{Columns, Queryable, SeriesSet};
 use crate::sample::{TimeRange, Timestamp};
-use crate::wal::{SyncPolicy, begin_frame, finish_frame, segment_header};
+use crate::wal::{SyncPolicy, begin_frame, file_header, finish_frame, segment_header};
 
 /// The data directory.
 const DIR: &str = "/data";
@@ -64,9 +64,14 @@ pub fn check_checkpoint(bytes: &[u8]) {
 
 /// Bytes as the records of a manifest, under right checksums, of a store that has a block, a checkpoint and a log.
 pub fn check_manifest(bytes: &[u8]) {
-    let disk = STORE.after_kill();
-    disk.set_bytes(&Path::new(DIR).join(MANIFEST), frames(0, bytes));
-    read_opened(disk);
+    for version in 1..=MANIFEST_VERSION {
+        let disk = STORE.after_kill();
+        let mut manifest = frames(0, bytes);
+        let header = file_header(version, 0);
+        manifest[..header.len()].copy_from_slice(&header);
+        disk.set_bytes(&Path::new(DIR).join(MANIFEST), manifest);
+        read_opened(disk);
+    }
 }
 
 /// The store whose manifest is changed. The names of its files are always the same.

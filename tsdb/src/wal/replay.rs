@@ -1,8 +1,9 @@
 //! Reading the log from its beginning.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::segment::Damage;
+use super::segment::{Damage, Origin, SEGMENT_HEADER_BYTES, origin};
 use super::{SegmentReader, segment_path, segments};
 use crate::codec::Malformed;
 use crate::error::Error;
@@ -13,11 +14,11 @@ use crate::fs::{AtPath, Fs};
 pub(crate) struct LogFound {
     pub(crate) segments: usize,
     pub(crate) bytes: u64,
-    /// The number of the last segment; 0 if there is none.
-    pub(crate) last: u64,
+    /// Where the good frames of each segment end.
+    pub(crate) ends: BTreeMap<u64, u64>,
     /// What was wrong, in words.
     pub(crate) damage: Vec<String>,
-    /// What follows the last good frame of the last segment, if anything does.
+    /// What follows the last good frame of the last segment that has a beginning, if anything does.
     pub(crate) tail: Option<LogTail>,
 }
 
@@ -25,6 +26,8 @@ pub(crate) struct LogFound {
 /// space: whoever goes on with the log cuts it off.
 #[derive(Clone, Debug)]
 pub(crate) struct LogTail {
+    /// The segment.
+    pub(crate) number: u64,
     path: PathBuf,
     good_until: u64,
     /// In words, if it is more than reserved space.
@@ -42,6 +45,8 @@ impl LogTail {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) payload: &'a [u8],
+    /// The version of the file.
+    pub(crate) version: u32,
     path: &'a Path,
     offset: u64,
 }
@@ -56,8 +61,8 @@ impl Frame<'_> {
 /// Hands every good frame of the log in `dir` to `visit`, in order, from segment `first` on: older segments are what a
 /// crash kept from being removed, and are left alone.
 ///
-/// Damage in the middle is skipped and told of. Writes nothing: see [`LogTail::cut`]. `progress` gets the bytes read and the
-/// bytes there are.
+/// Damage in the middle is skipped and told of; segments that are missing are a matter of [`LogExtent`](super::LogExtent). Writes
+/// nothing: see [`LogTail::cut`]. `progress` gets the bytes read and the bytes there are.
 ///
 /// # Errors
 /// If a file cannot be read, or is of a version that this program does not know.
@@ -74,26 +79,24 @@ pub(crate) fn replay(
         let path = segment_path(dir, number);
         total += fs.open_read(&path).at(&path)?.size().at(&path)?;
     }
-    let last = numbers.last().copied().unwrap_or(0).max(first.saturating_sub(1));
-    let mut found = LogFound { segments: numbers.len(), last, ..LogFound::default() };
-    let mut before = Some(first).filter(|&first| first > 0).map(|first| first - 1);
+    let mut found = LogFound { segments: numbers.len(), ..LogFound::default() };
     for &number in &numbers {
         let path = segment_path(dir, number);
-        if let Some(before) = before.filter(|&before| before + 1 != number) {
-            found
-                .damage
-                .push(format!("{}: the segments after {before:08} and before this one are missing", path.display()));
-        }
-        before = Some(number);
         let mut damage = std::mem::take(&mut found.damage);
         let end = read_frames(fs, &path, number, &mut damage, &mut visit, |read| progress(found.bytes + read, total))?;
         found.damage = damage;
-        if number != found.last {
-            found.damage.extend(end.unfinished);
-        } else if end.more {
-            found.tail = Some(LogTail { path, good_until: end.good_until, unfinished: end.unfinished });
-        }
+        found.ends.insert(number, end.good_until);
         found.bytes += end.good_until;
+        let has_frames = end.good_until > SEGMENT_HEADER_BYTES;
+        if end.good_until == 0 && end.unfinished.is_some() && origin(fs, &path, number)? == Origin::Blank {
+            // Its header is gone, and what follows it is not known to be a commit that never was: it stays as it is.
+            found.damage.extend(end.unfinished);
+        } else if has_frames || found.tail.is_none() {
+            // What is unfinished in the one before, more was logged after.
+            found.damage.extend(found.tail.take().and_then(|before| before.unfinished));
+            let FramesEnd { good_until, unfinished, more } = end;
+            found.tail = more.then_some(LogTail { number, path, good_until, unfinished });
+        }
     }
     progress(total, total);
     Ok(found)
@@ -120,8 +123,13 @@ pub(crate) fn read_frames(
     mut visit: impl FnMut(Frame<'_>) -> Result<(), Error>,
     progress: impl FnMut(u64),
 ) -> Result<FramesEnd, Error> {
-    let visit = |frame: Frame<'_>| damage.extend(visit(frame).err().map(|error| error.to_string()));
+    let mut refused = None;
+    let visit = |frame: Frame<'_>| match visit(frame) {
+        Err(error) if error.is_refusal() => refused = Some(error),
+        other => damage.extend(other.err().map(|error| error.to_string())),
+    };
     let walked = walk_frames(fs, path, number, visit, progress)?;
+    refused.map_or(Ok(()), Err)?;
     let mut unfinished = None;
     for found in &walked.damage {
         let told = |what| format!("{}: {} bytes at {}: {what}", path.display(), found.bytes, found.offset);
@@ -155,9 +163,10 @@ pub(crate) fn walk_frames(
     let file = fs.open_read(path).at(path)?;
     let mut reader = SegmentReader::open(&*file, path, number)?;
     let mut read = 0;
+    let version = reader.version();
     while let Some((offset, payload)) = reader.next_frame()? {
         let end = offset + payload.len() as u64;
-        visit(Frame { payload, path, offset });
+        visit(Frame { payload, version, path, offset });
         // Not for every frame: whoever watches wants a few steps, not millions.
         if end - read > 1 << 20 {
             read = end;

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::codec::{Decoder, Encoder, crc32c};
 use crate::error::Error;
 use crate::fs::{AtPath, File, Fs};
+use crate::manifest::MANIFEST_VERSION;
 
 /// Begins a segment.
 const SEGMENT_MAGIC: [u8; 4] = *b"SBwl";
@@ -17,6 +18,11 @@ const FRAME_MAGIC: [u8; 4] = *b"SBfr";
 /// Magic, length of the payload, CRC-32C of length and payload.
 pub(crate) const FRAME_HEADER_BYTES: usize = 4 + 4 + 4;
 
+/// The newest version of a file of frames: that of segments and checkpoints, or of the manifest, whose number is 0.
+fn newest_version(number: u64) -> u32 {
+    if number == 0 { MANIFEST_VERSION } else { VERSION }
+}
+
 /// Bytes that a frame may hold; a larger claim is damage.
 pub(crate) const MAX_FRAME_BYTES: usize = 1 << 30;
 
@@ -25,8 +31,13 @@ const READ_BYTES: usize = 1 << 20;
 
 /// The bytes that begin segment `number`.
 pub(crate) fn segment_header(number: u64) -> Vec<u8> {
+    file_header(VERSION, number)
+}
+
+/// The bytes that begin a file of frames.
+pub(crate) fn file_header(version: u32, number: u64) -> Vec<u8> {
     let mut out = SEGMENT_MAGIC.to_vec();
-    out.put_u32(VERSION);
+    out.put_u32(version);
     out.put_u64(number);
     let crc = crc32c(&out);
     out.put_u32(crc);
@@ -78,8 +89,8 @@ pub(crate) fn origin(fs: &dyn Fs, path: &Path, number: u64) -> Result<Origin, Er
         return Ok(Origin::Blank);
     }
     let is_numbered = || {
-        let rest = [&VERSION.to_le_bytes()[..], &number.to_le_bytes()].concat();
-        header.get(4..16) == Some(rest.as_slice())
+        let of_version = |version: u32| [&version.to_le_bytes()[..], &number.to_le_bytes()].concat();
+        (VERSION..=newest_version(number)).any(|version| header.get(4..16) == Some(of_version(version).as_slice()))
     };
     if *magic == SEGMENT_MAGIC[..magic.len()] || is_numbered() {
         return Ok(Origin::Ours);
@@ -113,14 +124,25 @@ pub(crate) struct SegmentReader<'a> {
     damage: Vec<Damage>,
     /// Where the last good frame ends.
     good_until: u64,
+    version: u32,
 }
 
 impl<'a> SegmentReader<'a> {
     /// Checks the header of segment `number`.
     pub(crate) fn open(file: &'a dyn File, path: &'a Path, number: u64) -> Result<Self, Error> {
         let len = file.size().at(path)?;
-        let mut reader =
-            Self { file, path, len, buffer: Vec::new(), start: 0, at: 0, damage: Vec::new(), good_until: 0 };
+        let newest = newest_version(number);
+        let mut reader = Self {
+            file,
+            path,
+            len,
+            buffer: Vec::new(),
+            start: 0,
+            at: 0,
+            damage: Vec::new(),
+            good_until: 0,
+            version: newest,
+        };
         let header = reader.peek(SEGMENT_HEADER_BYTES as usize)?;
         let corrupt = |offset, what| Error::Corrupt { path: path.to_owned(), offset, what };
         if header.len() < SEGMENT_HEADER_BYTES as usize {
@@ -137,6 +159,8 @@ impl<'a> SegmentReader<'a> {
         let crc = crc32c(&header[..16]);
         let stored = input.u32().expect("the header is there");
         if header.iter().all(|&b| b == 0) {
+            // Space that was reserved and nothing else, or a beginning that is lost.
+            reader.good_until = u64::from(!reader.only_zeros_follow()?);
             return Ok(reader);
         }
         if magic != SEGMENT_MAGIC || crc != stored {
@@ -144,9 +168,10 @@ impl<'a> SegmentReader<'a> {
             reader.good_until = 1;
             return Ok(reader);
         }
-        if version != VERSION {
-            return Err(corrupt(4, "log segment of an unknown version"));
+        if version == 0 || version > newest {
+            return Err(corrupt(4, "file of frames of an unknown version"));
         }
+        reader.version = version;
         if found != number {
             return Err(corrupt(8, "log segment under another's name"));
         }
@@ -274,6 +299,11 @@ impl<'a> SegmentReader<'a> {
             }
             self.at += bytes.len() - (FRAME_MAGIC.len() - 1);
         }
+    }
+
+    /// The version of the file; the newest where its header is damaged.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     /// What was skipped, once the end has been reached.

@@ -1,6 +1,7 @@
 #![cfg(feature = "testing")]
 
 use super::*;
+use crate::manifest::{Manifest, State};
 use crate::sample::Timestamp;
 use crate::testing::FaultFs;
 
@@ -15,7 +16,11 @@ pub(crate) fn worked_example(document: &str) -> Vec<u8> {
 fn the_worked_example_of_the_format_document() {
     let fs = FaultFs::default();
     let dir = Path::new("/data/wal");
-    let mut wal = Wal::begin(Arc::new(fs.clone()), dir.to_owned(), 1, 0, 0).unwrap();
+    let shared: Arc<dyn Fs> = Arc::new(fs.clone());
+    fs.create_dir_all(dir).unwrap();
+    let manifest = Manifest::begin(&shared, Path::new("/data"), State::default()).shared();
+    let options = WalOptions { next_segment: 1, segment_bytes: 0, older_bytes: 0, sync: SyncPolicy::Never };
+    let mut wal = Wal::new(shared, dir.to_owned(), options, manifest);
     let mut frame = Vec::new();
     begin_frame(&mut frame);
     for (id, name) in [(1, "a"), (2, "b")] {
