@@ -109,13 +109,14 @@ pub(crate) struct Flags {
     #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
     pub(crate) cors_origin: String,
 
-    /// How long a request may take to come, a connection may be idle, and a client may take nothing of an answer.
+    /// How long a request may take to come, a connection may be idle, and a client may take nothing of an answer; 0 for no
+    /// limit.
     #[arg(long = "web.read-timeout", value_name = "DURATION", default_value = "5m", value_parser = duration)]
     pub(crate) read_timeout: Duration,
 
     /// Connections that may be open at once; idle ones are closed for new ones beyond. Lowered where the limit of open files
     /// is too low for them.
-    #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512)]
+    #[arg(long = "web.max-connections", value_name = "N", default_value = "512", value_parser = at_least_one)]
     pub(crate) max_connections: usize,
 
     /// What stands in the title of every page.
@@ -238,6 +239,10 @@ fn segment_bytes(text: &str) -> Result<u64, String> {
         0x1_0000..=0x1000_0000 => Ok(size),
         _ => Err("must be from 64KB to 256MB".into()),
     })
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "must be a number, at least 1".into())
 }
 
 /// Bytes from which on a name is long: no two flags of Prometheus that are have only two edits between them.
@@ -572,6 +577,7 @@ mod tests {
     fn values_that_cannot_be_used_are_errors() {
         for bad in [
             "--query.timeout=soon",
+            "--web.max-connections=0",
             "--storage.wal-sync=sometimes",
             "--query.max-memory=1024",
             "--query.max-memory=1kB",

@@ -189,7 +189,8 @@ fn limits(flags: &Flags) -> Limits {
             "--web.max-connections is lowered to what the limit of open files (ulimit -n) leaves"
         );
     }
-    Limits { connections, read_timeout: flags.read_timeout }
+    let read_timeout = Some(flags.read_timeout).filter(|timeout| !timeout.is_zero());
+    Limits { connections, read_timeout }
 }
 
 /// What is answered until it is known what is in the store.

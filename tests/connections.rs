@@ -146,7 +146,7 @@ fn heads_as_large_as_prometheus_takes_them_reach_the_api_and_larger_ones_get_its
 #[test]
 fn a_body_that_is_never_finished_costs_no_more_than_the_read_timeout() {
     let server =
-        Server::with_config("scrape_configs: []\n", &["--web.read-timeout=1s", "--web.enable-remote-write-receiver"]);
+        Server::with_config("scrape_configs: []\n", &["--web.read-timeout=3s", "--web.enable-remote-write-receiver"]);
     let mut stream = connect(&server);
     let head = "POST /api/v1/write HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf";
     stream.write_all(head.as_bytes()).expect("the server reads");

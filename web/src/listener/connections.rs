@@ -22,13 +22,14 @@ const QUIET: Duration = Duration::from_secs(60);
 pub struct Limits {
     /// Connections at once, of all addresses together; more wait to be accepted. At least one.
     pub connections: usize,
-    /// How long a request may take to come, a connection may be idle, and a client may take no byte of an answer.
-    pub read_timeout: Duration,
+    /// How long a request may take to come, a connection may be idle, and a client may take no byte of an answer. `None`
+    /// bounds none of these.
+    pub read_timeout: Option<Duration>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 512, read_timeout: Duration::from_secs(300) }
+        Self { connections: 512, read_timeout: Some(Duration::from_secs(300)) }
     }
 }
 

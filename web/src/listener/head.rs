@@ -284,6 +284,36 @@ mod tests {
         assert_eq!(head, "GET /a?query=up%7Bx=%22%C3%A4%22%7D%3E0 HTTP/1.1\r\n\r\n");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            line in proptest::sample::select(vec!["", "GET /a HTTP/1.1\r\n", "POST /b?c HTTP/1.1\nHost: a\r\n"]),
+            parts in proptest::collection::vec(proptest::sample::select(vec![
+                "GET", "POST", " ", "/", "?", "%", "HTTP/1.1", "HTTP/1.0", "\r\n", "\n", "\r", "\t", ":", "Content-Length",
+                "Transfer-Encoding", "chunked", "5", "99999999999999999999", "Connection", "close", "a", "\u{e4}", "\0", "*",
+            ]), 0..40),
+            noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..8),
+        ) {
+            let bytes = [line.as_bytes(), parts.concat().as_bytes(), &noise, b"\r\n\r\n"].concat();
+            let mut search = Search::default();
+            let end = search.end(&bytes).expect("there is an empty line");
+            let again = match read(&bytes[..end]) {
+                Ok(Head { rewritten: Some((text, _)), framing }) => Some((text, framing)),
+                Ok(Head { rewritten: None, framing }) => Some((bytes[..end].to_vec(), framing)),
+                Err(_) => None,
+            };
+            // The library reads the same request in what it gets.
+            for (text, framing) in again.into_iter().chain([(refused(&bytes), Framing::Length(0))]) {
+                let head = read(&text).expect("a head that was taken is taken again");
+                proptest::prop_assert_eq!(head.framing, framing);
+                let mut headers = [httparse::EMPTY_HEADER; 100];
+                let mut request = httparse::Request::new(&mut headers);
+                let parsed = request.parse(&text);
+                proptest::prop_assert!(parsed == Ok(httparse::Status::Complete(text.len())), "{parsed:?}");
+            }
+        }
+    }
+
     #[test]
     fn heads_that_can_be_read_in_two_ways_are_refused() {
         for (text, refused) in [

@@ -48,6 +48,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Time between two messages of that.
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Longer than any connection lasts, and not too long for a clock.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 86_400);
+
 /// Accepts connections and answers their requests by the router that `answers` holds, until `stop` holds `true`. Returns
 /// when the last connection has ended; dropped, it ends them all.
 pub async fn listen(
@@ -105,7 +108,7 @@ async fn serve(
     answers: watch::Receiver<Router>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let timeout = connections.limits().read_timeout;
+    let timeout = connections.limits().read_timeout.unwrap_or(LONGEST);
     let pulse = Arc::clone(&place.pulse);
     // Where the system refuses that, answers are a little later.
     let _ = stream.set_nodelay(true);
