@@ -94,25 +94,29 @@ impl<W: Write> Write for Line<W> {
 /// targets and headers of requests say what others want them to say. The escapes are those of JSON.
 fn one_line(message: &str, style: Style) -> Cow<'_, str> {
     let (text, end) = message.strip_suffix('\n').map_or((message, ""), |text| (text, "\n"));
-    // The colours begin with an escape; those in values are escaped by the library.
-    let is_bad = |c: char| {
-        (c.is_control() && !(c == '\u{1b}' && style == Style::Colored)) || matches!(c, '\u{2028}' | '\u{2029}')
-    };
+    let is_bad = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
     if !text.contains(is_bad) {
         return message.into();
     }
     let mut out = String::with_capacity(message.len() + 16);
-    for character in text.chars() {
+    for (at, character) in text.char_indices() {
         match character {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
+            '\u{1b}' if style == Style::Colored && is_color(&text[at..]) => out.push(character),
             bad if is_bad(bad) => write!(out, "\\u{:04x}", u32::from(bad)).expect("writing to a string"),
             other => out.push(other),
         }
     }
     out.push_str(end);
     out.into()
+}
+
+/// Whether a text begins with one of the escapes that the library colours with. Others move the cursor or hide text.
+fn is_color(text: &str) -> bool {
+    let code = text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')).map(|(code, _)| code);
+    code.is_some_and(|code| matches!(code, "0" | "1" | "2" | "3" | "31" | "32" | "33" | "34" | "35" | "36"))
 }
 
 /// Tells which flags have no effect.
@@ -148,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_message_is_one_line_whatever_it_holds() {
-        let forged = "up\n2026-01-01T00:00:00Z ERROR forged\r\nlevel=error msg=\"forged\"\u{85}\u{2028}\u{9b}2J\u{1b}[2J\u{7f}\0";
+        let forged = "up\n2026-01-01T00:00:00Z ERROR forged\r\nlevel=error msg=\"forged\"\u{85}\u{2028}\u{9b}2J\u{1b}[2J\u{1b}[8m\u{7f}\0";
         for format in [LogFormat::Text, LogFormat::Logfmt, LogFormat::Json] {
             for style in [Style::Plain, Style::Colored] {
                 let kept = Kept::default();
@@ -162,7 +166,7 @@ mod tests {
                 let is_escape = |c: char| c == '\u{1b}' && style == Style::Colored;
                 let is_bad = |c: char| c.is_control() && !is_escape(c) || matches!(c, '\u{2028}' | '\u{2029}');
                 assert!(line.contains("forged") && !line.contains(is_bad), "{format:?}: {line:?}");
-                assert!(!line.contains("\u{1b}[2J"), "{format:?}: {line:?}");
+                assert!(!line.contains("\u{1b}[2J") && !line.contains("\u{1b}[8m"), "{format:?}: {line:?}");
                 if format == LogFormat::Json {
                     let json: serde_json::Value = serde_json::from_str(line).unwrap();
                     assert_eq!(json["metric"], forged, "JSON says what the field held");
