@@ -292,7 +292,7 @@ fn a_place_is_free_soon_after_its_client_has_gone_also_under_load() {
         drop(until);
     });
     println!("{:.1} ms after the client at the latest", slowest * 1000.0);
-    assert!(slowest < 0.1 || cfg!(debug_assertions) && slowest < 1.0, "{slowest}");
+    assert!(slowest < 0.1 || cfg!(debug_assertions) && slowest < 5.0, "{slowest}");
 }
 
 /// Takes minutes.
@@ -318,5 +318,5 @@ fn a_client_that_goes_away_takes_its_query_along() {
         slowest = slowest.max(now() - left);
     }
     println!("{:.1} ms after the client at the latest", slowest * 1000.0);
-    assert!(slowest < 0.1 || cfg!(debug_assertions) && slowest < 1.0, "{slowest}");
+    assert!(slowest < 0.1 || cfg!(debug_assertions) && slowest < 5.0, "{slowest}");
 }
