@@ -30,7 +30,7 @@ mod url;
 
 pub use cache::schema_of_factor;
 pub use clock::Clock;
-pub use discovery::{BadPattern, matching_files};
+pub use discovery::{BadPattern, matching_files, read_target_file};
 pub use fetch::DEFAULT_BODY_BYTES;
 pub use manager::{ApplyError, ScrapeManager, Targets};
 pub use metadata::{Described, FamilyTable};

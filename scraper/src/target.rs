@@ -219,6 +219,15 @@ pub(crate) fn targets_of(group: &TargetGroup, config: &ScrapeConfig) -> (Vec<Dis
     (targets, errors)
 }
 
+impl ScrapeConfig {
+    /// Position and fault of each target of `group` that cannot be scraped under this job, in the order of the group.
+    #[must_use]
+    pub fn target_faults(&self, group: &TargetGroup) -> Vec<(usize, String)> {
+        let targets = group.targets.iter().enumerate();
+        targets.filter_map(|(at, address)| Some((at, target(address, &group.labels, self).err()?))).collect()
+    }
+}
+
 fn target(address: &str, group: &BTreeMap<String, String>, config: &ScrapeConfig) -> Result<Discovered, String> {
     let mut builder = LabelsBuilder::default();
     for (name, value) in group {
@@ -242,8 +251,7 @@ fn target(address: &str, group: &BTreeMap<String, String>, config: &ScrapeConfig
         }
     }
     let discovered = builder.build();
-    let Some(relabeled) = relabel(&discovered, &config.relabel, config.names).filter(|labels| !labels.is_empty())
-    else {
+    let Some(relabeled) = relabel(&discovered, &config.relabel, config.names) else {
         return Ok(Discovered::Dropped(discovered));
     };
     let get = |name| relabeled.get(name).unwrap_or_default();

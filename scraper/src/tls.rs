@@ -20,6 +20,9 @@ use crate::secret::SecretSource;
 /// # Errors
 /// If a file cannot be read or does not hold what it should.
 pub(crate) async fn client_config(options: &TlsOptions) -> Result<Arc<ClientConfig>, String> {
+    if options.has_no_version() {
+        return Err("tls: max_version is below min_version".to_owned());
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&versions(options))
@@ -47,6 +50,12 @@ pub(crate) async fn client_config(options: &TlsOptions) -> Result<Arc<ClientConf
 }
 
 impl TlsOptions {
+    /// Tells if the newest version that is allowed is older than the oldest: no connection can be made.
+    #[must_use]
+    pub fn has_no_version(&self) -> bool {
+        self.min_version.zip(self.max_version).is_some_and(|(min, max)| min > max)
+    }
+
     /// Reads the files that these options name and checks that a connection can be made with what they hold. Blocks.
     ///
     /// # Errors

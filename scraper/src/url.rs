@@ -23,6 +23,9 @@ pub enum UrlError {
     /// Text after the host that is no port.
     #[error("invalid port after host")]
     Port,
+    /// Text in brackets that is no address of version 6.
+    #[error("no IPv6 address in the brackets of the host")]
+    Address,
     /// An address of version 6 without its closing bracket.
     #[error("missing ']' in host")]
     Bracket,
@@ -76,7 +79,11 @@ impl HttpUrl {
             None => (None, authority),
         };
         let (host, zone, port) = place_of(place)?;
-        let path = path.split('#').next().unwrap_or_default();
+        let (path, fragment) = path.split_once('#').unwrap_or((path, ""));
+        // A query may hold anything.
+        let escaped = path.split('?').next().unwrap_or_default();
+        unescape(escaped)?;
+        unescape(fragment)?;
         let slash = if path.starts_with('/') { "" } else { "/" };
         Ok(Self { scheme, user, host, zone, port, path_and_query: format!("{slash}{}", path.replace(' ', "%20")) })
     }
@@ -172,6 +179,10 @@ pub(crate) fn without_user(url: &str) -> Cow<'_, str> {
 }
 
 fn user_of(text: &str) -> Result<User, UrlError> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:~!$&'()*+,;=%@".contains(&byte);
+    if !text.bytes().all(allowed) {
+        return Err(UrlError::Character);
+    }
     let (name, password) = text.split_once(':').unwrap_or((text, ""));
     Ok(User { name: decode(name)?, password: Secret::new(decode(password)?) })
 }
@@ -184,7 +195,9 @@ fn place_of(text: &str) -> Result<(String, Option<String>, Option<u16>), UrlErro
             Some((address, zone)) => (address, Some(decode(zone)?)),
             None => (address, None),
         };
-        (host_of(address)?, zone, after)
+        let host = host_of(address)?;
+        host.parse::<Ipv6Addr>().map_err(|_| UrlError::Address)?;
+        (host, zone, after)
     } else {
         let (host, port) = text.split_at(text.rfind(':').unwrap_or(text.len()));
         (host_of(host)?, None, port)
@@ -216,8 +229,13 @@ fn host_of(text: &str) -> Result<String, UrlError> {
     if escapes.into_iter().any(hides_ascii) { Err(UrlError::Escape) } else { Ok(decoded) }
 }
 
-/// Decodes percent escapes.
+/// Decodes percent escapes of a text in UTF-8.
 fn decode(text: &str) -> Result<String, UrlError> {
+    String::from_utf8(unescape(text)?).map_err(|_| UrlError::Escape)
+}
+
+/// Decodes percent escapes.
+fn unescape(text: &str) -> Result<Vec<u8>, UrlError> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {
@@ -231,7 +249,7 @@ fn decode(text: &str) -> Result<String, UrlError> {
         out.push((value(digits[0])? * 16 + value(digits[1])?) as u8);
         rest = after;
     }
-    String::from_utf8(out).map_err(|_| UrlError::Escape)
+    Ok(out)
 }
 
 /// Index of a network interface by its name or number.

@@ -27,7 +27,7 @@ fn web_config(path: &Path) -> bool {
 }
 
 fn config(path: &Path) -> bool {
-    let config = match Config::load(path) {
+    let config = match Config::inspect(path) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("{error}");

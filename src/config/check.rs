@@ -5,7 +5,7 @@ use model::{parse_duration, parse_size};
 use super::findings::Findings;
 use super::schema::{Effect, Field, Section, Type};
 use super::tree::{Fault, Node, Scalar, Tag, Value};
-use super::values::{has_password, whole_number};
+use super::values::{has_fraction, has_password, whole_number};
 
 /// How alike a key must be to one that is known to be suggested.
 const ALIKE: f64 = 0.6;
@@ -97,6 +97,10 @@ impl Checker<'_> {
             (_, Value::Scalar(scalar)) => {
                 if let Some(wanted) = scalar_fault(holds, scalar) {
                     self.wrong(node, format!("{}: {wanted}", name_of(path)));
+                } else if matches!(holds, Type::Int | Type::Uint) && has_fraction(scalar) {
+                    let (path, text) = (name_of(path), scalar.text.clone());
+                    self.findings
+                        .warn(node.fault(format!("{path} is a whole number: the fraction of {text} is cut off")));
                 }
             }
             _ => self.wrong(node, wrong("a single value")),

@@ -54,9 +54,20 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// How far a configuration is looked into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// As far as the start needs.
+    #[default]
+    Start,
+    /// Down to the targets and the files that name them.
+    Targets,
+}
+
 /// What reading a configuration brings to light besides its values.
 #[derive(Default)]
 pub(super) struct Findings {
+    pub(super) depth: Depth,
     /// The file being read.
     path: PathBuf,
     faults: Vec<Finding>,
@@ -73,6 +84,10 @@ pub(super) struct Findings {
 }
 
 impl Findings {
+    pub(super) fn new(depth: Depth) -> Self {
+        Self { depth, ..Self::default() }
+    }
+
     /// Turns to another file; the values returned are restored with [`leave`](Self::leave).
     pub(super) fn enter(&mut self, path: &Path) -> PathBuf {
         std::mem::replace(&mut self.path, path.to_owned())
@@ -87,6 +102,13 @@ impl Findings {
         let finding = Finding::new(&self.path, fault);
         if !self.faults.contains(&finding) {
             self.faults.push(finding);
+        }
+    }
+
+    pub(super) fn doubt(&mut self, fault: Fault) {
+        let finding = Finding::new(&self.path, fault);
+        if !self.faults.contains(&finding) {
+            self.doubts.push(finding);
         }
     }
 

@@ -37,9 +37,13 @@ pub(super) fn http_options(node: &Node, folder: &Path, findings: &mut Findings) 
             findings.look_at_credentials(file.place, &within(folder, file.text()));
         }
     }
+    findings.keep(node, check_proxy(node));
     let tls = node.get("tls_config").map(|tls| {
         let options = findings.keep(tls, tls_options(tls, folder)).unwrap_or_default();
-        if options != TlsOptions::default() {
+        if options.has_no_version() {
+            let what = "tls_config.max_version is below tls_config.min_version: no connection can be made";
+            findings.warn(tls.fault(what));
+        } else if options != TlsOptions::default() {
             findings.look_at_tls(tls.place, &options);
         }
         options
@@ -54,6 +58,24 @@ pub(super) fn http_options(node: &Node, folder: &Path, findings: &mut Findings) 
 
 fn is_flawed(node: &Node, key: &str) -> bool {
     node.get(key).is_some_and(Node::is_flawed)
+}
+
+/// Checks that the keys of a proxy, which have no effect yet, do not contradict each other.
+fn check_proxy(node: &Node) -> Result<(), Fault> {
+    let set = |key| node.get(key).filter(|node| !node.text().is_empty());
+    let from_environment = node.bool_of("proxy_from_environment").unwrap_or(false);
+    match (set("proxy_url"), set("no_proxy"), from_environment) {
+        (Some(url), _, true) => {
+            Err(url.fault("if proxy_from_environment is configured, proxy_url must not be configured"))
+        }
+        (None, Some(no_proxy), true) => {
+            Err(no_proxy.fault("if proxy_from_environment is configured, no_proxy must not be configured"))
+        }
+        (None, Some(no_proxy), false) => {
+            Err(no_proxy.fault("if no_proxy is configured, proxy_url must also be configured"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn auth(node: &Node, folder: &Path) -> Result<Option<Auth>, Fault> {
@@ -113,11 +135,6 @@ fn tls_options(node: &Node, folder: &Path) -> Result<TlsOptions, Fault> {
         }
     };
     let (min_version, max_version) = (tls_version(node, "min_version")?, tls_version(node, "max_version")?);
-    if min_version.zip(max_version).is_some_and(|(min, max)| min > max) {
-        return Err(node.fault(
-            "tls_config.max_version must be greater than or equal to tls_config.min_version if both are specified",
-        ));
-    }
     Ok(TlsOptions {
         ca: source("ca", "ca_file")?,
         client,
@@ -131,7 +148,6 @@ fn tls_options(node: &Node, folder: &Path) -> Result<TlsOptions, Fault> {
 fn tls_version(node: &Node, key: &str) -> Result<Option<TlsVersion>, Fault> {
     let Some(version) = node.get(key) else { return Ok(None) };
     match (version.text(), key) {
-        ("", _) => Ok(None),
         // What is older than 1.2 is not spoken; a lower bound below that is met all the same.
         ("TLS10" | "TLS11" | "TLS12", "min_version") | ("TLS12", _) => Ok(Some(TlsVersion::Tls12)),
         ("TLS13", _) => Ok(Some(TlsVersion::Tls13)),

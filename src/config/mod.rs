@@ -11,6 +11,7 @@ mod render;
 mod schema;
 mod scrape;
 mod storage;
+mod targets;
 mod tree;
 mod values;
 mod web_file;
@@ -23,8 +24,8 @@ use model::format_duration;
 use scraper::ScrapeConfig;
 
 use check::check_section;
-use findings::Findings;
 pub(crate) use findings::{ConfigError, Finding};
+use findings::{Depth, Findings};
 use schema::{ROOT, SCRAPE, SCRAPE_FILE};
 use scrape::{Global, scrape_config, written_out};
 pub(crate) use storage::Storage;
@@ -72,6 +73,18 @@ impl Config {
         config.finish(findings)
     }
 
+    /// Loads the file at `path` as [`load`](Self::load) does, and also looks at what does not matter to the start: targets
+    /// under relabeling, files of targets and rule files. Faults of these are doubts.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub(crate) fn inspect(path: &Path) -> Result<Self, ConfigError> {
+        let mut findings = Findings::new(Depth::Targets);
+        let config = Self::read(path, |name| std::env::var(name).ok(), &mut findings);
+        findings.look_at_files();
+        config.finish(findings)
+    }
+
     /// Reads the file at `path` into `findings` and the configuration, of which what is wrong is left out. `variable` gives
     /// the values of environment variables.
     fn read(path: &Path, variable: impl Fn(&str) -> Option<String>, findings: &mut Findings) -> Self {
@@ -91,6 +104,7 @@ impl Config {
         let global = Global::read(root.get("global"), findings);
         for file in root.items_of("rule_files") {
             findings.keep(file, check_pattern(file, "rule"));
+            targets::check_rule_file(file, folder, findings);
         }
         let mut jobs = Jobs::default();
         for node in root.items_of("scrape_configs").iter().filter(|node| node.value != Value::Invalid) {
@@ -178,6 +192,7 @@ impl Jobs {
             _ => drop(self.origins.insert(job.clone(), origin.to_owned())),
         }
         let mut node = node.clone();
+        targets::check(&config, &node, findings);
         set_missing(&mut node, written_out(&config));
         self.yaml.insert(job, render::render(&node, &SCRAPE));
         self.configs.push(config);

@@ -139,10 +139,7 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path, finding
         false => Protocol::DEFAULT.to_vec(),
     });
     let scheme = node.some_string_of("scheme").unwrap_or_else(|| "http".to_owned());
-    if scheme != "http" && scheme != "https" {
-        let at = node.get("scheme").unwrap_or(node);
-        findings.fault(at.fault(format!("scheme must be \"http\" or \"https\", not {scheme:?}")));
-    }
+    check_scheme(node.get("scheme").unwrap_or(node), &scheme, findings);
     let relabel = relabels(node, "relabel_configs", names, findings);
     ScrapeConfig {
         interval,
@@ -167,10 +164,20 @@ pub(super) fn scrape_config(node: &Node, global: &Global, folder: &Path, finding
         keep_dropped_targets: limits.dropped,
         extra_scrape_metrics: node.bool_of("extra_scrape_metrics").unwrap_or(global.extra_scrape_metrics),
         http: http_options(node, folder, findings),
-        discovery: discovery(node, folder, names, relabel.is_empty(), findings),
+        discovery: discovery(node, folder, relabel.is_empty(), findings),
         metric_relabel: relabels(node, "metric_relabel_configs", names, findings),
         relabel,
         job_name,
+    }
+}
+
+/// Refuses a scheme that would change the host of the URL, and warns of one that no target can be asked with.
+fn check_scheme(at: &Node, scheme: &str, findings: &mut Findings) {
+    if !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+        findings.fault(at.fault(format!("{scheme:?} is not a valid scheme")));
+    } else if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        findings
+            .warn(at.fault(format!("no target can be scraped with scheme {scheme:?}: it is neither http nor https")));
     }
 }
 
@@ -323,7 +330,8 @@ fn relabel(node: &Node, names: NameScheme, findings: &mut Findings) -> Option<Re
         }
     };
     for label in node.items_of("source_labels") {
-        if !names.allows_label(label.text()) {
+        // Prometheus takes an item without a value for a label that no target has.
+        if label.value != Value::Null && !names.allows_label(label.text()) {
             findings.fault(label.fault(format!("{:?} is not a valid label name", label.text())));
         }
     }
@@ -353,13 +361,13 @@ fn action(rule: &Node) -> Result<Action, Fault> {
     known.ok_or_else(|| rule.get("action").unwrap_or(rule).fault(format!("unknown relabel action {text:?}")))
 }
 
-fn discovery(node: &Node, folder: &Path, names: NameScheme, plain: bool, findings: &mut Findings) -> Vec<Discovery> {
+fn discovery(node: &Node, folder: &Path, plain: bool, findings: &mut Findings) -> Vec<Discovery> {
     let mut all = Vec::new();
     let groups: Vec<TargetGroup> = node
         .items_of("static_configs")
         .iter()
         .enumerate()
-        .map(|(at, group)| static_group(group, at, names, plain, findings))
+        .map(|(at, group)| static_group(group, at, plain, findings))
         .collect();
     if !groups.is_empty() {
         all.push(Discovery::Static(groups));
@@ -375,14 +383,15 @@ fn discovery(node: &Node, folder: &Path, names: NameScheme, plain: bool, finding
 }
 
 /// Without relabeling, a URL where an address should be is certainly a mistake.
-fn static_group(node: &Node, at: usize, names: NameScheme, plain: bool, findings: &mut Findings) -> TargetGroup {
+fn static_group(node: &Node, at: usize, plain: bool, findings: &mut Findings) -> TargetGroup {
     for target in node.items_of("targets").iter().filter(|_| plain) {
         if target.text().contains('/') {
             let shown = without_password(target.text());
             findings.fault(target.fault(format!("{shown:?} is not a valid hostname")));
         }
     }
-    check_names(node.get("labels"), names, findings);
+    // The name scheme of the job holds for what is left after relabeling.
+    check_names(node.get("labels"), NameScheme::Utf8, findings);
     TargetGroup { source: at.to_string(), targets: node.texts_of("targets"), labels: node.text_map_of("labels") }
 }
 

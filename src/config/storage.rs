@@ -22,9 +22,9 @@ impl Storage {
         let Some(storage) = root.get("storage") else { return Ok(Self::default()) };
         let mut read = Self::default();
         if let Some(exemplars) = storage.get("exemplars") {
-            // Zero means none here, as in Prometheus.
-            read.max_exemplars = exemplars.get("max_exemplars").map(|_| 0);
-            read.max_exemplars = exemplars.count_of("max_exemplars")?.or(read.max_exemplars);
+            // Zero and less mean none here, as in Prometheus.
+            read.max_exemplars =
+                exemplars.int_of("max_exemplars").map(|count| usize::try_from(count).unwrap_or_default());
         }
         let Some(tsdb) = storage.get("tsdb") else { return Ok(read) };
         if let Some(window) = tsdb.get("out_of_order_time_window") {

@@ -131,10 +131,7 @@ fn errors_say_where_and_what() {
             "scrape_configs:\n- job_name: a\n  static_configs:\n  - targets: ['http://h']\n",
             "prometheus.yml:4:15: \"http://h\" is not a valid hostname",
         ),
-        (
-            "scrape_configs:\n- job_name: a\n  scheme: ftp\n",
-            "prometheus.yml:3:11: scheme must be \"http\" or \"https\", not \"ftp\"",
-        ),
+        ("scrape_configs:\n- job_name: a\n  scheme: 'ftp:'\n", "prometheus.yml:3:11: \"ftp:\" is not a valid scheme"),
         (
             "scrape_configs:\n- job_name: a\n  relabel_configs:\n  - regex: 'a('\n    target_label: b\n",
             "prometheus.yml:4:12: invalid regular expression \"a(\": missing closing ): `a(`",

@@ -9,7 +9,8 @@ use model::{parse_duration, parse_size};
 
 use super::tree::{Fault, Node, Scalar, Tag, Value};
 
-/// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text.
+/// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text. As in Prometheus,
+/// a fraction is cut off, and what rounds to 2^64 is 2^63.
 pub(super) fn whole_number(scalar: &Scalar) -> Option<i128> {
     if scalar.tag != Tag::Number {
         return None;
@@ -24,11 +25,21 @@ pub(super) fn whole_number(scalar: &Scalar) -> Option<i128> {
         Some((_, radix)) => i128::from_str_radix(&digits[2..], radix).ok()?,
         None => match digits.parse() {
             Ok(number) => number,
-            // Beyond this not every whole number is a double.
-            Err(_) => digits.parse::<f64>().ok().filter(|n| n.fract() == 0.0 && n.abs() < 9e15)? as i128,
+            Err(_) => digits.parse::<f64>().ok().filter(|n| n.is_finite())?.trunc() as i128,
         },
     };
-    Some(if negative { -magnitude } else { magnitude })
+    let is_beyond = magnitude > u64::MAX.into() && magnitude as f64 <= u64::MAX as f64;
+    Some(match (negative, is_beyond) {
+        (true, _) => magnitude.checked_neg()?,
+        (false, true) => 1 << 63,
+        (false, false) => magnitude,
+    })
+}
+
+/// Tells if a number has a fraction, which [`whole_number`] cuts off.
+pub(super) fn has_fraction(scalar: &Scalar) -> bool {
+    let number = scalar.text.replace('_', "").parse::<f64>();
+    scalar.tag == Tag::Number && number.is_ok_and(|number| number.is_finite() && number.fract() != 0.0)
 }
 
 /// Typed reading of a map that has been checked against the schema. What is not there is `None`.
@@ -71,6 +82,14 @@ impl Node {
         };
         let count = number.ok_or_else(|| node.fault(format!("{:?} is not a usable number", node.text())))?;
         Ok(Some(count).filter(|count| *count > 0))
+    }
+
+    /// A whole number.
+    pub(super) fn int_of(&self, key: &str) -> Option<i64> {
+        match &self.get(key)?.value {
+            Value::Scalar(scalar) => whole_number(scalar).and_then(|number| i64::try_from(number).ok()),
+            _ => None,
+        }
     }
 
     /// A whole number from 0 on.
@@ -134,10 +153,15 @@ mod tests {
             ("5.0", 5),
             ("1e3", 1000),
             ("18446744073709551615", u64::MAX.into()),
+            ("18446744073709551616", 1 << 63),
+            ("5.5", 5),
+            ("-0.5", 0),
+            ("-1.5", -1),
         ] {
             assert_eq!(number(text), Some(value), "{text}");
         }
-        assert_eq!(number("5.5"), None);
+        assert!(number("36893488147419103232").is_some_and(|number| number > u64::MAX.into()));
+        assert_eq!((number(".inf"), number(".nan"), number("1e999")), (None, None, None));
         assert_eq!(whole_number(&Scalar { text: "5".to_owned(), tag: Tag::Text }), None);
     }
 }

@@ -129,6 +129,14 @@ fn matching(pattern: &Path) -> Vec<PathBuf> {
     })
 }
 
+/// Reads the groups of the discovery file at `path`.
+///
+/// # Errors
+/// If the file cannot be read or holds no list of groups.
+pub fn read_target_file(path: &Path) -> Result<Vec<TargetGroup>, String> {
+    read_file(path).map(|(groups, _)| groups)
+}
+
 /// Groups of a file, and the time of its last change in seconds since the Unix epoch.
 fn read_file(path: &Path) -> Result<(Vec<TargetGroup>, f64), String> {
     let metadata = std::fs::metadata(path).map_err(|e| e.to_string())?;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::metrics::Metrics;
 use crate::options::{Discovery, TargetGroup};
 
+pub use self::file::read_target_file;
 pub use self::glob::{BadPattern, matching_files};
 pub(crate) use self::provider::{Finding, Provider, Providers};
 

@@ -15,6 +15,7 @@ fn urls_are_taken_apart() {
         ("http://u:p@h:9/", "http://[h]:9", "h:9", "/"),
         ("http://a@b@h/", "http://[h]:80", "h", "/"),
         ("http://h:/x", "http://[h]:80", "h", "/x"),
+        ("http://h/%41%ff?%zz=%", "http://[h]:80", "h", "/%41%ff?%zz=%"),
         ("http://b%C3%BCcher/", "http://[bücher]:80", "bücher", "/"),
     ] {
         let url = parse(text);
@@ -56,6 +57,14 @@ fn malformed_urls_say_why_without_quoting_anything() {
         ("http://h%/", UrlError::Escape),
         ("http://h%zz/", UrlError::Escape),
         ("http://u:%zz@h/", UrlError::Escape),
+        ("http://h/%zz", UrlError::Escape),
+        ("http://h/a%", UrlError::Escape),
+        ("http://h/a%4?b", UrlError::Escape),
+        ("http://h/a?b#%zz", UrlError::Escape),
+        ("http://u p@h/", UrlError::Character),
+        ("http://ü@h/", UrlError::Character),
+        ("http://[h]/", UrlError::Address),
+        ("http://[127.0.0.1]/", UrlError::Address),
         ("http://h:x/", UrlError::Port),
         ("http://h:65536/", UrlError::Port),
         ("http://[::1]x/", UrlError::Port),

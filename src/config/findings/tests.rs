@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::Findings;
+use super::{Finding, Findings};
 use crate::config::schema::{ROOT, Section, Type};
 use crate::config::{Config, ConfigError};
 
@@ -24,7 +24,7 @@ fn job(body: &str) -> String {
 
 #[test]
 fn every_fault_is_told_with_its_place_in_the_order_of_the_file() {
-    let text = "global:\n  scrape_interval: 5\n  evalution_interval: 1s\nscrape_configs:\n- job_nam: a\n  scheme: ftp\n\
+    let text = "global:\n  scrape_interval: 5\n  evalution_interval: 1s\nscrape_configs:\n- job_nam: a\n  scheme: f/p\n\
                 - job_name: b\n  sample_limit: -1\n  relabel_configs:\n  - {regex: 'a(', action: nope}\n  - {action: drop, regex: '*'}\n\
                 \x20 static_configs: [{targets: ['http://h'], labels: {'': x}}]\n  tls_config: {ca_file: none.pem}\n- job_name: b\n\
                 scrape_config_files: ['*/x.yml', extra.yml]\nstorage: {tsdb: {retention: {size: 10}}}\n";
@@ -34,7 +34,7 @@ fn every_fault_is_told_with_its_place_in_the_order_of_the_file() {
         "p.yml:2:20: global.scrape_interval: not a valid duration string: \"5\"",
         "p.yml:3:3: unknown key \"evalution_interval\" in global, did you mean \"evaluation_interval\"?",
         "p.yml:5:3: unknown key \"job_nam\" in scrape_configs, did you mean \"job_name\"?",
-        "p.yml:6:11: scheme must be \"http\" or \"https\", not \"ftp\"",
+        "p.yml:6:11: \"f/p\" is not a valid scheme",
         "p.yml:8:17: scrape_configs.sample_limit: must be a whole number that is not negative, not \"-1\"",
         "p.yml:10:13: invalid regular expression \"a(\": missing closing ): `a(`",
         "p.yml:10:27: unknown relabel action \"nope\"",
@@ -87,7 +87,7 @@ fn a_modulus_may_be_any_64_bit_number() {
     let rule =
         |modulus: &str| job(&format!("relabel_configs: [{{action: hashmod, target_label: t, modulus: {modulus}}}]"));
     assert_eq!(load(&rule("18446744073709551615"), &[]).unwrap().scrape[0].relabel[0].modulus, u64::MAX);
-    for bad in ["18446744073709551616", "-1", "1.5", "0"] {
+    for bad in ["36893488147419103232", "-1", "0.5", "0"] {
         assert!(load(&rule(bad), &[]).is_err(), "{bad}");
     }
 }
@@ -216,4 +216,52 @@ fn a_password_in_an_address_is_not_quoted() {
             .unwrap_err()
             .contains("needs a space behind its colon")
     );
+}
+
+#[test]
+fn targets_and_files_that_the_start_does_not_need_are_doubts_of_the_check_with_their_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("p.yml");
+    let targets = folder.path().join("t.json");
+    std::fs::write(&targets, r#"[{"targets": ["a", "b/c"]}]"#).unwrap();
+    let text = "rule_files: [none.yml]\nscrape_configs:\n- job_name: a\n  static_configs:\n  - targets: [h,\n      '']\n\
+                \x20 file_sd_configs: [{files: ['[.json', none.json, t.json]}]\n";
+    std::fs::write(&path, text).unwrap();
+    assert_eq!(Config::load(&path).unwrap().doubts(), []);
+    let config = Config::inspect(&path).unwrap();
+    let told = |findings: &[Finding]| -> Vec<String> {
+        let start = format!("{}:", path.display());
+        findings.iter().map(|finding| finding.to_string().strip_prefix(&start).unwrap().to_owned()).collect()
+    };
+    assert_eq!(
+        told(config.doubts()),
+        [
+            "1:14: \"none.yml\" does not point to an existing file".to_owned(),
+            "6:7: target 1 cannot be scraped: no address".to_owned(),
+            format!("7:30: {}: syntax error in pattern", folder.path().join("[.json").display()),
+            format!(
+                "7:51: {}:0: target 1 cannot be scraped: \"b/c\" is not a valid hostname",
+                folder.path().join("t.json").display()
+            ),
+        ]
+    );
+    let warnings = told(config.warnings());
+    assert_eq!(warnings, ["7:39: file \"none.json\" for file_sd in scrape job \"a\" does not exist"]);
+}
+
+#[test]
+fn odd_values_that_prometheus_takes_are_warned_of() {
+    for (body, warning) in [
+        ("sample_limit: 1.5", "scrape_configs.sample_limit is a whole number: the fraction of 1.5 is cut off"),
+        ("scheme: ftp", "no target can be scraped with scheme \"ftp\": it is neither http nor https"),
+        (
+            "tls_config: {min_version: TLS13, max_version: TLS12}",
+            "tls_config.max_version is below tls_config.min_version: no connection can be made",
+        ),
+    ] {
+        let config = load(&job(body), &[]).unwrap();
+        let warnings: Vec<String> = config.warnings().iter().map(ToString::to_string).collect();
+        assert!(warnings.len() == 1 && warnings[0].ends_with(warning), "{warnings:?}");
+    }
+    assert!(load(&job("scheme: HTTPS"), &[]).unwrap().warnings().is_empty());
 }

@@ -126,7 +126,7 @@ pub(super) const OTLP: Section = Section(&[&[
 
 pub(super) const STORAGE: Section = Section(&[&[
     acts("tsdb", Type::Section(&TSDB)),
-    acts("exemplars", Type::Section(&Section(&[&[acts("max_exemplars", Type::Uint)]]))),
+    acts("exemplars", Type::Section(&Section(&[&[acts("max_exemplars", Type::Int)]]))),
 ]]);
 
 const TSDB: Section = Section(&[&[
