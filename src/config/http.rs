@@ -56,6 +56,19 @@ pub(super) fn http_options(node: &Node, folder: &Path, findings: &mut Findings) 
     }
 }
 
+/// Checks what `node` says of requests that are not made yet; no file is read.
+pub(super) fn check_requests(node: &Node, folder: &Path, findings: &mut Findings) {
+    let is_sound = !node.is_flawed() && !["basic_auth", "authorization"].iter().any(|key| is_flawed(node, key));
+    if is_sound {
+        findings.keep(node, auth(node, folder));
+    }
+    findings.keep(node, check_proxy(node));
+    if let Some(tls) = node.get("tls_config") {
+        findings.keep(tls, tls_options(tls, folder));
+    }
+    headers(node, folder, findings);
+}
+
 fn is_flawed(node: &Node, key: &str) -> bool {
     node.get(key).is_some_and(Node::is_flawed)
 }

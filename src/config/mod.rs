@@ -7,6 +7,7 @@
 mod check;
 mod findings;
 mod http;
+mod idle;
 mod render;
 mod schema;
 mod scrape;
@@ -106,6 +107,7 @@ impl Config {
             findings.keep(file, check_pattern(file, "rule"));
             targets::check_rule_file(file, folder, findings);
         }
+        idle::check(&root, global.names, folder, findings);
         let mut jobs = Jobs::default();
         for node in root.items_of("scrape_configs").iter().filter(|node| node.value != Value::Invalid) {
             jobs.add(scrape_config(node, &global, folder, findings), node, "main config file", findings);

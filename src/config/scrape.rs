@@ -29,7 +29,7 @@ pub(super) struct Global {
     limits: SampleLimits,
     target_limit: usize,
     keep_dropped_targets: usize,
-    names: NameScheme,
+    pub(super) names: NameScheme,
     escaping: Escaping,
     extra_scrape_metrics: bool,
 }
@@ -315,7 +315,7 @@ fn params(node: &Node) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Reads a list of rules.
-fn relabels(node: &Node, key: &str, names: NameScheme, findings: &mut Findings) -> Vec<Relabel> {
+pub(super) fn relabels(node: &Node, key: &str, names: NameScheme, findings: &mut Findings) -> Vec<Relabel> {
     let rules = node.items_of(key).iter().filter(|rule| !rule.is_flawed());
     rules.filter_map(|rule| relabel(rule, names, findings)).collect()
 }

@@ -182,8 +182,16 @@ impl Raw {
     fn with_text(self, source: &str, at: &serde_saphyr::Location, defined: &serde_saphyr::Location) -> Node {
         let value = match self {
             Self::Null => Value::Null,
-            Self::Text(text) => Value::Scalar(Scalar { text, tag: Tag::Text }),
-            Self::Typed(tag) => Value::Scalar(Scalar { text: slice(source, defined), tag }),
+            Self::Text(text) => {
+                let is_number = is_go_number(&text) && slice(source, defined) == text;
+                let tag = if is_number { Tag::Number } else { Tag::Text };
+                Value::Scalar(Scalar { text, tag })
+            }
+            Self::Typed(tag) => {
+                let text = slice(source, defined);
+                let tag = if is_odd_word(&text) { Tag::Text } else { tag };
+                Value::Scalar(Scalar { text, tag })
+            }
             Self::List(items) => Value::List(
                 items.into_iter().map(|item| item.value.with_text(source, &item.referenced, &item.defined)).collect(),
             ),
@@ -198,6 +206,32 @@ impl Raw {
         };
         Node { place: place(at), value }
     }
+}
+
+/// Tells if Go takes a text without quotes for a whole number though YAML does not: `1__0`, `0X1F`.
+fn is_go_number(text: &str) -> bool {
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let digits = unsigned.replace('_', "");
+    let radix = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x") => 16,
+        Some("0o") => 8,
+        Some("0b") => 2,
+        _ => 10,
+    };
+    let digits = if radix == 10 { digits.as_str() } else { &digits[2..] };
+    // In its usual forms a text of digits is one that a tag or quotes made a text.
+    let is_odd = unsigned.contains('_') || ["0X", "0O", "0B"].iter().any(|prefix| unsigned.starts_with(prefix));
+    is_odd
+        && unsigned.starts_with(|c: char| c.is_ascii_digit())
+        && !digits.is_empty()
+        && digits.chars().all(|c| c.is_digit(radix))
+}
+
+/// Tells if a word has upper case within, as `tRUE`: Prometheus takes it for a text.
+fn is_odd_word(text: &str) -> bool {
+    let rest = text.get(1..).unwrap_or_default();
+    let is_plain = rest.bytes().all(|byte| byte.is_ascii_lowercase()) || *text == text.to_ascii_uppercase();
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && !is_plain
 }
 
 /// The text at `location`.
@@ -311,6 +345,30 @@ mod tests {
         assert_eq!(scalar("1").0, "-07");
         assert_eq!(scalar("g").0, "12_3");
         assert!(node.get("e").is_none());
+    }
+
+    #[test]
+    fn numbers_and_words_are_those_of_prometheus() {
+        for (text, tag) in [
+            ("1__0", Tag::Number),
+            ("0X1F", Tag::Number),
+            ("0x_1", Tag::Number),
+            ("\"1__0\"", Tag::Text),
+            ("_1", Tag::Text),
+            ("!!str 5", Tag::Text),
+            ("0x", Tag::Text),
+            ("1h", Tag::Text),
+            ("True", Tag::Bool(true)),
+            ("OFF", Tag::Bool(false)),
+            ("tRUE", Tag::Text),
+        ] {
+            let node = Node::parse(&format!("a: {text}\n")).unwrap();
+            let found = match node.get("a").map(|node| &node.value) {
+                Some(Value::Scalar(scalar)) => scalar.tag,
+                other => panic!("{text}: {other:?}"),
+            };
+            assert_eq!(found, tag, "{text}");
+        }
     }
 
     #[test]

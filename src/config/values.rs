@@ -9,7 +9,7 @@ use model::{parse_duration, parse_size};
 
 use super::tree::{Fault, Node, Scalar, Tag, Value};
 
-/// A whole number in any of the forms of YAML: `10`, `0x1F`, `1_000`, `5.0`. A number in quotes is a text. As in Prometheus,
+/// A whole number in any of the forms of YAML: `10`, `0x1F`, `010`, `1_000`, `5.0`. A number in quotes is a text. As in Prometheus,
 /// a fraction is cut off, and what rounds to 2^64 is 2^63.
 pub(super) fn whole_number(scalar: &Scalar) -> Option<i128> {
     if scalar.tag != Tag::Number {
@@ -20,9 +20,12 @@ pub(super) fn whole_number(scalar: &Scalar) -> Option<i128> {
         Some(digits) => (true, digits),
         None => (false, text.strip_prefix('+').unwrap_or(&text)),
     };
-    let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find(|(prefix, _)| digits.starts_with(prefix));
+    let prefix = digits.get(..2).unwrap_or_default().to_ascii_lowercase();
+    let radix = [("0x", 16), ("0o", 8), ("0b", 2)].into_iter().find(|(radix, _)| *radix == prefix);
+    let is_octal = digits.len() > 1 && digits.starts_with('0') && digits.bytes().all(|b| (b'0'..=b'7').contains(&b));
     let magnitude = match radix {
         Some((_, radix)) => i128::from_str_radix(&digits[2..], radix).ok()?,
+        None if is_octal => i128::from_str_radix(digits, 8).ok()?,
         None => match digits.parse() {
             Ok(number) => number,
             Err(_) => digits.parse::<f64>().ok().filter(|n| n.is_finite())?.trunc() as i128,
@@ -150,6 +153,13 @@ mod tests {
             ("-3", -3),
             ("0x1F", 31),
             ("1_000", 1000),
+            ("0X1f", 31),
+            ("0b11", 3),
+            ("0O17", 15),
+            ("010", 8),
+            ("-010", -8),
+            ("08", 8),
+            ("0", 0),
             ("5.0", 5),
             ("1e3", 1000),
             ("18446744073709551615", u64::MAX.into()),

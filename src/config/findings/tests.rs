@@ -113,7 +113,7 @@ fn security_that_would_have_no_effect_is_refused_where_a_connection_is_made() {
     ] {
         assert!(load(&job(body), &[]).is_ok(), "{body}");
     }
-    let unused = "remote_write: [{url: 'http://h', oauth2: {client_id: x}, sigv4: {region: x}}]\n\
+    let unused = "remote_write: [{url: 'http://h', oauth2: {client_id: x}}, {url: 'http://i', sigv4: {region: x}}]\n\
                   alerting: {alertmanagers: [{basic_auth: {password_ref: x}, sigv4: {}}]}\n";
     assert_eq!(load(unused, &[]).unwrap().ignored(), ["alerting", "remote_write"]);
 }
@@ -246,7 +246,7 @@ fn targets_and_files_that_the_start_does_not_need_are_doubts_of_the_check_with_t
         ]
     );
     let warnings = told(config.warnings());
-    assert_eq!(warnings, ["7:39: file \"none.json\" for file_sd in scrape job \"a\" does not exist"]);
+    assert_eq!(warnings, ["7:40: file \"none.json\" for file_sd in scrape job \"a\" does not exist"]);
 }
 
 #[test]
