@@ -97,7 +97,7 @@ fn a_configuration_is_checked_without_starting() {
     };
     let (code, out, _) = check(&["good.yml"]);
     assert_eq!(code, Some(0));
-    assert!(out.contains("good.yml: valid, 1 scrape jobs") && out.contains("alerting"), "{out}");
+    assert!(out.contains("good.yml: valid, 1 scrape job\n") && out.contains("alerting"), "{out}");
     let (code, _, err) = check(&["good.yml", "bad.yml"]);
     assert_eq!(code, Some(1));
     assert!(err.contains("bad.yml:2:3:") && err.contains("scrape_interval"), "{err}");
