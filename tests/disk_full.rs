@@ -86,7 +86,8 @@ fn a_full_disk_pauses_ingestion_and_it_goes_on_by_itself_when_there_is_room() {
         &listen,
     ];
     let mut server = Server::start_in(dir.path(), &flags);
-    assert_eq!(server.get("/-/ready").text(), "Silverback is Ready.\n");
+    // Ready while the log is replayed, too, which takes a moment here.
+    wait_for("the store", || server.get("/-/ready").text() == "Silverback is Ready.\n");
 
     // Until the disk refuses; within the last hour, for the scrapes are of now.
     let start_ms = (now() * 1000.0) as i64 - 3_000_000;

@@ -80,8 +80,9 @@ impl Look<'_> {
         match self.has(MANIFEST).then(|| origin(self.fs, &manifest, 0)).transpose()? {
             Some(Origin::Ours) => {
                 self.beside = Beside::OurManifest;
-                named =
-                    Manifest::read(self.fs, self.dir, &mut Vec::new())?.map(|state| state.blocks).unwrap_or_default();
+                named = Manifest::read(self.fs, self.dir, &mut Vec::new())?
+                    .map(|said| said.state.blocks)
+                    .unwrap_or_default();
             }
             Some(Origin::Foreign) => return self.foreign(manifest, Writer::Unknown),
             Some(Origin::Blank) | None => {}

@@ -7,7 +7,7 @@ use crate::blocks::{self, Blocks};
 use crate::error::Error;
 use crate::fs::Fs;
 use crate::head::{checkpoints, finished_checkpoint};
-use crate::manifest::{MANIFEST, Manifest, State};
+use crate::manifest::{MANIFEST, Manifest, Said, State, TornRecord};
 
 /// What the store in a directory consists of.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub(crate) struct Live {
     pub(crate) state: State,
     pub(crate) blocks: Blocks,
     pub(crate) found: Found,
+    /// Present where the manifest does not end with a whole record.
+    pub(crate) torn_at: Option<TornRecord>,
 }
 
 /// How it is known what a store consists of.
@@ -35,10 +37,10 @@ impl Live {
         let manifest = dir.join(MANIFEST).display().to_string();
         let there = |number| Ok::<_, Error>(number == 0 || checkpoints(&**fs, dir)?.contains(&number));
         match Manifest::read(&**fs, dir, damage)? {
-            Some(state) if there(state.checkpoint)? => match blocks::open(fs, dir, &state) {
+            Some(Said { state, torn_at }) if there(state.checkpoint)? => match blocks::open(fs, dir, &state) {
                 Ok(blocks) => {
                     damage.extend(blocks.lost_tombstones(&state).iter().map(ToString::to_string));
-                    return Ok(Self { state, blocks, found: Found::Manifest });
+                    return Ok(Self { state, blocks, found: Found::Manifest, torn_at });
                 }
                 Err(error) if error.is_refusal() => return Err(error),
                 Err(error) => damage.push(format!("{manifest}: does not hold: {error}")),
@@ -61,7 +63,7 @@ impl Live {
             ..State::default()
         };
         let blocks = Blocks::new(found, state.flushed_until_ms);
-        Ok(Self { state, blocks, found: how })
+        Ok(Self { state, blocks, found: how, torn_at: None })
     }
 }
 

@@ -74,6 +74,32 @@ impl State {
     }
 }
 
+/// Statement of a manifest on the disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) state: State,
+    /// `None` if the file ends with a whole record.
+    pub(crate) torn_at: Option<TornRecord>,
+}
+
+/// Bytes at the end of the file that are no whole record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TornRecord {
+    path: PathBuf,
+    offset: u64,
+}
+
+impl TornRecord {
+    /// Names the manifest as the cause of `damage`, if there is any: parts that the state names are missing because the
+    /// record behind it named others.
+    pub(crate) fn blame(&self, damage: &mut Vec<String>) {
+        if !damage.is_empty() {
+            let Self { path, offset } = self;
+            damage.insert(0, format!("{}: corrupt at byte {offset}: the last record is damaged", path.display()));
+        }
+    }
+}
+
 /// The manifest of an open store. A change is one record, appended and synced: it is there whole or not at all.
 #[derive(Debug)]
 pub(crate) struct Manifest {
@@ -96,20 +122,22 @@ impl Manifest {
     /// records is whole, or one is damaged that others follow, which `damage` then tells: what they say may not fit together.
     ///
     /// A record cut short at the end is what a crash leaves of a change that never was. The caller must see whether what
-    /// the state names is there: if it is not, the last record was damaged, not torn.
-    pub(crate) fn read(fs: &dyn Fs, dir: &Path, damage: &mut Vec<String>) -> Result<Option<State>, Error> {
+    /// the state names is there: if it is not, the last record was damaged, not torn. See [`TornRecord::blame`].
+    pub(crate) fn read(fs: &dyn Fs, dir: &Path, damage: &mut Vec<String>) -> Result<Option<Said>, Error> {
         if !fs.list(dir).at(dir)?.iter().any(|name| name == MANIFEST) {
             return Ok(None);
         }
         let mut state = None;
         let visit = |frame: Frame<'_>| apply(&mut state, &frame);
         let mut found = Vec::new();
-        read_frames(fs, &dir.join(MANIFEST), 0, &mut found, visit, |_| ())?;
+        let path = dir.join(MANIFEST);
+        let end = read_frames(fs, &path, 0, &mut found, visit, |_| ())?;
         if !found.is_empty() {
             damage.append(&mut found);
             return Ok(None);
         }
-        Ok(state)
+        let torn_at = end.unfinished.map(|_| TornRecord { path, offset: end.good_until });
+        Ok(state.map(|state| Said { state, torn_at }))
     }
 
     /// Checks one record.
@@ -360,7 +388,7 @@ mod tests {
     use crate::testing::FaultFs;
 
     fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<State>, Error> {
-        Manifest::read(fs, dir, &mut Vec::new())
+        Manifest::read(fs, dir, &mut Vec::new()).map(|said| said.map(|said| said.state))
     }
 
     fn state(n: u64) -> State {

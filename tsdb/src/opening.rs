@@ -13,7 +13,7 @@ use crate::foreign::refuse_foreign;
 use crate::fs::{AtPath, Fs};
 use crate::head::{Head, HeadQuerier, HeadStart, Part};
 use crate::live::{Found, Live};
-use crate::manifest::{Manifest, State};
+use crate::manifest::{Manifest, State, TornRecord};
 use crate::matcher::{MatchOp, Matcher};
 use crate::querier::{Querier, Queryable, SeriesSet};
 use crate::sample::TimeRange;
@@ -40,6 +40,7 @@ pub struct Opening {
     manifest: Manifest,
     /// What is wrong so far, in words.
     damage: Vec<String>,
+    torn_at: Option<TornRecord>,
     early: EarlyReader,
     lock: Lock,
 }
@@ -55,7 +56,7 @@ impl Opening {
         let lock_path = dir.join(LOCK_FILE);
         let lock = fs.lock(&lock_path).at(&lock_path)?.ok_or_else(|| Error::Locked { path: dir.to_owned() })?;
         let mut damage = Vec::new();
-        let Live { state, blocks, found } = Live::find(fs, dir, &mut damage)?;
+        let Live { state, blocks, found, torn_at } = Live::find(fs, dir, &mut damage)?;
         let mut manifest = Manifest::begin(fs, dir, state);
         match found {
             Found::Manifest => {
@@ -79,7 +80,7 @@ impl Opening {
             one: Mutex::new(()),
             over: AtomicBool::new(false),
         }));
-        Ok(Self { options: options.clone(), manifest, damage, early, lock: Lock(lock) })
+        Ok(Self { options: options.clone(), manifest, damage, torn_at, early, lock: Lock(lock) })
     }
 
     /// What can be asked before [`finish`](Self::finish) is done.
@@ -93,7 +94,7 @@ impl Opening {
     /// # Errors
     /// As [`Db::open`].
     pub fn finish(self, progress: impl FnMut(u64, u64)) -> Result<Db, Error> {
-        let Self { options, mut manifest, mut damage, early, lock } = self;
+        let Self { options, mut manifest, mut damage, torn_at, early, lock } = self;
         let Early { fs, dir, start, blocks, over, .. } = &*early.0;
         let (head, mut recovery, end) = Head::recover(fs, dir, start, Part::All, &options, progress)?;
         // Who still reads the log gives up: from here on it changes.
@@ -103,6 +104,9 @@ impl Opening {
         head.begin_writing(start, &end, options.wal_segment_bytes, manifest.clone())?;
         head.settle_recovered(recovery.deletions, start.flushed_until_ms);
         damage.append(&mut recovery.damage);
+        if let Some(torn) = torn_at {
+            torn.blame(&mut damage);
+        }
         recovery.damage = damage;
         recovery.unfinished = end.tail.and_then(|tail| tail.unfinished);
         recovery.blocks = blocks.list().len();

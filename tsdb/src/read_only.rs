@@ -58,14 +58,14 @@ impl ReadOnlyDb {
             let opened = Self::try_open(fs, dir, &mut progress);
             let after = Manifest::read(&**fs, dir, &mut Vec::new())?;
             let is_same = match (&before, &after) {
-                (Some(before), Some(after)) => before.names_the_same(after),
+                (Some(before), Some(after)) => before.state.names_the_same(&after.state),
                 (before, after) => before == after,
             };
             if is_same {
                 return opened;
             }
             // The log begins with the first segment that the manifest asks for, so nothing was gone.
-            let begins = before.is_some_and(|state| state.first_segment > 0);
+            let begins = before.is_some_and(|said| said.state.first_segment > 0);
             if let Ok(db) = opened
                 && begins
                 && db.recovery.damage.is_empty()
@@ -78,10 +78,13 @@ impl ReadOnlyDb {
 
     fn try_open(fs: &Arc<dyn Fs>, dir: &Path, progress: impl FnMut(u64, u64)) -> Result<Self, Error> {
         let mut damage = Vec::new();
-        let Live { state, blocks, .. } = Live::find(fs, dir, &mut damage)?;
+        let Live { state, blocks, torn_at, .. } = Live::find(fs, dir, &mut damage)?;
         let (head, mut recovery, end) =
             Head::recover(fs, dir, &HeadStart::of(&state), Part::All, &Options::default(), progress)?;
         damage.append(&mut recovery.damage);
+        if let Some(torn) = torn_at {
+            torn.blame(&mut damage);
+        }
         recovery.damage = damage;
         recovery.blocks = blocks.list().len();
         let unfinished = end.tail.and_then(|tail| tail.unfinished);

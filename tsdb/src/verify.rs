@@ -48,7 +48,7 @@ pub fn verify(
     crate::read_only::is_store(&**fs, dir)?;
     for _ in 0..TRIES {
         let (state, refused) = match Manifest::read(&**fs, dir, &mut Vec::new()) {
-            Ok(state) => (state, None),
+            Ok(said) => (said.map(|said| said.state), None),
             Err(error) => (None, Some(error)),
         };
         let mut run = Run {
@@ -87,7 +87,8 @@ struct Run<'a> {
 
 impl Run<'_> {
     fn fault(&mut self, error: &Error) {
-        self.changed |= Manifest::read(&**self.fs, self.dir, &mut Vec::new()).ok().flatten() != self.state;
+        let now = Manifest::read(&**self.fs, self.dir, &mut Vec::new()).ok().flatten();
+        self.changed |= now.map(|said| said.state) != self.state;
         if !self.changed {
             (self.each)(error);
         }
