@@ -153,7 +153,7 @@ impl fmt::Display for HistogramPart {
 }
 
 impl HistogramValue {
-    /// The histogram as it may be stored: one that is finer than [`MAX_SCHEMA`] is reduced to it, as in Prometheus.
+    /// The histogram as it may be stored: one that is finer than schema 8 is reduced to it, as in Prometheus.
     ///
     /// Cost: one pass over spans and buckets; does not allocate unless the resolution is reduced.
     ///
