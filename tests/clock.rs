@@ -311,16 +311,21 @@ fn serve(page: String) -> String {
 #[test]
 fn a_target_whose_samples_are_left_out_says_so() {
     let at = (now() - 2 * 3600) * 1000;
-    let target = serve(format!("good 1\nold 1 {at}\nahead 1 {}\n", at + 4 * 3_600_000));
-    let server = Server::with_config(
-        &format!(
+    let config = |target: &str| {
+        format!(
             "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs: [{{job_name: j, static_configs: [{{targets: ['{target}']}}]}}]\n"
-        ),
-        &[],
-    );
+        )
+    };
+    // An empty store takes a sample of any age: another target comes first.
+    let server = Server::with_config(&config(&serve("good 1\n".to_owned())), &["--web.enable-lifecycle"]);
+    wait_for("a sample of now", || server.number("up") == Some(1.0));
+    let target = serve(format!("good 1\nold 1 {at}\nahead 1 {}\n", at + 4 * 3_600_000));
+    std::fs::write(server.dir.join("prometheus.yml"), config(&target)).unwrap();
+    assert_eq!(server.post("/-/reload", "text/plain", b"").status, 200);
     wait_for("a note", || {
         let page = server.get("/targets").text();
         page.contains("samples of the last scrape were left out") && page.contains("1 too old, 1 out of bounds")
     });
-    assert_eq!(server.number("up{job=\"j\"}"), Some(1.0));
+    let up = format!("up{{instance=\"{target}\"}}");
+    assert_eq!(server.number(&up), Some(1.0));
 }
