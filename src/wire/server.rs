@@ -47,7 +47,7 @@ struct Loaded {
     at: Timestamp,
     /// Reason why the newest configuration is not in force, if a reload has failed since.
     failure: Option<String>,
-    /// Whether the newest attempt to load a configuration succeeded.
+    /// Outcome of the newest attempt to load a configuration.
     succeeded: bool,
 }
 

@@ -53,7 +53,7 @@ impl Browser {
         call(&format!("{}/url", self.session), &json!({"url": url}));
     }
 
-    /// What a script gives back.
+    /// Runs a script and returns its value.
     pub(crate) fn run(&self, script: &str) -> Value {
         call(&format!("{}/execute/sync", self.session), &json!({"script": script, "args": []}))
     }

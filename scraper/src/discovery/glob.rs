@@ -51,7 +51,7 @@ fn names_in(folder: &Path, pattern: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Whether all of `name` matches; `None` if the pattern is malformed anywhere.
+/// Matches all of `name`; `None` if the pattern is malformed anywhere.
 fn matches(pattern: &str, name: &str) -> Option<bool> {
     let mut items = Vec::new();
     let mut rest = pattern;

@@ -57,7 +57,7 @@ async fn ask(client: &mut Client, options: &HttpDiscovery) -> Result<Vec<TargetG
     written::from_json(&body, &without_user(&options.url), "__meta_url")
 }
 
-/// Whether a list may have this content type: `application/json`, if with a charset then UTF-8, and nothing else.
+/// Accepts the content types of a list: `application/json`, if with a charset then UTF-8, and nothing else.
 fn is_json(content_type: &str) -> bool {
     let content_type = content_type.trim().to_ascii_lowercase();
     let (media_type, charset) = content_type.split_once(';').unwrap_or((&content_type, "charset=utf-8"));
